@@ -1,0 +1,596 @@
+"""The shape of gateway.yaml: frozen, every key checked, unknown keys refused.
+
+The descriptions are the configuration reference (docs/configuration.md is made from them).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
+
+SIZE_UNITS = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+ASYMMETRIC = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+)  # fmt: skip
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512", "EdDSA", "Ed25519", "HS256", "HS384", "HS512",
+]  # fmt: skip
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]*)\s*", value)
+        if not found or found[2].lower() not in SIZE_UNITS:
+            raise ValueError("expected a size in bytes, or with a unit: 64KiB, 10MiB, 1GiB")
+        return int(found[1]) * SIZE_UNITS[found[2].lower()]
+    return value
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", value)
+        if not found or (found[2] or "s") not in DURATION_UNITS:
+            raise ValueError("expected seconds, or a duration with a unit: 500ms, 30s, 10m, 1h")
+        return float(found[1]) * DURATION_UNITS[found[2] or "s"]
+    return value
+
+
+def _many(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError("expected a name of letters, digits, '_', '.' and '-'")
+    return value
+
+
+def _header_name(value: str) -> str:
+    if not TOKEN.fullmatch(value):
+        raise ValueError("expected an HTTP field name")
+    return value.lower()
+
+
+def _address(value: str) -> str:
+    if value.startswith("unix:/"):
+        return value
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535:
+        raise ValueError("expected HOST:PORT, [ADDRESS]:PORT or unix:/PATH")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError("expected an IPv6 address in brackets: [::1]:8080")
+    return value
+
+
+def _cidr(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as error:
+        raise ValueError(f"expected an address or CIDR block such as 10.0.0.0/8: {error}") from None
+
+
+def _http_url(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        _ = url.port
+    except ValueError as error:
+        raise ValueError(f"expected an http:// or https:// URL: {error}") from None
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("expected an http:// or https:// URL")
+    if url.username is not None or url.password is not None or url.fragment:
+        raise ValueError("expected a URL without credentials and fragment")
+    return value
+
+
+Size = Annotated[
+    int,
+    Field(ge=0),
+    BeforeValidator(_size),
+    WithJsonSchema({"type": ["integer", "string"], "examples": [65536, "64KiB"]}),
+]
+Duration = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False),
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": ["number", "string"], "examples": [30, "500ms"]}),
+]
+Name = Annotated[str, AfterValidator(_name)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+Address = Annotated[str, AfterValidator(_address)]
+Cidr = Annotated[str, AfterValidator(_cidr)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Method = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_-]{0,31}$")]
+Strings = Annotated[tuple[str, ...], BeforeValidator(_many)]
+
+
+class Section(BaseModel):
+    """A mapping in the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Tls(Section):
+    """The listener's certificate; the files are watched and reload by themselves."""
+
+    certificate: Path
+    """PEM file with the certificate and its chain."""
+    key: Path
+    """PEM file with the private key."""
+
+
+class Listener(Section):
+    """An address that takes requests for the routes."""
+
+    address: Address
+    """HOST:PORT, [ADDRESS]:PORT or unix:/PATH."""
+    tls: Tls | None = None
+    """Certificate and key; without it the listener speaks plain HTTP."""
+    http2: bool = True
+    """Also speak HTTP/2 (ALPN `h2` on TLS, prior knowledge on plain listeners)."""
+
+
+class Admin(Section):
+    """The listener for health, status, metrics and recent decisions."""
+
+    address: Address = "127.0.0.1:9090"
+    """HOST:PORT, [ADDRESS]:PORT or unix:/PATH; `enabled: false` switches it off."""
+    enabled: bool = True
+    """Whether to open the admin listener."""
+    token: SecretStr | None = None
+    """Bearer token for everything but /health; needed unless the address is loopback."""
+    token_file: Path | None = None
+    """File with that token."""
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("give token or token_file, not both")
+        return self
+
+
+class IdentityMapping(Section):
+    """Which claims the identity is read from; a dot goes one object deeper."""
+
+    subject: str = "sub"
+    """Claim path of the subject (a string)."""
+    scopes: str = "scope"
+    """Claim path of the scopes: a space-delimited string or a list."""
+    groups: str = "groups"
+    """Claim path of the groups: a list or a string."""
+    roles: str = "roles"
+    """Claim path of the roles: a list or a string."""
+
+
+class KeySource(Section):
+    """Where an issuer's verification keys come from: exactly one of the keys below."""
+
+    discovery: bool | HttpUrl | None = None
+    """`true` reads ISSUER/.well-known/openid-configuration; or give that document's URL."""
+    jwks_url: HttpUrl | None = None
+    """URL of a JWK Set."""
+    jwks_file: Path | None = None
+    """File with a JWK Set."""
+    pem_file: Path | None = None
+    """File with one or more PEM public keys or certificates."""
+    secret: SecretStr | None = None
+    """Shared secret for HS256/384/512, as text."""
+    secret_file: Path | None = None
+    """File with that secret (one trailing newline is dropped)."""
+    interval: Duration = 600.0
+    """How often a remote key set is fetched anew."""
+    cooldown: Duration = 30.0
+    """Shortest time between two fetches caused by unknown key ids."""
+    timeout: Duration = 5.0
+    """Time limit of one fetch, discovery and key set together."""
+    allow_private_addresses: bool = False
+    """Let the URLs resolve to private or link-local addresses (loopback always may)."""
+    insecure_http: bool = False
+    """Let the URLs be plain http on addresses other than loopback."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [
+            name
+            for name in (
+                "discovery", "jwks_url", "jwks_file", "pem_file", "secret", "secret_file",
+            )
+            if getattr(self, name) not in (None, False)
+        ]  # fmt: skip
+        if len(given) != 1:
+            raise ValueError(
+                "expected exactly one of discovery, jwks_url, jwks_file, pem_file, secret, "
+                f"secret_file; got {', '.join(given) or 'none'}"
+            )
+        for name in ("discovery", "jwks_url"):
+            url = getattr(self, name)
+            if isinstance(url, str) and not self.insecure_http and not is_secure_url(url):
+                raise ValueError(
+                    f"{name} is plain http on an address that is not loopback; use https, or "
+                    "set insecure_http: true"
+                )
+        return self
+
+    @property
+    def remote(self) -> bool:
+        """Whether the keys are fetched over HTTP."""
+        return bool(self.discovery or self.jwks_url)
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether the key is a shared secret."""
+        return self.secret is not None or self.secret_file is not None
+
+
+class Issuer(Section):
+    """A token issuer: how its tokens are recognised and what they must hold."""
+
+    issuer: str = Field(min_length=1)
+    """The `iss` claim, compared byte for byte."""
+    keys: KeySource
+    """Where its verification keys come from."""
+    audience: Strings = ()
+    """Accepted audiences; the token's `aud` must hold one of them."""
+    algorithms: tuple[Algorithm, ...] = ()
+    """Accepted signature algorithms. HS* only beside a secret, and only they."""
+    types: Strings = ("at+jwt", "JWT", "")
+    """Accepted `typ` headers, `""` for none; case is ignored, an `application/` prefix too."""
+    accept_id_tokens: bool = False
+    """Accept OpenID Connect ID tokens (a `nonce` or `at_hash` without `typ: at+jwt`)."""
+    required_claims: dict[str, Any] = Field(default_factory=dict)
+    """Claims that must be there: `"*"` for any value, else the value or a list of accepted ones."""
+    forbidden_claims: Strings = ()
+    """Claims that must not be there."""
+    max_lifetime: Duration | None = None
+    """Longest `exp - iat`; the token needs an `iat` then."""
+    leeway: Duration = 30.0
+    """Tolerated clock difference for exp, nbf and iat."""
+    identity: IdentityMapping = IdentityMapping()
+    """Which claims subject, scopes, groups and roles are read from."""
+    required: bool = True
+    """Whether the gateway is ready only when this issuer has keys."""
+    insecure_any_audience: bool = False
+    """Accept tokens for any audience."""
+    insecure_any_algorithm: bool = False
+    """Accept every supported algorithm that fits the keys."""
+    insecure_no_expiry: bool = False
+    """Accept tokens without `exp`."""
+
+    @model_validator(mode="after")
+    def _explicit(self) -> Self:
+        if not self.audience and not self.insecure_any_audience:
+            raise ValueError("audience is missing; name it, or set insecure_any_audience: true")
+        if not self.algorithms and not self.insecure_any_algorithm:
+            raise ValueError("algorithms is missing; name them, or set insecure_any_algorithm: true")
+        hmac = [alg for alg in self.algorithms if alg.startswith("HS")]
+        if self.keys.symmetric and len(hmac) != len(self.algorithms):
+            raise ValueError("a secret verifies only HS256, HS384 and HS512; give public keys too "
+                             "as an issuer of their own")
+        if hmac and not self.keys.symmetric:
+            raise ValueError(f"{hmac[0]} needs keys.secret or keys.secret_file")
+        if self.keys.discovery is True and not (
+            self.keys.insecure_http or is_secure_url(_http_url(self.issuer))
+        ):
+            raise ValueError("discovery over plain http on an address that is not loopback; use "
+                             "https, or set keys.insecure_http: true")
+        return self
+
+
+class Credentials(Section):
+    """Where a request may carry its token; more than one at once is refused."""
+
+    header: HeaderName = "authorization"
+    """Header with `Bearer TOKEN`."""
+    cookie: str | None = Field(default=None, pattern=r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")
+    """Cookie with the bare token; it is removed from what the upstream gets."""
+
+
+class UpstreamTls(Section):
+    """How an https upstream is verified."""
+
+    ca_file: Path | None = None
+    """PEM file with the trusted roots; the system's by default."""
+    server_name: str | None = None
+    """Name to verify and send as SNI; the URL's host by default."""
+    certificate: Path | None = None
+    """PEM file with the client certificate."""
+    key: Path | None = None
+    """PEM file with the client certificate's key."""
+
+
+class Upstream(Section):
+    """A service that requests are forwarded to, over HTTP/1.1."""
+
+    url: str
+    """http://HOST[:PORT], https://HOST[:PORT] or http+unix:/PATH; no path, no query."""
+    tls: UpstreamTls = UpstreamTls()
+    """Certificate checks for https."""
+    connect_timeout: Duration = 5.0
+    """Time limit for the connection, its TLS handshake and the wait for a free connection."""
+    first_byte_timeout: Duration = 60.0
+    """Time limit from the sent request to the response's head."""
+    idle_timeout: Duration = 60.0
+    """Time limit between two pieces of a message in either direction."""
+    max_connections: int = Field(default=256, ge=1)
+    """Most connections at once."""
+    max_pending: int = Field(default=1024, ge=0)
+    """Most requests that wait for a connection; one more is 503 `upstream-busy`."""
+    keep_alive: Duration = 30.0
+    """How long an unused connection is kept."""
+    max_head: Size = 65536
+    """Largest response head."""
+
+    @model_validator(mode="after")
+    def _origin(self) -> Self:
+        if self.url.startswith("http+unix:/"):
+            return self
+        url = urlsplit(_http_url(self.url))
+        if url.path not in ("", "/") or url.query:
+            raise ValueError("expected a URL without path and query (the request's path is sent)")
+        return self
+
+
+class Cors(Section):
+    """Cross-origin requests that browsers may make (Fetch standard)."""
+
+    origins: Strings = Field(min_length=1)
+    """Allowed origins, exact (`https://app.example`), or `*` for any without credentials."""
+    methods: tuple[Method, ...] = ()
+    """Allowed methods; those of the routes that match the path by default."""
+    headers: tuple[HeaderName, ...] = ("authorization", "content-type")
+    """Allowed request headers."""
+    expose: tuple[HeaderName, ...] = ()
+    """Response headers that scripts may read."""
+    credentials: bool = False
+    """Whether cookies may be sent."""
+    max_age: Duration = 600.0
+    """How long a browser may keep the preflight's answer."""
+
+    @model_validator(mode="after")
+    def _no_credentials_for_all(self) -> Self:
+        if self.credentials and "*" in self.origins:
+            raise ValueError("credentials: true needs the origins by name, not '*'")
+        return self
+
+
+class Body(Section):
+    """A body that the policy sees as `input.request.body`."""
+
+    max: Size = 65536
+    """Largest body; a larger one is 413."""
+
+
+class Route(Section):
+    """Requests that go to one upstream, and who decides on them."""
+
+    id: Name
+    """Name of the route in logs, metrics and `input.route.id`."""
+    hosts: Strings = ()
+    """Hosts without port; `*.example.com` takes one or more labels. Any host by default."""
+    paths: Strings = Field(min_length=1)
+    """Path templates: `/orders/{id}`, `/static/{rest:path}` (`:path` takes the remainder)."""
+    methods: tuple[Method, ...] = ()
+    """Methods, upper-case; all by default."""
+    upstream: str
+    """Name of an upstream, or an upstream's URL."""
+    strip_prefix: str = Field(default="", pattern=r"^(/[!-~]*[^/])?$")
+    """Literal path prefix that the upstream does not get."""
+    host: str = "pass"
+    """Host header for the upstream: `pass` the client's, `upstream` for the URL's, or a value."""
+    authentication: Literal["required", "optional", "anonymous"] = "required"
+    """`optional`: no token is anonymous, a bad one is 401. `anonymous`: tokens are not read."""
+    issuers: tuple[str, ...] = ()
+    """Issuers (by name) whose tokens the route takes; all by default."""
+    audience: Strings = ()
+    """Accepted audiences on this route, instead of the issuer's."""
+    entrypoint: str | None = None
+    """Rego rule that decides, as `package/path/rule`; `policy.entrypoint` by default."""
+    dialect: Literal["native", "envoy", "kong", "apisix"] = "native"
+    """Shape of the input and the decision: ours, or that of a peer's OPA plugin."""
+    body: Body | None = None
+    """Show the parsed body to the policy."""
+    max_body: Size | None = None
+    """Largest request body on this route; `limits.body` by default."""
+    forward_token: bool = False
+    """Pass the client's credential on to the upstream."""
+    identity_headers: dict[HeaderName, str] | None = None
+    """Identity headers for this route, instead of the general ones."""
+    show_reasons: bool = False
+    """Put the decision's reasons into the refusal body."""
+    cors: Cors | None = None
+    """Cross-origin requests; `cors` of the whole file by default."""
+    websocket: bool = False
+    """Whether WebSocket handshakes are taken."""
+    websocket_origins: Strings = ()
+    """Origins that may open a WebSocket; any by default."""
+    encoded_slashes: Literal["refuse", "pass"] = "refuse"
+    """What happens to `%2F` in a path: 400, or passed on as one segment's data."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Anything the policy should know of the route (`input.route.labels`)."""
+
+
+class Policy(Section):
+    """The Rego policies."""
+
+    paths: tuple[Path, ...] = Field(default=(Path("policies"),), min_length=1)
+    """Folders or files with .rego modules and data.json / data.yaml documents."""
+    entrypoint: str | None = None
+    """Rule that decides; `gateway/authz/decision`, else `gateway/authz/allow`, by default."""
+    steps: int = Field(default=1_000_000, ge=1_000)
+    """Work limit of one decision, in steps."""
+    tests: bool = True
+    """Run the `*_test.rego` beside the policies before a reload takes effect."""
+    state: Path | None = None
+    """Folder for the last good policy set (owner-only); `.gateway` beside the file by default."""
+
+
+class Reload(Section):
+    """How changes on disk take effect."""
+
+    watch: bool = True
+    """Watch the files; SIGHUP and the rescan work besides."""
+    debounce: Duration = 0.15
+    """Quiet time after a change before the reload."""
+    rescan: Duration = 30.0
+    """How often the files are compared besides (network file systems send no events)."""
+
+
+class Limits(Section):
+    """Sizes and times that no client may exceed."""
+
+    head: Size = 32768
+    """Header section (431)."""
+    headers: int = Field(default=100, ge=8)
+    """Number of header lines (431)."""
+    url: Size = 8192
+    """Request target (414)."""
+    body: Size = 16 * 1024**2
+    """Request body (413)."""
+    head_timeout: Duration = 10.0
+    """Time for the header section to arrive (408)."""
+    body_timeout: Duration = 300.0
+    """Time for the whole request body to arrive (408)."""
+    idle_timeout: Duration = 60.0
+    """Time between two requests or two pieces of a message."""
+    connections: int = Field(default=4096, ge=1)
+    """Connections at once over all listeners (503)."""
+    streams: int = Field(default=100, ge=1)
+    """Requests at once on one HTTP/2 connection."""
+    token: Size = 8192
+    """Token (401)."""
+    token_header: Size = 4096
+    """Decoded token header (401)."""
+    json_depth: int = Field(default=64, ge=4, le=256)
+    """Nesting of JSON in tokens and bodies."""
+    websocket_message: Size = 1024**2
+    """WebSocket message, in either direction."""
+    drain_timeout: Duration = 30.0
+    """Time for requests in flight to end after SIGTERM."""
+
+
+class DecisionLog(Section):
+    """One JSON line for each request."""
+
+    sink: Literal["stdout", "stderr", "file", "off"] = "stdout"
+    """Where the lines go."""
+    path: Path | None = None
+    """The file; it is opened anew when it was renamed or removed."""
+    mask: tuple[str, ...] = ()
+    """JSON pointers into the event to erase, such as /input/claims/email."""
+    queue: int = Field(default=10_000, ge=1)
+    """Most events that wait for the sink; further ones are dropped and counted."""
+    ring: int = Field(default=1_000, ge=0)
+    """How many recent decisions the admin listener keeps."""
+
+    @model_validator(mode="after")
+    def _path_for_file(self) -> Self:
+        if (self.sink == "file") != (self.path is not None):
+            raise ValueError("path goes with sink: file")
+        return self
+
+
+class AccessLog(Section):
+    """One short text line for each request."""
+
+    sink: Literal["stdout", "stderr", "file", "off"] = "off"
+    """Where the lines go."""
+    path: Path | None = None
+    """The file; it is opened anew when it was renamed or removed."""
+
+    @model_validator(mode="after")
+    def _path_for_file(self) -> Self:
+        if (self.sink == "file") != (self.path is not None):
+            raise ValueError("path goes with sink: file")
+        return self
+
+
+class Log(Section):
+    """What is written, and where."""
+
+    decisions: DecisionLog = DecisionLog()
+    """The decision log."""
+    access: AccessLog = AccessLog()
+    """The access log."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Labels of this instance in every decision event."""
+
+
+DEFAULT_IDENTITY_HEADERS = {
+    "x-auth-subject": "identity.subject",
+    "x-auth-issuer": "identity.issuer",
+    "x-auth-scopes": "identity.scopes",
+    "x-auth-groups": "identity.groups",
+    "x-auth-roles": "identity.roles",
+}
+
+
+class Config(Section):
+    """The whole file."""
+
+    listeners: tuple[Listener, ...] = Field(
+        default=(Listener(address="127.0.0.1:8080"),), min_length=1
+    )
+    """Addresses that take requests."""
+    admin: Admin = Admin()
+    """Health, status, metrics, recent decisions."""
+    issuers: dict[Name, Issuer] = Field(default_factory=dict)
+    """Token issuers by name."""
+    credentials: Credentials = Credentials()
+    """Where a request may carry its token."""
+    upstreams: dict[Name, Upstream] = Field(default_factory=dict)
+    """Services by name."""
+    routes: tuple[Route, ...] = Field(min_length=1)
+    """The routes; the most specific one that fits a request takes it."""
+    policy: Policy = Policy()
+    """The Rego policies."""
+    identity_headers: dict[HeaderName, str] = Field(
+        default_factory=lambda: dict(DEFAULT_IDENTITY_HEADERS)
+    )
+    """Header for the upstream → what it holds: `identity.X`, `claims.PATH` or `token.expires_at`."""
+    cors: Cors | None = None
+    """Cross-origin requests on all routes without a `cors` of their own."""
+    trusted_proxies: tuple[str, ...] = ()
+    """CIDR blocks or network names whose X-Forwarded-* and Forwarded are believed."""
+    networks: dict[Name, tuple[Cidr, ...]] = Field(default_factory=dict)
+    """Named CIDR sets for `input.source.networks`."""
+    limits: Limits = Limits()
+    """Sizes and times."""
+    log: Log = Log()
+    """Decision log and access log."""
+    reload: Reload = Reload()
+    """How changes on disk take effect."""
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a URL's host can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_secure_url(url: str) -> bool:
+    """Whether a URL is https, or http on a loopback address."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or is_loopback_host(parts.hostname or "")

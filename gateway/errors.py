@@ -1,0 +1,143 @@
+"""Every code that a refusal can carry, and the errors that carry them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Code(Enum):
+    """A stable refusal code: its text on the wire, HTTP status and problem title.
+
+    The text is part of the public interface (docs/codes.md lists all of them).
+    """
+
+    # 1 route
+    BAD_PATH = ("bad-path", 400, "The request path is not canonical")
+    BAD_QUERY = ("bad-query", 400, "The query string is malformed")
+    BAD_HOST = ("bad-host", 400, "The Host of the request is malformed")
+    BAD_HEADER = ("bad-header", 400, "A request header is malformed")
+    BAD_FRAMING = ("bad-framing", 400, "The message framing is ambiguous")
+    URL_TOO_LONG = ("url-too-long", 414, "The request target is too long")
+    HEAD_TOO_LARGE = ("head-too-large", 431, "The header section is too large")
+    HEAD_TIMEOUT = ("head-timeout", 408, "The header section did not arrive in time")
+    ROUTE_UNKNOWN = ("route-unknown", 404, "No route matches the request")
+    METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The route does not take this method")
+    CORS_REFUSED = ("cors-refused", 403, "The origin may not make this request")
+    UPGRADE_REFUSED = ("upgrade-refused", 400, "The route does not take this upgrade")
+    ORIGIN_REFUSED = ("origin-refused", 403, "The origin may not open this WebSocket")
+    # 2 identify
+    TOKEN_MISSING = ("token-missing", 401, "A bearer token is required")
+    CREDENTIAL_AMBIGUOUS = ("credential-ambiguous", 400, "More than one credential was sent")
+    CREDENTIAL_MALFORMED = ("credential-malformed", 401, "The credential is malformed")
+    TOKEN_TOO_LARGE = ("token-too-large", 401, "The token is too large")
+    TOKEN_MALFORMED = ("token-malformed", 401, "The token is malformed")
+    TOKEN_HEADER_REFUSED = ("token-header-refused", 401, "The token header is not acceptable")
+    TOKEN_ALGORITHM = ("token-algorithm", 401, "The token's algorithm is not accepted")
+    TOKEN_TYPE = ("token-type", 401, "This type of token is not accepted")
+    ISSUER_UNKNOWN = ("issuer-unknown", 401, "The token's issuer is not accepted")
+    KEY_UNKNOWN = ("key-unknown", 401, "No key of the issuer fits the token")
+    KEYS_UNAVAILABLE = ("keys-unavailable", 503, "The issuer's keys are not available yet")
+    SIGNATURE_INVALID = ("signature-invalid", 401, "The token's signature is not valid")
+    CLAIM_INVALID = ("claim-invalid", 401, "A claim of the token is malformed")
+    TOKEN_EXPIRED = ("token-expired", 401, "The token has expired")
+    TOKEN_NOT_YET_VALID = ("token-not-yet-valid", 401, "The token is not valid yet")
+    TOKEN_LIFETIME = ("token-lifetime", 401, "The token's lifetime is too long")
+    AUDIENCE_MISMATCH = ("audience-mismatch", 401, "The token is meant for another audience")
+    CLAIM_REQUIRED = ("claim-required", 401, "A required claim is missing or different")
+    CLAIM_FORBIDDEN = ("claim-forbidden", 401, "The token carries a forbidden claim")
+    # 3 decide
+    BODY_TOO_LARGE = ("body-too-large", 413, "The request body is too large")
+    BODY_TIMEOUT = ("body-timeout", 408, "The request body did not arrive in time")
+    BODY_MALFORMED = ("body-malformed", 400, "The request body is malformed")
+    BODY_UNSUPPORTED = ("body-unsupported", 415, "The request body's encoding is not supported")
+    POLICY_DENIED = ("policy-denied", 403, "The policy refuses the request")
+    UNDEFINED = ("undefined", 403, "The policy made no decision")
+    EVAL_ERROR = ("eval-error", 500, "The policy could not be evaluated")
+    WORK_LIMIT = ("work-limit", 500, "The policy exceeded its work limit")
+    DECISION_SHAPE = ("decision-shape", 500, "The policy's decision is malformed")
+    # 4 forward
+    UPSTREAM_CONNECT = ("upstream-connect", 502, "The upstream could not be reached")
+    UPSTREAM_PROTOCOL = ("upstream-protocol", 502, "The upstream's response is malformed")
+    UPSTREAM_RESET = ("upstream-reset", 502, "The upstream closed the connection")
+    UPSTREAM_TIMEOUT = ("upstream-timeout", 504, "The upstream did not answer in time")
+    UPSTREAM_BUSY = ("upstream-busy", 503, "Too many requests wait for the upstream")
+    # the gateway itself
+    SHUTTING_DOWN = ("shutting-down", 503, "The gateway is shutting down")
+    TOO_MANY_CONNECTIONS = ("too-many-connections", 503, "The gateway has no free connection")
+    INTERNAL_ERROR = ("internal-error", 500, "The gateway failed")
+
+    def __init__(self, text: str, status: int, title: str) -> None:
+        self.text = text
+        self.status = status
+        self.title = title
+
+
+class GatewayError(Exception):
+    """The request is refused: a code, a detail for the log, and headers for the answer.
+
+    `detail` may hold what the client sent, so it is for the log only; the answer carries the
+    code and its title. `headers` are lower-case (name, value) pairs.
+    """
+
+    def __init__(
+        self, code: Code, detail: str = "", *, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(f"{code.text}: {detail}" if detail else code.text)
+        self.code = code
+        self.detail = detail
+        self.headers = headers
+
+
+class RouteError(GatewayError):
+    """Stage 1: the request has no canonical form or no route."""
+
+
+class IdentityError(GatewayError):
+    """Stage 2: the credential does not prove who is asking."""
+
+
+class DecisionError(GatewayError):
+    """Stage 3: the policy could not decide."""
+
+
+class ForwardError(GatewayError):
+    """Stage 4: the upstream could not be asked or did not answer."""
+
+
+class ConfigError(Exception):
+    """Something that an operator wrote cannot be used; `problems` lists all that was found."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class Problem:
+    """One fault in a file: where it is, what is wrong, and what to write instead.
+
+    `line` and `column` count from 1; 0 is unknown.
+    """
+
+    __slots__ = ("column", "file", "key", "line", "message", "remedy")
+
+    def __init__(  # noqa: PLR0913  a flat record reads best at its call sites
+        self,
+        message: str,
+        *,
+        file: str = "",
+        line: int = 0,
+        column: int = 0,
+        key: str = "",
+        remedy: str = "",
+    ) -> None:
+        self.message = message
+        self.file = file
+        self.line = line
+        self.column = column
+        self.key = key
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        where = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        parts = [part for part in (where, self.key, self.message) if part]
+        return ": ".join(parts) + (f" ({self.remedy})" if self.remedy else "")

@@ -1,0 +1,209 @@
+"""The values that pass between the stages; all frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from gateway.errors import Code
+
+if TYPE_CHECKING:
+    from gateway.config.model import Route, Upstream
+    from gateway.identify.keyring import Keyring
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Header lines in order; names lower-case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A request's head as the server read it.
+
+    `id` is the decision id (generated here). `raw_path` and `query_string` are the target's
+    bytes on either side of the first `?`. `scheme` is that of the listener. `peer` is the
+    address of the connection's other end, empty for a Unix socket.
+    """
+
+    id: str
+    method: str
+    scheme: str
+    authority: bytes
+    raw_path: bytes
+    query_string: bytes
+    headers: Headers
+    http_version: str
+    peer: str
+    websocket: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the shell brought for earlier `Need`s of this request.
+
+    `keyrings` holds the newest keyring of each issuer whose keys the request has waited for.
+    `body` is the whole request body, where the policy asked for it.
+    """
+
+    keyrings: Mapping[str, Keyring] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the request comes from, after trusted proxies.
+
+    `address` is the client's; `networks` the configured names that hold it; `scheme` what the
+    client used; `request_id` an inbound id, only from a trusted proxy; `trusted` whether the
+    peer is a trusted proxy; `forwarded_for` the chain to pass on, without the peer.
+    """
+
+    address: str
+    networks: tuple[str, ...]
+    scheme: str
+    trusted: bool
+    forwarded_for: str = ""
+    forwarded_host: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """The route of a request, and its one canonical path.
+
+    `path` is canonical ASCII; `segments` and `params` are its percent-decoded UTF-8 pieces.
+    `host` is the validated host, lower-case, without port.
+    """
+
+    route: Route
+    path: str
+    segments: tuple[str, ...]
+    params: Mapping[str, str]
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who is asking: the verified claims and what the issuer's mapping reads from them.
+
+    `issuer` is the configured name; an anonymous request has no claims and is not
+    authenticated. Times are Unix seconds.
+    """
+
+    authenticated: bool
+    issuer: str = ""
+    subject: str = ""
+    scopes: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    token_header: Mapping[str, Any] = field(default_factory=dict)
+    expires_at: float | None = None
+
+
+ANONYMOUS = Principal(authenticated=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a policy decided so: a code for machines and an optional text."""
+
+    code: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the policy said, with every part checked.
+
+    `code` is None when allowed. `headers` are lower-case (name, value) pairs in order.
+    `body` is any JSON value or None; `has_body` tells null from absent. `result` is the
+    policy's value as JSON, for the log.
+    """
+
+    allow: bool
+    code: Code | None = None
+    status: int = 403
+    reasons: tuple[Reason, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    remove_headers: tuple[str, ...] = ()
+    response_headers: tuple[tuple[str, str], ...] = ()
+    body: Any = None
+    has_body: bool = False
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trail:
+    """What the stages found, for the decision event and for `explain`."""
+
+    head: Head
+    revision: str
+    source: Source | None = None
+    match: Match | None = None
+    principal: Principal | None = None
+    document: Mapping[str, Any] | None = None
+    decision: Decision | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """Send the request to `upstream`; `target` is the request target in origin form.
+
+    `headers` are complete but for framing and `expect`. `response_headers` are added to the
+    upstream's response. `expires_at` ends a WebSocket. `max_body` is in bytes.
+    """
+
+    upstream: Upstream
+    method: str
+    target: bytes
+    headers: Headers
+    response_headers: Headers
+    max_body: int
+    expires_at: float | None
+    trail: Trail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """Answer with a refusal: a complete response."""
+
+    code: Code
+    status: int
+    headers: Headers
+    body: bytes
+    trail: Trail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Answer without the upstream, though nothing is refused (a CORS preflight, a redirect)."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    trail: Trail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """One thing that the shell must bring before `plan` can go on.
+
+    `keys`: the newest keyring of `issuer`. `body`: the whole body, at most `max_bytes`.
+    """
+
+    kind: Literal["keys", "body"]
+    issuer: str = ""
+    max_bytes: int = 0
+
+
+class Missing(Exception):  # noqa: N818  not an error: the stage waits for a fact
+    """A stage cannot go on without `need`."""
+
+    def __init__(self, need: Need) -> None:
+        super().__init__(need.kind)
+        self.need = need
+
+
+Outcome = Forward | Refuse | Answer | Need
