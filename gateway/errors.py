@@ -56,6 +56,7 @@ class Code(Enum):
     WORK_LIMIT = ("work-limit", 500, "The policy exceeded its work limit")
     DECISION_SHAPE = ("decision-shape", 500, "The policy's decision is malformed")
     # 4 forward
+    IDENTITY_TOO_LARGE = ("identity-too-large", 431, "The identity is too large for a header")
     UPSTREAM_CONNECT = ("upstream-connect", 502, "The upstream could not be reached")
     UPSTREAM_PROTOCOL = ("upstream-protocol", 502, "The upstream's response is malformed")
     UPSTREAM_RESET = ("upstream-reset", 502, "The upstream closed the connection")
@@ -64,6 +65,10 @@ class Code(Enum):
     # the gateway itself
     SHUTTING_DOWN = ("shutting-down", 503, "The gateway is shutting down")
     TOO_MANY_CONNECTIONS = ("too-many-connections", 503, "The gateway has no free connection")
+    CONNECTION_FLOOD = ("connection-flood", 429, "The connection sends too many control frames")
+    ADMIN_LOCAL_ONLY = ("admin-local-only", 403, "The admin listener answers only this machine")
+    ADMIN_TOKEN = ("admin-token", 401, "The admin listener requires its bearer token")
+    DECISION_UNKNOWN = ("decision-unknown", 404, "The decision is not among the recent ones")
     INTERNAL_ERROR = ("internal-error", 500, "The gateway failed")
 
     def __init__(self, text: str, status: int, title: str) -> None:

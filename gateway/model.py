@@ -72,7 +72,7 @@ class Match:
     """The route of a request, and its one canonical path.
 
     `path` is canonical ASCII; `segments` and `params` are its percent-decoded UTF-8 pieces.
-    `host` is the validated host, lower-case, without port.
+    `host` is the validated host, lower-case, without port. `query` is the parsed query string.
     """
 
     route: Route
@@ -80,6 +80,7 @@ class Match:
     segments: tuple[str, ...]
     params: Mapping[str, str]
     host: str
+    query: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +118,8 @@ class Decision:
     """What the policy said, with every part checked.
 
     `code` is None when allowed. `headers` are lower-case (name, value) pairs in order.
-    `body` is any JSON value or None; `has_body` tells null from absent. `result` is the
-    policy's value as JSON, for the log.
+    `body` is any JSON value or None; `has_body` tells null from absent, `text` a string that is
+    sent as it stands. `result` is the policy's value as JSON, for the log.
     """
 
     allow: bool
@@ -130,6 +131,7 @@ class Decision:
     response_headers: tuple[tuple[str, str], ...] = ()
     body: Any = None
     has_body: bool = False
+    text: bool = False
     result: Any = None
 
 
@@ -152,7 +154,8 @@ class Forward:
     """Send the request to `upstream`; `target` is the request target in origin form.
 
     `headers` are complete but for framing and `expect`. `response_headers` are added to the
-    upstream's response. `expires_at` ends a WebSocket. `max_body` is in bytes.
+    upstream's response. `expires_at` ends a WebSocket. `max_body` is in bytes. `cors` tells that
+    the gateway answers for cross-origin requests, so that the upstream may not.
     """
 
     upstream: Upstream
@@ -163,6 +166,7 @@ class Forward:
     max_body: int
     expires_at: float | None
     trail: Trail
+    cors: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

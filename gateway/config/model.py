@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -17,15 +17,23 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     SecretStr,
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import core_schema
+
+if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
 
 SIZE_UNITS = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
+PREFIX = re.compile(r"/[!-~]*[^/]")
 
 ASYMMETRIC = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
@@ -37,13 +45,19 @@ Algorithm = Literal[
 ]  # fmt: skip
 
 
+def _whole(value: object) -> object:
+    if isinstance(value, bool):  # pydantic would read true as 1
+        raise ValueError("expected a number, got true or false")  # noqa: TRY004  for pydantic
+    return value
+
+
 def _size(value: object) -> object:
     if isinstance(value, str):
         found = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]*)\s*", value)
         if not found or found[2].lower() not in SIZE_UNITS:
             raise ValueError("expected a size in bytes, or with a unit: 64KiB, 10MiB, 1GiB")
         return int(found[1]) * SIZE_UNITS[found[2].lower()]
-    return value
+    return _whole(value)
 
 
 def _duration(value: object) -> object:
@@ -52,11 +66,25 @@ def _duration(value: object) -> object:
         if not found or (found[2] or "s") not in DURATION_UNITS:
             raise ValueError("expected seconds, or a duration with a unit: 500ms, 30s, 10m, 1h")
         return float(found[1]) * DURATION_UNITS[found[2] or "s"]
-    return value
+    return _whole(value)
 
 
-def _many(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
+class OneOrMany:
+    """Lets a tuple of strings be written as one string, in the file and in the JSON Schema."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        def many(value: object) -> object:
+            return (value,) if isinstance(value, str) else value
+
+        return core_schema.no_info_before_validator_function(many, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        array = handler(schema)
+        return {"anyOf": [array["items"], array]}
 
 
 def _name(value: str) -> str:
@@ -69,6 +97,33 @@ def _header_name(value: str) -> str:
     if not TOKEN.fullmatch(value):
         raise ValueError("expected an HTTP field name")
     return value.lower()
+
+
+def _distinct_headers(value: object) -> object:
+    if isinstance(value, dict):
+        names = [str(name).lower() for name in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the header {twice[0]} is given twice")
+    return value
+
+
+def _method(value: str) -> str:
+    if not METHOD.fullmatch(value):
+        raise ValueError("expected an HTTP method in upper-case letters, such as GET")
+    return value
+
+
+def _cookie(value: str) -> str:
+    if not TOKEN.fullmatch(value):
+        raise ValueError("expected a cookie name")
+    return value
+
+
+def _prefix(value: str) -> str:
+    if value and not PREFIX.fullmatch(value):
+        raise ValueError("expected a path such as /api, without a slash at its end")
+    return value
 
 
 def _address(value: str) -> str:
@@ -102,6 +157,7 @@ def _http_url(value: str) -> str:
     return value
 
 
+Count = Annotated[int, BeforeValidator(_whole)]
 Size = Annotated[
     int,
     Field(ge=0),
@@ -116,17 +172,27 @@ Duration = Annotated[
 ]
 Name = Annotated[str, AfterValidator(_name)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderNames = Annotated[tuple[HeaderName, ...], OneOrMany()]
+IdentityHeaders = Annotated[dict[HeaderName, str], BeforeValidator(_distinct_headers)]
 Address = Annotated[str, AfterValidator(_address)]
 Cidr = Annotated[str, AfterValidator(_cidr)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
-Method = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_-]{0,31}$")]
-Strings = Annotated[tuple[str, ...], BeforeValidator(_many)]
+Method = Annotated[str, AfterValidator(_method)]
+Methods = Annotated[tuple[Method, ...], OneOrMany()]
+Strings = Annotated[tuple[str, ...], OneOrMany()]
+Paths = Annotated[tuple[Path, ...], OneOrMany()]
+Secret = Annotated[SecretStr, Field(min_length=1)]
 
 
 class Section(BaseModel):
     """A mapping in the file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # a value may be a secret
+    )
 
 
 class Tls(Section):
@@ -156,7 +222,7 @@ class Admin(Section):
     """HOST:PORT, [ADDRESS]:PORT or unix:/PATH; `enabled: false` switches it off."""
     enabled: bool = True
     """Whether to open the admin listener."""
-    token: SecretStr | None = None
+    token: Secret | None = None
     """Bearer token for everything but /health; needed unless the address is loopback."""
     token_file: Path | None = None
     """File with that token."""
@@ -192,7 +258,7 @@ class KeySource(Section):
     """File with a JWK Set."""
     pem_file: Path | None = None
     """File with one or more PEM public keys or certificates."""
-    secret: SecretStr | None = None
+    secret: Secret | None = None
     """Shared secret for HS256/384/512, as text."""
     secret_file: Path | None = None
     """File with that secret (one trailing newline is dropped)."""
@@ -250,7 +316,7 @@ class Issuer(Section):
     """Where its verification keys come from."""
     audience: Strings = ()
     """Accepted audiences; the token's `aud` must hold one of them."""
-    algorithms: tuple[Algorithm, ...] = ()
+    algorithms: Annotated[tuple[Algorithm, ...], OneOrMany()] = ()
     """Accepted signature algorithms. HS* only beside a secret, and only they."""
     types: Strings = ("at+jwt", "JWT", "")
     """Accepted `typ` headers, `""` for none; case is ignored, an `application/` prefix too."""
@@ -280,18 +346,24 @@ class Issuer(Section):
         if not self.audience and not self.insecure_any_audience:
             raise ValueError("audience is missing; name it, or set insecure_any_audience: true")
         if not self.algorithms and not self.insecure_any_algorithm:
-            raise ValueError("algorithms is missing; name them, or set insecure_any_algorithm: true")
+            raise ValueError(
+                "algorithms is missing; name them, or set insecure_any_algorithm: true"
+            )
         hmac = [alg for alg in self.algorithms if alg.startswith("HS")]
         if self.keys.symmetric and len(hmac) != len(self.algorithms):
-            raise ValueError("a secret verifies only HS256, HS384 and HS512; give public keys too "
-                             "as an issuer of their own")
+            raise ValueError(
+                "a secret verifies only HS256, HS384 and HS512; give public keys too "
+                "as an issuer of their own"
+            )
         if hmac and not self.keys.symmetric:
             raise ValueError(f"{hmac[0]} needs keys.secret or keys.secret_file")
         if self.keys.discovery is True and not (
             self.keys.insecure_http or is_secure_url(_http_url(self.issuer))
         ):
-            raise ValueError("discovery over plain http on an address that is not loopback; use "
-                             "https, or set keys.insecure_http: true")
+            raise ValueError(
+                "discovery over plain http on an address that is not loopback; use "
+                "https, or set keys.insecure_http: true"
+            )
         return self
 
 
@@ -300,7 +372,7 @@ class Credentials(Section):
 
     header: HeaderName = "authorization"
     """Header with `Bearer TOKEN`."""
-    cookie: str | None = Field(default=None, pattern=r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")
+    cookie: Annotated[str, AfterValidator(_cookie)] | None = None
     """Cookie with the bare token; it is removed from what the upstream gets."""
 
 
@@ -316,6 +388,12 @@ class UpstreamTls(Section):
     key: Path | None = None
     """PEM file with the client certificate's key."""
 
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        return self
+
 
 class Upstream(Section):
     """A service that requests are forwarded to, over HTTP/1.1."""
@@ -330,9 +408,9 @@ class Upstream(Section):
     """Time limit from the sent request to the response's head."""
     idle_timeout: Duration = 60.0
     """Time limit between two pieces of a message in either direction."""
-    max_connections: int = Field(default=256, ge=1)
+    max_connections: Count = Field(default=256, ge=1)
     """Most connections at once."""
-    max_pending: int = Field(default=1024, ge=0)
+    max_pending: Count = Field(default=1024, ge=0)
     """Most requests that wait for a connection; one more is 503 `upstream-busy`."""
     keep_alive: Duration = 30.0
     """How long an unused connection is kept."""
@@ -354,11 +432,11 @@ class Cors(Section):
 
     origins: Strings = Field(min_length=1)
     """Allowed origins, exact (`https://app.example`), or `*` for any without credentials."""
-    methods: tuple[Method, ...] = ()
+    methods: Methods = ()
     """Allowed methods; those of the routes that match the path by default."""
-    headers: tuple[HeaderName, ...] = ("authorization", "content-type")
+    headers: HeaderNames = ("authorization", "content-type")
     """Allowed request headers."""
-    expose: tuple[HeaderName, ...] = ()
+    expose: HeaderNames = ()
     """Response headers that scripts may read."""
     credentials: bool = False
     """Whether cookies may be sent."""
@@ -388,17 +466,17 @@ class Route(Section):
     """Hosts without port; `*.example.com` takes one or more labels. Any host by default."""
     paths: Strings = Field(min_length=1)
     """Path templates: `/orders/{id}`, `/static/{rest:path}` (`:path` takes the remainder)."""
-    methods: tuple[Method, ...] = ()
+    methods: Methods = ()
     """Methods, upper-case; all by default."""
     upstream: str
     """Name of an upstream, or an upstream's URL."""
-    strip_prefix: str = Field(default="", pattern=r"^(/[!-~]*[^/])?$")
+    strip_prefix: Annotated[str, AfterValidator(_prefix)] = ""
     """Literal path prefix that the upstream does not get."""
     host: str = "pass"
     """Host header for the upstream: `pass` the client's, `upstream` for the URL's, or a value."""
     authentication: Literal["required", "optional", "anonymous"] = "required"
     """`optional`: no token is anonymous, a bad one is 401. `anonymous`: tokens are not read."""
-    issuers: tuple[str, ...] = ()
+    issuers: Strings = ()
     """Issuers (by name) whose tokens the route takes; all by default."""
     audience: Strings = ()
     """Accepted audiences on this route, instead of the issuer's."""
@@ -412,7 +490,7 @@ class Route(Section):
     """Largest request body on this route; `limits.body` by default."""
     forward_token: bool = False
     """Pass the client's credential on to the upstream."""
-    identity_headers: dict[HeaderName, str] | None = None
+    identity_headers: IdentityHeaders | None = None
     """Identity headers for this route, instead of the general ones."""
     show_reasons: bool = False
     """Put the decision's reasons into the refusal body."""
@@ -431,11 +509,11 @@ class Route(Section):
 class Policy(Section):
     """The Rego policies."""
 
-    paths: tuple[Path, ...] = Field(default=(Path("policies"),), min_length=1)
+    paths: Paths = Field(default=(Path("policies"),), min_length=1)
     """Folders or files with .rego modules and data.json / data.yaml documents."""
     entrypoint: str | None = None
     """Rule that decides; `gateway/authz/decision`, else `gateway/authz/allow`, by default."""
-    steps: int = Field(default=1_000_000, ge=1_000)
+    steps: Count = Field(default=1_000_000, ge=1_000)
     """Work limit of one decision, in steps."""
     tests: bool = True
     """Run the `*_test.rego` beside the policies before a reload takes effect."""
@@ -459,7 +537,7 @@ class Limits(Section):
 
     head: Size = 32768
     """Header section (431)."""
-    headers: int = Field(default=100, ge=8)
+    headers: Count = Field(default=100, ge=8)
     """Number of header lines (431)."""
     url: Size = 8192
     """Request target (414)."""
@@ -471,15 +549,15 @@ class Limits(Section):
     """Time for the whole request body to arrive (408)."""
     idle_timeout: Duration = 60.0
     """Time between two requests or two pieces of a message."""
-    connections: int = Field(default=4096, ge=1)
+    connections: Count = Field(default=4096, ge=1)
     """Connections at once over all listeners (503)."""
-    streams: int = Field(default=100, ge=1)
+    streams: Count = Field(default=100, ge=1)
     """Requests at once on one HTTP/2 connection."""
     token: Size = 8192
     """Token (401)."""
     token_header: Size = 4096
     """Decoded token header (401)."""
-    json_depth: int = Field(default=64, ge=4, le=256)
+    json_depth: Count = Field(default=64, ge=4, le=256)
     """Nesting of JSON in tokens and bodies."""
     websocket_message: Size = 1024**2
     """WebSocket message, in either direction."""
@@ -494,11 +572,11 @@ class DecisionLog(Section):
     """Where the lines go."""
     path: Path | None = None
     """The file; it is opened anew when it was renamed or removed."""
-    mask: tuple[str, ...] = ()
+    mask: Strings = ()
     """JSON pointers into the event to erase, such as /input/claims/email."""
-    queue: int = Field(default=10_000, ge=1)
+    queue: Count = Field(default=10_000, ge=1)
     """Most events that wait for the sink; further ones are dropped and counted."""
-    ring: int = Field(default=1_000, ge=0)
+    ring: Count = Field(default=1_000, ge=0)
     """How many recent decisions the admin listener keeps."""
 
     @model_validator(mode="after")
@@ -562,15 +640,15 @@ class Config(Section):
     """The routes; the most specific one that fits a request takes it."""
     policy: Policy = Policy()
     """The Rego policies."""
-    identity_headers: dict[HeaderName, str] = Field(
+    identity_headers: IdentityHeaders = Field(
         default_factory=lambda: dict(DEFAULT_IDENTITY_HEADERS)
     )
-    """Header for the upstream → what it holds: `identity.X`, `claims.PATH` or `token.expires_at`."""
+    """Header for the upstream → its value: `identity.X`, `claims.PATH` or `token.expires_at`."""
     cors: Cors | None = None
     """Cross-origin requests on all routes without a `cors` of their own."""
-    trusted_proxies: tuple[str, ...] = ()
+    trusted_proxies: Strings = ()
     """CIDR blocks or network names whose X-Forwarded-* and Forwarded are believed."""
-    networks: dict[Name, tuple[Cidr, ...]] = Field(default_factory=dict)
+    networks: dict[Name, Annotated[tuple[Cidr, ...], OneOrMany()]] = Field(default_factory=dict)
     """Named CIDR sets for `input.source.networks`."""
     limits: Limits = Limits()
     """Sizes and times."""

@@ -1,0 +1,107 @@
+"""Stage 2: from a request's credential to a Principal, or a refusal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from gateway.errors import Code, IdentityError
+from gateway.identify import claims, credential
+from gateway.identify.cache import SignatureCache
+from gateway.identify.keyring import Keyring
+from gateway.identify.rule import IssuerRule, accepted_algorithms
+from gateway.identify.verify import Limits, verify
+from gateway.model import ANONYMOUS, Facts, Head, Match, Missing, Principal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.config.model import Config
+    from gateway.identify.claims import Verified
+
+__all__ = ["Identifier", "Keyring", "accepted_algorithms"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identifier:
+    """The identity rules of one configuration, and the signatures already found good.
+
+    `rules` is by the issuers' `iss`. For one thread.
+    """
+
+    header: bytes
+    cookie: bytes | None
+    limits: Limits
+    rules: Mapping[str, IssuerRule]
+    cache: SignatureCache
+
+    @classmethod
+    def build(cls, config: Config) -> Self:
+        """The identifier of a configuration."""
+        cookie = config.credentials.cookie
+        return cls(
+            header=config.credentials.header.encode(),
+            cookie=None if cookie is None else cookie.encode(),
+            limits=Limits(
+                token=config.limits.token,
+                header=config.limits.token_header,
+                depth=config.limits.json_depth,
+            ),
+            rules={
+                issuer.issuer: IssuerRule.build(name, issuer)
+                for name, issuer in config.issuers.items()
+            },
+            cache=SignatureCache(),
+        )
+
+    def identify(
+        self,
+        head: Head,
+        match: Match,
+        facts: Facts,
+        keyrings: Mapping[str, Keyring],
+        now: float,
+    ) -> Principal:
+        """Who is asking; `now` is in Unix seconds.
+
+        Raises IdentityError, whatever the credential holds, or Missing where the issuer's keys
+        have to be fetched first.
+        """
+        route = match.route
+        if route.authentication == "anonymous":
+            return ANONYMOUS
+        token = credential.read(head, self.header, self.cookie)
+        if token is None:
+            if route.authentication == "optional":
+                return ANONYMOUS
+            raise IdentityError(Code.TOKEN_MISSING)
+        try:
+            verified = self._known(token, facts, keyrings)
+            if verified is not None:
+                claims.check(verified, route, now)
+                return verified.principal
+            verified = verify(
+                token, self.rules, route, facts=facts, keyrings=keyrings, limits=self.limits
+            )
+            claims.check(verified, route, now)
+        except Missing:
+            raise
+        except IdentityError as error:
+            if error.code is Code.TOKEN_EXPIRED:
+                self.cache.discard(token)
+            raise
+        except Exception as error:  # noqa: BLE001  what a token brings about is a 401, never a 500
+            detail = f"{type(error).__name__}: {error}"
+            raise IdentityError(Code.TOKEN_MALFORMED, detail) from None
+        self.cache.put(token, verified)
+        return verified.principal
+
+    def _known(
+        self, token: bytes, facts: Facts, keyrings: Mapping[str, Keyring]
+    ) -> Verified | None:
+        """The token, if its signature was found good under the keys that are valid now."""
+        known = self.cache.get(token)
+        if known is None:
+            return None
+        keyring = facts.keyrings.get(known.rule.name) or keyrings.get(known.rule.name)
+        return known if keyring is not None and keyring.revision == known.revision else None

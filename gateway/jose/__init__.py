@@ -1,0 +1,1 @@
+"""Strict JSON, compact tokens, and keys that are fit to verify with."""

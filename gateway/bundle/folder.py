@@ -1,0 +1,219 @@
+"""Folders with policies in OPA's bundle layout: `*.rego` and `data.json` / `data.yaml`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gateway.errors import ConfigError, Problem
+from gateway.jose.strict_json import JsonError, loads
+
+DATA_FILES = ("data.json", "data.yaml", "data.yml")
+TEST_SUFFIX = "_test.rego"
+MAX_FILE = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySources:
+    """A policy set as text: module name → source, the tests apart, and the data document.
+
+    `modules_digest` changes with the served modules only, `revision` with anything in the set.
+    """
+
+    modules: Mapping[str, str]
+    tests: Mapping[str, str]
+    data: Mapping[str, Any]
+    modules_digest: str
+    revision: str
+
+
+def read_files(paths: tuple[Path, ...]) -> dict[str, bytes]:
+    """Every policy and data file below `paths`, by name; raises ConfigError."""
+    files: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    for number, root in enumerate(paths):
+        if not root.exists():
+            problems.append(Problem("no such file or folder", file=str(root)))
+        for path, name in _policy_files(root):
+            try:
+                if path.stat().st_size > MAX_FILE:
+                    problems.append(Problem(f"larger than {MAX_FILE} bytes", file=str(path)))
+                    continue
+                # The number keeps data of two roots apart; the engine never sees it.
+                files[f"{number}:{name}"] = path.read_bytes()
+            except FileNotFoundError:
+                continue  # renamed away between the listing and now: the next event reloads
+            except OSError as error:
+                problems.append(Problem(f"cannot be read: {error.strerror}", file=str(path)))
+    if problems:
+        raise ConfigError(tuple(problems))
+    return files
+
+
+def parse_files(files: Mapping[str, bytes], paths: tuple[Path, ...]) -> PolicySources:
+    """Sort the files of `read_files` into modules, tests and one data document."""
+    modules: dict[str, str] = {}
+    tests: dict[str, str] = {}
+    data: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for key in sorted(files):
+        number, _, name = key.partition(":")
+        shown = _shown(paths[int(number)], name)
+        try:
+            if name.endswith(".rego"):
+                text = _text(files[key])
+                (tests if name.endswith(TEST_SUFFIX) else modules)[shown] = text
+            else:
+                _graft(data, name.split("/")[:-1], _document(name, files[key]))
+        except ValueError as error:
+            line, message = _located(error)
+            problems.append(Problem(message, file=shown, line=line))
+    if problems:
+        raise ConfigError(tuple(problems))
+    return PolicySources(
+        modules=modules,
+        tests=tests,
+        data=data,
+        modules_digest=digest({name: text.encode() for name, text in modules.items()}),
+        revision=digest(files)[:16],
+    )
+
+
+def digest(files: Mapping[str, bytes]) -> str:
+    """A hash of names and contents, in hex."""
+    total = hashlib.sha256()
+    for name in sorted(files):
+        for part in (name.encode(), files[name]):
+            total.update(len(part).to_bytes(8, "big"))
+            total.update(part)
+    return total.hexdigest()
+
+
+def _policy_files(root: Path) -> Iterator[tuple[Path, str]]:
+    if root.is_file():
+        yield root, root.name
+        return
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        # Links are followed (a ConfigMap is made of them), but no folder is entered twice.
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and _first_visit(Path(folder, name), seen)
+        )
+        for name in sorted(names):
+            # Hidden files and editors' copies (.x.swp, x~, #x#) end otherwise or start with a dot.
+            if name.startswith((".", "#")) or not (name.endswith(".rego") or name in DATA_FILES):
+                continue
+            path = Path(folder, name)
+            yield path, path.relative_to(root).as_posix()
+
+
+def _first_visit(folder: Path, seen: set[str]) -> bool:
+    real = os.path.realpath(folder)
+    if real in seen:
+        return False
+    seen.add(real)
+    return True
+
+
+def _shown(root: Path, name: str) -> str:
+    """The file's name for people: relative to the working folder where it lies below it."""
+    path = root if root.is_file() else root / name
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return str(path)
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _DataError("not UTF-8", line) from None
+
+
+def _document(name: str, data: bytes) -> dict[str, Any]:
+    value: Any
+    if name.endswith(".json"):
+        try:
+            value = loads(data, max_depth=256)
+        except JsonError as error:
+            raise _DataError(str(error), 0) from None
+    else:
+        try:
+            value = yaml.load(_text(data), _DataLoader)  # noqa: S506  a safe loader of ours
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 0
+            raise _DataError(error.problem or "not YAML", line) from None
+        except yaml.YAMLError as error:
+            raise _DataError(f"not YAML: {error}", 0) from None
+    if not isinstance(value, dict):
+        raise _DataError("a data document must be an object", 1)
+    return value
+
+
+class _DataLoader(yaml.SafeLoader):
+    """YAML with string keys once each, JSON's types, and no aliases (they can multiply)."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(
+                problem="aliases are not taken in data", problem_mark=self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str) or key in seen:
+                fault = "given twice" if isinstance(key, str) else "not a string"
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} is {fault}", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=True)
+
+
+_DataLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class _DataError(ValueError):
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def _located(error: ValueError) -> tuple[int, str]:
+    return (error.line if isinstance(error, _DataError) else 0), str(error)
+
+
+def _graft(data: dict[str, Any], keys: list[str], document: dict[str, Any]) -> None:
+    for key in keys:
+        below = data.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise _DataError(f"another data file gives {key!r} a value that is not an object", 0)
+        data = below
+    _merge(data, document, ".".join(keys))
+
+
+def _merge(data: dict[str, Any], document: dict[str, Any], at: str) -> None:
+    for key, value in document.items():
+        path = f"{at}.{key}" if at else key
+        if key not in data:
+            data[key] = value
+        elif isinstance(data[key], dict) and isinstance(value, dict):
+            _merge(data[key], value, path)
+        else:
+            raise _DataError(f"data.{path} is given by two files", 0)

@@ -1,0 +1,103 @@
+"""gateway.yaml → Config, or every problem at once with its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.config import checks
+from gateway.config.document import MAX_BYTES, Document, Fault, read_document
+from gateway.config.validate import validate
+from gateway.config.walk import files, map_paths
+from gateway.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.config.model import Config
+
+STATE_FOLDER = ".gateway"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A configuration and the file that it came from.
+
+    All paths in `config` are absolute and `config.policy.state` is set. `warnings` are faults
+    that do not keep the gateway from running.
+    """
+
+    config: Config
+    path: Path
+    document: Document
+    warnings: tuple[Problem, ...]
+
+    def locate(self, problem: Problem) -> Problem:
+        """The problem with file, line and column, where it has a key and no place yet."""
+        if problem.file or not problem.key:
+            return problem
+        fault = Fault(key=(problem.key,), message=problem.message, remedy=problem.remedy)
+        return _in_file(self.document.problem(fault), self.path)
+
+    def located(self, error: ConfigError) -> ConfigError:
+        """The error with all its problems located."""
+        return ConfigError(tuple(self.locate(problem) for problem in error.problems))
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Loaded:
+    """Read a configuration file; raises ConfigError with every problem in it."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        remedy = "gateway init DIR writes one" if missing else ""
+        message = f"cannot be read: {error.strerror}"
+        raise ConfigError((Problem(message, file=str(path), remedy=remedy),)) from None
+    return read(data, path, environ)
+
+
+def read(data: bytes, path: Path, environ: Mapping[str, str]) -> Loaded:
+    """Like `load`, of text at hand; relative paths in it start at the folder of `path`."""
+    document = read_document(data, environ)
+    problems = list(document.problems)
+    config, draft, faults = validate(document.tree, document.unreadable)
+    if document.readable:
+        problems += map(document.problem, faults)
+    if config is not None:
+        config = _absolute(config, path.absolute().parent)
+        names = checks.Names.of(config, document.tree)
+        for fault in checks.check(config, names):
+            key = draft.original(fault.key)
+            written = replace(fault, key=key + fault.key[len(key) :])
+            problems.append(document.problem(written))
+    if problems or config is None:
+        problems.sort(key=lambda problem: (problem.line, problem.column))
+        raise ConfigError(tuple(_in_file(problem, path) for problem in problems))
+    warnings = (_in_file(document.problem(fault), path) for fault in checks.warn(config))
+    return Loaded(config=config, path=path, document=document, warnings=tuple(warnings))
+
+
+def watched_files(config: Config, path: Path) -> tuple[Path, ...]:
+    """Every file and folder whose change should cause a reload: `path` and what it names."""
+    return tuple(dict.fromkeys([path, *(file for _, file in files(config))]))
+
+
+def _absolute(config: Config, folder: Path) -> Config:
+    state = config.policy.state or Path(STATE_FOLDER)
+    policy = config.policy.model_copy(update={"state": state})
+    whole = config.model_copy(update={"policy": policy})
+    absolute: Config = map_paths(whole, lambda path: folder / path)
+    return absolute
+
+
+def _in_file(problem: Problem, path: Path) -> Problem:
+    return Problem(
+        problem.message,
+        file=str(path),
+        line=problem.line,
+        column=problem.column,
+        key=problem.key,
+        remedy=problem.remedy,
+    )

@@ -1,0 +1,60 @@
+"""Reads the secrets that a Config names."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gateway.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.config.model import Config, KeySource
+
+MAX_SECRET = 65536
+
+
+def read_secret(path: Path) -> bytes:
+    """The contents of a secret's file, less one trailing newline; raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SECRET + 1)
+    except OSError as error:
+        raise _fault(path, f"cannot be read: {error.strerror}") from None
+    except ValueError as error:  # a NUL in the name
+        raise _fault(path, f"cannot be read: {error}") from None
+    if len(data) > MAX_SECRET:
+        raise _fault(path, f"larger than {MAX_SECRET} bytes")
+    secret = re.sub(rb"\r?\n\Z", b"", data)
+    if not secret:
+        raise _fault(path, "the file is empty; a secret was expected")
+    return secret
+
+
+def secret_of(keys: KeySource) -> bytes:
+    """The shared secret of an issuer that has one; raises ConfigError."""
+    if keys.secret is not None:
+        return keys.secret.get_secret_value().encode()
+    assert keys.secret_file is not None
+    return read_secret(keys.secret_file)
+
+
+def admin_token(config: Config) -> str | None:
+    """The bearer token of the admin listener, None where it has none; raises ConfigError."""
+    admin = config.admin
+    if admin.token is not None:
+        token = admin.token.get_secret_value()
+    elif admin.token_file is not None:
+        token = read_secret(admin.token_file).decode("latin-1")
+    else:
+        return None
+    if not re.fullmatch(r"[!-~]+", token):
+        where = str(admin.token_file or "")
+        message = "the admin token cannot be sent in a header; use visible ASCII without blanks"
+        raise ConfigError((Problem(message, file=where, key="admin.token"),))
+    return token
+
+
+def _fault(path: Path, message: str) -> ConfigError:
+    return ConfigError((Problem(message, file=str(path)),))

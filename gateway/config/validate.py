@@ -1,0 +1,262 @@
+"""A tree of plain values → Config, with every fault found and not only the first ones.
+
+Pydantic stops at a section's first kind of fault, and the checks between sections need a whole
+Config. So, as a compiler recovers from a syntax error, each faulty piece is taken out (or a
+misspelt key put right) and the rest validated again, until it stands. Such a Config is only
+good for finding further faults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from pydantic import ValidationError
+
+from gateway.config.document import Fault, Key
+from gateway.config.model import Config, Section
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pydantic_core import ErrorDetails
+
+MOST_LISTED = 14
+"""So many known keys are listed for an unknown one that resembles none."""
+
+
+def validate(
+    tree: Any, unreadable: Iterable[Key] = ()
+) -> tuple[Config | None, Draft, tuple[Fault, ...]]:
+    """Validate what a document holds, without the values that could not be read.
+
+    The Config is None when no usable rest remains, and incomplete when there are faults. The
+    draft says where in the document a part of the Config was written.
+    """
+    draft = Draft(tree, unreadable)
+    faults: list[Fault] = []
+    while True:
+        try:
+            return Config.model_validate(draft.rest()), draft, tuple(faults)
+        except ValidationError as error:
+            found = _merge(_read(detail, draft) for detail in error.errors(include_url=False))
+            faults += [each.fault for each in found if not draft.explains(each)]
+            for each in found:
+                draft.repair(each)
+            if any(not each.piece for each in found):
+                return None, draft, tuple(faults)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that `word` was probably meant to be, or the empty string."""
+    spelt = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), spelt, n=1, cutoff=0.55)
+    return spelt[close[0]] if close else ""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A remedy for an unknown word: its nearest neighbour, else the known ones if they are few."""
+    names = sorted(known)
+    if close := nearest(word, names):
+        return f"did you mean {close!r}?"
+    return f"known here: {', '.join(names)}" if 0 < len(names) <= MOST_LISTED else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A fault and the piece to take out for it; `missing` and `meant` name keys of that section."""
+
+    fault: Fault
+    piece: Key
+    kind: str
+    missing: str = ""
+    meant: str = ""
+
+
+class Draft:
+    """The document's tree, less what was found faulty."""
+
+    def __init__(self, tree: Any, removed: Iterable[Key]) -> None:
+        self.tree = tree
+        self._removed = set(removed)
+        self._meant: dict[Key, str] = {}  # misspelt key → name
+        self._spelt: dict[Key, str] = {}  # and back: section and right name → misspelt name
+        self._kept: dict[Key, list[int]] = {}
+
+    def rest(self) -> Any:
+        """What is left of the tree."""
+        return self._rest(self.tree, ())
+
+    def original(self, key: Iterable[str | int]) -> Key:
+        """Where the document holds `key` of the rest, as far down as it holds it."""
+        node, found = self.tree, Key()
+        for part in key:
+            if isinstance(node, dict) and isinstance(part, str):
+                name = self._spelt.get((*found, part), part)
+                if name not in node:
+                    break
+                found, node = (*found, name), node[name]
+            elif isinstance(node, list) and isinstance(part, int):
+                number = self._kept[found][part]
+                found, node = (*found, number), node[number]
+            else:
+                break
+        return found
+
+    def explains(self, finding: Finding) -> bool:
+        """Whether the finding may only follow from an earlier removal."""
+        if finding.kind == "missing":
+            return (*finding.piece, finding.missing) in self._removed
+        if finding.kind in ("value_error", "too_short"):
+            depth = len(finding.piece)
+            return any(key[:depth] == finding.piece for key in self._removed)
+        return False
+
+    def repair(self, finding: Finding) -> None:
+        """Take the faulty piece out, or give a misspelt key its right name."""
+        if finding.meant:
+            self._meant[finding.piece] = finding.meant
+            self._spelt[(*finding.piece[:-1], finding.meant)] = str(finding.piece[-1])
+        else:
+            self._removed.add(finding.piece)
+
+    def _rest(self, node: Any, key: Key) -> Any:
+        if isinstance(node, dict):
+            return {
+                self._meant.get((*key, name), name): self._rest(value, (*key, name))
+                for name, value in node.items()
+                if (*key, name) not in self._removed
+            }
+        if isinstance(node, list):
+            kept = [number for number in range(len(node)) if (*key, number) not in self._removed]
+            self._kept[key] = kept
+            return [self._rest(node[number], (*key, number)) for number in kept]
+        return node
+
+
+def _merge(found: Iterable[Finding]) -> list[Finding]:
+    """One finding for each piece: the members of a union complain one by one."""
+    merged: dict[tuple[Key, str], Finding] = {}
+    for finding in found:
+        first = merged.setdefault((finding.piece, finding.missing), finding)
+        if first is not finding:
+            also = finding.fault.message.removeprefix("expected ")
+            fault = replace(first.fault, message=f"{first.fault.message}, or {also}")
+            merged[finding.piece, finding.missing] = replace(first, fault=fault)
+    respelt = {(*each.piece[:-1], each.meant) for each in merged.values() if each.meant}
+    return [each for each in merged.values() if (*each.piece, each.missing) not in respelt]
+
+
+def _read(detail: ErrorDetails, draft: Draft) -> Finding:
+    kind, loc = detail["type"], detail["loc"]
+    key = draft.original(loc)
+    if kind == "missing":
+        name = str(loc[-1])
+        return Finding(
+            fault=Fault(key=key, message=f"{name} is missing", at_name=True),
+            piece=key,
+            kind=kind,
+            missing=name,
+        )
+    if kind == "extra_forbidden":
+        return _unknown(key, loc, draft)
+    message, remedy = _explain(detail)
+    at_name = loc[-1:] == ("[key]",)
+    fault = Fault(key=key, message=message, remedy=remedy, at_name=at_name)
+    return Finding(fault=fault, piece=key, kind=kind)
+
+
+def _unknown(key: Key, loc: tuple[str | int, ...], draft: Draft) -> Finding:
+    name, section = str(key[-1]), section_at(loc[:-1])
+    known = section.model_fields if section else {}
+    fault = Fault(key=key, message="unknown key", remedy=did_you_mean(name, known), at_name=True)
+    meant = nearest(name, known)
+    present = meant and draft.original((*loc[:-1], meant)) == (*key[:-1], meant)
+    return Finding(fault=fault, piece=key, kind="extra_forbidden", meant="" if present else meant)
+
+
+def section_at(key: Iterable[str | int]) -> type[Section] | None:
+    """The section that `key` leads to."""
+    section: type[Section] = Config
+    parts = iter(key)
+    for part in parts:
+        field = section.model_fields.get(str(part))
+        inner, many = inner_section(field.annotation) if field else (None, False)
+        if inner is None:
+            return None
+        if many:
+            next(parts, None)  # the position in the list or the name in the mapping
+        section = inner
+    return section
+
+
+def inner_section(annotation: Any) -> tuple[type[Section] | None, bool]:
+    """The section within a field's type, and whether the field holds several of them."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation, False
+    for inner in get_args(annotation):
+        section, _ = inner_section(inner)
+        if section:
+            return section, get_origin(annotation) in (tuple, dict)
+    return None, False
+
+
+def _explain(detail: ErrorDetails) -> tuple[str, str]:
+    ctx = detail.get("ctx", {})
+    given = detail["input"]
+    match detail["type"]:
+        case "value_error":
+            return str(ctx["error"]), ""
+        case "literal_error":
+            choices = re.findall(r"'([^']*)'", ctx["expected"])
+            close = nearest(given, choices) if isinstance(given, str) else ""
+            return f"expected {ctx['expected']}", f"did you mean {close!r}?" if close else ""
+        case "greater_than_equal":
+            return f"expected at least {ctx['ge']:g}", ""
+        case "less_than_equal":
+            return f"expected at most {ctx['le']:g}", ""
+        case "string_type" if isinstance(given, bool | int | float):
+            return f"expected text, got {_described(given)}", "put it in quotes"
+        case kind:
+            return f"expected {EXPECTED.get(kind, kind)}, got {_described(given)}", ""
+
+
+EXPECTED: Mapping[str, str] = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number of ordinary size",
+    "int_type": "a whole number",
+    "model_type": "a mapping",
+    "path_type": "a file name",
+    "string_too_short": "text",
+    "string_type": "text",
+    "too_short": "at least one entry",
+    "tuple_type": "a list",
+}
+"""What was expected, by pydantic's type of error."""
+
+
+def _described(given: object) -> str:
+    for kind, text in KINDS:
+        if isinstance(given, kind):
+            return text(given)
+    return type(given).__name__
+
+
+KINDS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
+    (type(None), lambda _: "nothing"),
+    (bool, lambda given: str(given).lower()),
+    (int | float, lambda _: "a number"),
+    (str, lambda given: "text" if given else "empty text"),
+    (dict, lambda _: "a mapping"),
+    (list | tuple, lambda given: "a list" if given else "none"),
+)
+"""How a value is spoken of; itself it may be a secret."""

@@ -1,0 +1,86 @@
+"""The request body as the policy sees it: JSON or a form, read in one way."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway import wire
+from gateway.decide.inquiry import Body
+from gateway.errors import Code, DecisionError
+from gateway.jose.strict_json import JsonError, loads
+from gateway.model import Missing, Need
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.model import Facts, Head, Headers, Match
+
+_DIGITS: Final = re.compile(rb"[0-9]{1,15}")
+_JSON: Final = re.compile(rb"(?:application|text)/json|[a-z0-9.-]+/[a-z0-9.+-]+\+json")
+_UTF8: Final = re.compile(rb'\s*charset\s*=\s*"?utf-?8"?\s*')
+_FORM: Final = b"application/x-www-form-urlencoded"
+
+
+def read_body(head: Head, headers: Headers, facts: Facts, match: Match, *, depth: int) -> Body:
+    """The body's declared size, and its value where the route shows it to the policy.
+
+    Missing when the body is needed and has not been brought. DecisionError: BODY_TOO_LARGE over
+    the route's limit; BODY_UNSUPPORTED for a Content-Encoding, or content that is neither JSON
+    nor a form in UTF-8, which the policy could not read though the upstream might;
+    BODY_MALFORMED; BAD_FRAMING.
+    """
+    size = _declared_size(head)
+    limit = match.route.body
+    if limit is None or head.websocket:
+        return Body(size=size)
+    if (size or 0) > limit.max:
+        raise DecisionError(Code.BODY_TOO_LARGE, f"{size} bytes")
+    if size == 0:
+        return Body(size=size, raw=b"")
+    if facts.body is None:
+        raise Missing(Need(kind="body", max_bytes=limit.max))
+    if len(facts.body) > limit.max:
+        raise DecisionError(Code.BODY_TOO_LARGE, f"{len(facts.body)} bytes")
+    if not facts.body:
+        return Body(size=size, raw=b"")
+    parse = _parser(headers)
+    try:
+        return Body(size=size, raw=facts.body, value=parse(facts.body, depth))
+    except (JsonError, ValueError) as error:
+        raise DecisionError(Code.BODY_MALFORMED, str(error)) from None
+
+
+def _declared_size(head: Head) -> int | None:
+    lengths = wire.values(head.headers, b"content-length")
+    chunked = wire.values(head.headers, b"transfer-encoding")
+    if not lengths:
+        # RFC 9112 §6.3: an HTTP/1 request without either field has no body.
+        return None if chunked or not head.http_version.startswith("1") else 0
+    if chunked or len(lengths) > 1 or not _DIGITS.fullmatch(lengths[0]):
+        raise DecisionError(Code.BAD_FRAMING, "Content-Length")
+    return int(lengths[0])
+
+
+def _parser(headers: Headers) -> Callable[[bytes, int], Any]:
+    encodings = wire.elements(wire.values(headers, b"content-encoding"))
+    if any(encoding.lower() != b"identity" for encoding in encodings):
+        raise DecisionError(Code.BODY_UNSUPPORTED, "Content-Encoding")
+    types = wire.values(headers, b"content-type")
+    if len(types) > 1:
+        raise DecisionError(Code.BODY_MALFORMED, "several Content-Type lines")
+    media_type, *parameters = (types[0] if types else b"").lower().split(b";")
+    if all(_UTF8.fullmatch(text) for text in parameters if b"charset" in text):
+        if _JSON.fullmatch(media_type.strip()):
+            return _json
+        if media_type.strip() == _FORM:
+            return _form
+    raise DecisionError(Code.BODY_UNSUPPORTED, f"Content-Type {types!r}")
+
+
+def _json(raw: bytes, depth: int) -> Any:
+    return loads(raw, max_depth=depth)
+
+
+def _form(raw: bytes, _: int) -> Mapping[str, list[str]]:
+    return wire.form(raw)

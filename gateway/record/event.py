@@ -1,0 +1,186 @@
+"""The decision event of one request: OPA's field names, and ours beside them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import Code
+from gateway.model import Answer, Forward, Refuse
+from gateway.record.secrets import is_secret, without_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.model import Principal, Trail
+
+Event = dict[str, Any]
+Recorded = Forward | Refuse | Answer
+
+TYPE = "openpolicyagent.org/decision_logs"
+"""What OPA marks the lines of its console log with, so that the same collectors take them."""
+
+MAX_DETAIL = 1024
+"""Most characters of an error's text, before escapes."""
+
+_PLAIN = re.compile(r"[ !#-\[\]-~]*")
+_UNSAFE = re.compile(r"[^ !#-\[\]-~]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """How a planned request went, as the shell measured it.
+
+    `started` is in Unix seconds, `duration` and `timings` in seconds; of the timings `plan` and
+    `upstream_first_byte` are metrics too. `status` is 0 where the client left before an answer.
+    `code` and `detail` name a failure after the plan. `complete` tells whether the whole answer
+    went out.
+    """
+
+    started: float
+    duration: float
+    status: int
+    bytes_in: int = 0
+    bytes_out: int = 0
+    timings: Mapping[str, float] = field(default_factory=dict)
+    code: Code | None = None
+    detail: str = ""
+    complete: bool = True
+
+
+def code_of(outcome: Recorded, exchange: Exchange) -> Code | None:
+    """The code that the request ended with; None where nothing was refused and nothing failed."""
+    return exchange.code or (outcome.code if isinstance(outcome, Refuse) else None)
+
+
+def build(
+    outcome: Recorded,
+    exchange: Exchange,
+    *,
+    labels: Mapping[str, str],
+    entrypoint: str = "",
+    is_secret_name: Callable[[str], bool] = is_secret,
+) -> Event:
+    """The event of a request, before anything is erased; it shares the trail's document.
+
+    A request that was refused before the policy was asked has no `path` (the entrypoint) and no
+    `result`; its `input` holds what was known by then, and `partial` is true.
+    """
+    trail = outcome.trail
+    head, decision, principal = trail.head, trail.decision, trail.principal
+    code = code_of(outcome, exchange)
+    event: Event = {
+        "type": TYPE,
+        "decision_id": head.id,
+        "timestamp": rfc3339(exchange.started),
+        "labels": labels,
+        "bundles": {"policy": {"revision": trail.revision}},
+        "requested_by": trail.source.address if trail.source else head.peer,
+        "method": head.method,
+        "target": trail.match.path if trail.match else escape(head.raw_path),
+        "status": exchange.status,
+        "outcome": _outcome(outcome, exchange),
+        "bytes_in": exchange.bytes_in,
+        "bytes_out": exchange.bytes_out,
+        "metrics": _timers(exchange),
+    }
+    if trail.source and trail.source.request_id:
+        event["req_id"] = trail.source.request_id
+    if trail.match:
+        event["route"] = trail.match.route.id
+    if principal and principal.authenticated:
+        event["subject"] = principal.subject
+        event["issuer"] = principal.issuer
+    if code:
+        event["code"] = code.text
+        if code is not Code.POLICY_DENIED:
+            detail = exchange.detail or trail.detail or code.title
+            detail = without_credentials(detail, head.headers, is_secret_name)
+            event["error"] = {"code": code.text, "message": escape(detail[:MAX_DETAIL])}
+    if decision:
+        event["result"] = decision.result
+        if decision.reasons:
+            event["reasons"] = [
+                {"code": reason.code, "message": reason.message} for reason in decision.reasons
+            ]
+    if not exchange.complete:
+        event["incomplete"] = True
+    if trail.document is None:
+        event["partial"] = True
+        event["input"] = _known(trail)
+    else:
+        event["path"] = entrypoint
+        event["input"] = trail.document
+    return event
+
+
+def rfc3339(now: float) -> str:
+    """Unix seconds as a UTC time with microseconds (RFC 3339 §5.6)."""
+    second, micro = divmod(round(now * 1e6), 1_000_000)
+    return f"{_second(second)}.{micro:06d}Z"
+
+
+def escape(text: str | bytes) -> str:
+    r"""Text or bytes as printable ASCII without quotes: `\xNN`, `\uNNNN`, a backslash doubled."""
+    if isinstance(text, bytes):
+        text = text.decode("latin-1")
+    return text if _PLAIN.fullmatch(text) else _UNSAFE.sub(_escaped, text)
+
+
+@lru_cache(maxsize=8)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    point = ord(found[0])
+    if point == 0x5C:
+        return r"\\"
+    return f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}"
+
+
+def _outcome(outcome: Recorded, exchange: Exchange) -> str:
+    if isinstance(outcome, Forward):
+        return "failed" if exchange.code else "forwarded"
+    return "refused" if isinstance(outcome, Refuse) else "answered"
+
+
+def _timers(exchange: Exchange) -> dict[str, int]:
+    timers = {"timer_server_handler_ns": round(exchange.duration * 1e9)}
+    for name, seconds in exchange.timings.items():
+        timers[f"timer_{name}_ns"] = round(seconds * 1e9)
+    return timers
+
+
+def _known(trail: Trail) -> dict[str, Any]:
+    head, source, match = trail.head, trail.source, trail.match
+    known: dict[str, Any] = {
+        "request": {
+            "id": head.id,
+            "method": head.method,
+            "scheme": source.scheme if source else head.scheme,
+            "host": match.host if match else escape(head.authority),
+            "path": match.path if match else escape(head.raw_path),
+            "query_string": escape(head.query_string),
+        },
+        "source": {
+            "address": source.address if source else head.peer,
+            "networks": source.networks if source else (),
+        },
+    }
+    if match:
+        known["route"] = {"id": match.route.id}
+    if trail.principal:
+        known["identity"] = _identity(trail.principal)
+    return known
+
+
+def _identity(principal: Principal) -> dict[str, Any]:
+    return {
+        "authenticated": principal.authenticated,
+        "subject": principal.subject,
+        "issuer": principal.issuer,
+    }

@@ -1,0 +1,345 @@
+"""Counters for Prometheus: plain numbers on the request path, metric families at the scrape.
+
+Written from one thread. Every label is bounded: routes and issuers come from the configuration,
+codes from the code, methods from a list, reasons up to a limit.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from prometheus_client import generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+if TYPE_CHECKING:
+    from gateway.errors import Code
+    from gateway.model import Trail
+    from gateway.record.event import Exchange
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+NO_ROUTE = "none"
+OK = "ok"
+OTHER = "other"
+ANONYMOUS = "anonymous"
+MAX_REASONS = 256
+
+BOUNDS = (
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+"""Upper bounds of the histograms, in seconds."""
+
+_REASON = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyGauges:
+    """An issuer's keys at the scrape; `age` in seconds, None where none ever arrived."""
+
+    keys: int
+    age: float | None
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamGauges:
+    """An upstream's connections at the scrape, and the requests that wait for one."""
+
+    in_use: int
+    idle: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkCounts:
+    """What a log sink did since the start; `queued` is now. All but `errors` are in lines."""
+
+    written: int
+    dropped: int
+    errors: int
+    queued: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauges:
+    """What is read at the scrape instead of counted; times are Unix seconds."""
+
+    version: str
+    started: float
+    revision: str = ""
+    reloaded_at: float | None = None
+    reload_ok: bool = True
+    issuers: Mapping[str, KeyGauges] = field(default_factory=dict)
+    upstreams: Mapping[str, UpstreamGauges] = field(default_factory=dict)
+    sinks: Mapping[str, SinkCounts] = field(default_factory=dict)
+
+
+class Histogram:
+    """Observations in the buckets of `BOUNDS`, and their sum."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value, in seconds."""
+        self.counts[bisect_left(BOUNDS, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """The cumulative counts by upper bound."""
+        made = []
+        running = 0
+        for bound, count in zip((*map(str, BOUNDS), "+Inf"), self.counts, strict=True):
+            running += count
+            made.append((bound, float(running)))
+        return made
+
+
+class Timings:
+    """The histograms of one route."""
+
+    __slots__ = ("plan", "total", "upstream")
+
+    def __init__(self) -> None:
+        self.total = Histogram()
+        self.plan = Histogram()
+        self.upstream = Histogram()
+
+
+class Metrics:
+    """Everything that is counted; `in_flight` is kept by the shell."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.requests: dict[tuple[str, str, str, int], int] = {}
+        self.principals: dict[str, int] = {}
+        self.reasons: dict[str, int] = {}
+        self.timings: dict[str, Timings] = {}
+        self.below: dict[str, int] = {}
+        self.reloads = {"success": 0, "failure": 0}
+
+    def request(self, trail: Trail, exchange: Exchange, code: Code | None) -> None:
+        """Count a request that has ended."""
+        route = trail.match.route.id if trail.match else NO_ROUTE
+        method = trail.head.method
+        key = (
+            route,
+            method if method in METHODS else OTHER,
+            code.text if code else OK,
+            exchange.status // 100,
+        )
+        self.requests[key] = self.requests.get(key, 0) + 1
+        timings = self.timings.get(route)
+        if timings is None:
+            timings = self.timings[route] = Timings()
+        timings.total.observe(exchange.duration)
+        measured = exchange.timings
+        if "plan" in measured:
+            timings.plan.observe(measured["plan"])
+        if "upstream_first_byte" in measured:
+            timings.upstream.observe(measured["upstream_first_byte"])
+        if trail.principal:
+            issuer = trail.principal.issuer or ANONYMOUS
+            self.principals[issuer] = self.principals.get(issuer, 0) + 1
+        if trail.decision:
+            for reason in trail.decision.reasons:
+                self._reason(reason.code)
+
+    def refused_below(self, code: Code) -> None:
+        """Count what the server refused before there was a request to record."""
+        self.below[code.text] = self.below.get(code.text, 0) + 1
+
+    def reloaded(self, *, success: bool) -> None:
+        """Count a reload."""
+        self.reloads["success" if success else "failure"] += 1
+
+    def families(self, gauges: Gauges, now: float) -> Iterator[Metric]:
+        """The metric families at a scrape; `now` in Unix seconds."""
+        for name, (text, labels, read) in COUNTERS.items():
+            counter = CounterMetricFamily(name, text, labels=labels)
+            for values, count in read(self, gauges):
+                counter.add_metric(values, count)
+            yield counter
+        for name, (text, pick) in HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(name, text, labels=("route",))
+            for route, timings in self.timings.items():
+                found = pick(timings)
+                histogram.add_metric((route,), found.buckets(), found.total)
+            yield histogram
+        for name, (text, labels, measure) in GAUGES.items():
+            gauge = GaugeMetricFamily(name, text, labels=labels)
+            for values, number in measure(self, gauges, now):
+                gauge.add_metric(values, number)
+            yield gauge
+
+    def _reason(self, reason: str) -> None:
+        if reason not in self.reasons and (
+            len(self.reasons) >= MAX_REASONS or not _REASON.fullmatch(reason)
+        ):
+            reason = OTHER
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
+
+def expose(families: Iterable[Metric]) -> bytes:
+    """Metric families in Prometheus' text format."""
+    return generate_latest(_Families(families))
+
+
+class _Families:
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self.families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self.families
+
+
+Samples = Iterable[tuple[tuple[str, ...], float]]
+
+COUNTERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges], Samples]]] = {
+    "gateway_requests": (
+        (
+            "Requests that ended, by route, method, refusal code (ok: none) and status class "
+            "(0: the client left before an answer)."
+        ),
+        ("route", "method", "code", "status"),
+        lambda metrics, _: (
+            ((route, method, code, f"{status}xx" if status else "0"), count)
+            for (route, method, code, status), count in metrics.requests.items()
+        ),
+    ),
+    "gateway_principals": (
+        "Requests whose caller was established, by issuer.",
+        ("issuer",),
+        lambda metrics, _: _by_name(metrics.principals),
+    ),
+    "gateway_decision_reasons": (
+        "Reason codes of policy decisions; unusual texts and those beyond 256 count as other.",
+        ("reason",),
+        lambda metrics, _: _by_name(metrics.reasons),
+    ),
+    "gateway_server_refusals": (
+        "Requests that the server refused before the pipeline, by code.",
+        ("code",),
+        lambda metrics, _: _by_name(metrics.below),
+    ),
+    "gateway_policy_reloads": (
+        "Reloads of configuration and policy, by outcome.",
+        ("outcome",),
+        lambda metrics, _: _by_name(metrics.reloads),
+    ),
+    "gateway_log_lines": (
+        "Lines written to a log sink.",
+        ("sink",),
+        lambda _, gauges: (((name,), sink.written) for name, sink in gauges.sinks.items()),
+    ),
+    "gateway_log_dropped": (
+        "Lines lost because a log sink's queue was full or could not be written out at the end.",
+        ("sink",),
+        lambda _, gauges: (((name,), sink.dropped) for name, sink in gauges.sinks.items()),
+    ),
+    "gateway_log_errors": (
+        "Failed attempts to write to a log sink.",
+        ("sink",),
+        lambda _, gauges: (((name,), sink.errors) for name, sink in gauges.sinks.items()),
+    ),
+}
+
+HISTOGRAMS: Mapping[str, tuple[str, Callable[[Timings], Histogram]]] = {
+    "gateway_request_duration_seconds": (
+        "Time from a request's head to the end of its answer.",
+        lambda timings: timings.total,
+    ),
+    "gateway_plan_duration_seconds": (
+        "Time that routing, identification and the decision took.",
+        lambda timings: timings.plan,
+    ),
+    "gateway_upstream_first_byte_seconds": (
+        "Time from the choice of the upstream to the head of its response.",
+        lambda timings: timings.upstream,
+    ),
+}
+
+GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, float], Samples]]] = {
+    "gateway_info": (
+        "The gateway's version; always 1.",
+        ("version",),
+        lambda _, gauges, __: [((gauges.version,), 1)],
+    ),
+    "gateway_uptime_seconds": (
+        "Time since the start.",
+        (),
+        lambda _, gauges, now: [((), max(0.0, now - gauges.started))],
+    ),
+    "gateway_requests_in_flight": (
+        "Requests that have begun and not ended.",
+        (),
+        lambda metrics, _, __: [((), metrics.in_flight)],
+    ),
+    "gateway_policy_info": (
+        "The active policy revision; always 1.",
+        ("revision",),
+        lambda _, gauges, __: [((gauges.revision,), 1)] if gauges.revision else [],
+    ),
+    "gateway_policy_reload_success": (
+        "Whether the last reload took effect (1) or the one before it still serves (0).",
+        (),
+        lambda _, gauges, __: [((), gauges.reload_ok)],
+    ),
+    "gateway_policy_reload_timestamp_seconds": (
+        "When the active revision took effect.",
+        (),
+        lambda _, gauges, __: [] if gauges.reloaded_at is None else [((), gauges.reloaded_at)],
+    ),
+    "gateway_jwks_keys": (
+        "Usable keys of an issuer.",
+        ("issuer",),
+        lambda _, gauges, __: (((name,), keys.keys) for name, keys in gauges.issuers.items()),
+    ),
+    "gateway_jwks_age_seconds": (
+        "Time since an issuer's keys were last read.",
+        ("issuer",),
+        lambda _, gauges, __: (
+            ((name,), keys.age) for name, keys in gauges.issuers.items() if keys.age is not None
+        ),
+    ),
+    "gateway_jwks_refresh_success": (
+        "Whether the last refresh of an issuer's keys succeeded.",
+        ("issuer",),
+        lambda _, gauges, __: (((name,), keys.fresh) for name, keys in gauges.issuers.items()),
+    ),
+    "gateway_upstream_connections": (
+        "Connections to an upstream, by state (in_use, idle).",
+        ("upstream", "state"),
+        lambda _, gauges, __: (
+            ((name, state), count)
+            for name, pool in gauges.upstreams.items()
+            for state, count in (("in_use", pool.in_use), ("idle", pool.idle))
+        ),
+    ),
+    "gateway_upstream_waiting": (
+        "Requests that wait for a connection to an upstream.",
+        ("upstream",),
+        lambda _, gauges, __: (((name,), pool.waiting) for name, pool in gauges.upstreams.items()),
+    ),
+    "gateway_log_queued": (
+        "Lines that wait for a log sink.",
+        ("sink",),
+        lambda _, gauges, __: (((name,), sink.queued) for name, sink in gauges.sinks.items()),
+    ),
+}
+
+
+def _by_name(counts: Mapping[str, float]) -> Samples:
+    return (((name,), count) for name, count in counts.items())

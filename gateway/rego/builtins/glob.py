@@ -1,0 +1,180 @@
+r"""Globs: `*` and `?` do not cross a delimiter, `**` does; `[a-z]`, `[!abc]`, `{one,two}`, `\`.
+
+Common shapes become string comparisons, the rest an RE2 pattern, so that no text makes a
+match slow.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from gateway.rego.builtins import regex
+from gateway.rego.builtins.operands import (
+    charge_text,
+    string,
+    utf8,
+    wrong_element,
+    wrong_type,
+)
+from gateway.rego.builtins.registry import Builtin, State, charged
+from gateway.rego.errors import BuiltinError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.rego.values import Value
+
+
+def match(state: State, pattern: Value, delimiters: Value, value: Value) -> bool:
+    """Tell whether a whole string matches; null: no delimiters, an empty array: the dot."""
+    source, marks, text = string(pattern), _delimiters(delimiters), string(value, 3)
+    key = ("glob", source, marks)
+    test = state.memo.get(key)
+    if test is None:
+        if len(source) > regex.MAX_PATTERN:
+            raise BuiltinError("glob too long")
+        state.charge(len(source))
+        test = state.memo[key] = _test(source, marks)
+    return test(state, text)
+
+
+def _delimiters(value: Value) -> str:
+    if value is None:
+        return ""
+    if value.__class__ is not list:
+        raise wrong_type(value, 2, "array", "null")
+    for mark in value:
+        if mark.__class__ is not str:
+            raise wrong_element(value, mark, 2, "string")
+        if len(mark) != 1:
+            raise wrong_element(value, mark, 2, "rune")
+    return "".join(value) or "."
+
+
+_SIMPLE: Final = re.compile(r"([^*?\[{\\]*)(\*\*?)?([^*?\[{\\]*)", re.DOTALL)
+
+
+@lru_cache(maxsize=4096)
+def _test(pattern: str, delimiters: str) -> Callable[[State, str], bool]:
+    simple = _SIMPLE.fullmatch(pattern)
+    if simple is None:
+        return _by_regex(_translated(pattern, delimiters))
+    prefix, star, suffix = simple.groups()
+    if not star:
+        return lambda _, text: text == pattern
+    return _by_ends(prefix, suffix, delimiters if star == "*" else "")
+
+
+def _by_ends(prefix: str, suffix: str, barred: str) -> Callable[[State, str], bool]:
+    shortest, tail = len(prefix) + len(suffix), len(suffix)
+
+    def test(state: State, text: str) -> bool:
+        if len(text) < shortest or not text.startswith(prefix) or not text.endswith(suffix):
+            return False
+        charge_text(state, text)
+        between = text[len(prefix) : len(text) - tail]
+        return not any(mark in between for mark in barred)
+
+    return test
+
+
+def _by_regex(source: str) -> Callable[[State, str], bool]:
+    return lambda state, text: regex.pattern(state, source).search(state, utf8(text)) is not None
+
+
+def quote_meta(state: State, value: Value) -> str:
+    """Escape what has a meaning in a glob."""
+    charge_text(state, text := string(value))
+    return _META.sub(r"\\\g<0>", text)
+
+
+_META: Final = re.compile(r"[*?\\\[\]{}!,]")
+
+
+# --- translation into a pattern of RE2
+
+
+class _Reader:
+    """A glob being read from left to right."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+
+    def take(self) -> str:
+        """Return the next character, empty at the end."""
+        char = self.text[self.at : self.at + 1]
+        self.at += 1
+        return char
+
+    def literal(self, stops: str) -> str:
+        """Read text up to one of `stops`; a backslash takes the next character as it is."""
+        taken = []
+        while self.at < len(self.text) and self.text[self.at] not in stops:
+            char = self.take()
+            taken.append(self.take() if char == "\\" else char)
+        return "".join(taken)
+
+
+def _translated(pattern: str, delimiters: str) -> str:
+    one = f"[^{_in_class(delimiters)}]" if delimiters else "."
+    reader = _Reader(pattern)
+    pieces = []
+    depth = 0
+    while reader.at < len(pattern):
+        char = reader.take()
+        if char == "*":
+            deep = reader.text.startswith("*", reader.at)
+            reader.at += deep
+            pieces.append(".*" if deep else one + "*")
+        elif char == "?":
+            pieces.append(one)
+        elif char == "[":
+            pieces.append(_character_class(reader))
+        elif char == "{":
+            depth += 1
+            pieces.append("(?:")
+        elif char == "}" and depth:
+            depth -= 1
+            pieces.append(")")
+        elif char == "," and depth:
+            pieces.append("|")
+        else:
+            reader.at -= 1
+            pieces.append(regex.escape(reader.literal("*?[{}," if depth else "*?[{")))
+    if depth:
+        raise BuiltinError("glob: unbalanced braces")
+    return r"(?s)\A(?:" + "".join(pieces) + r")\z"
+
+
+def _character_class(reader: _Reader) -> str:
+    """Read `[a-z]` or `[abc]`, negated by `!`; only one range, or a list without ranges."""
+    negation = "^" if reader.text.startswith("!", reader.at) else ""
+    reader.at += len(negation)
+    low = reader.text[reader.at : reader.at + 1]
+    if low and reader.text.startswith("-", reader.at + 1):
+        reader.at += 2
+        high = reader.take()
+        if not high or low > high:
+            raise BuiltinError("glob: a range must go from the lower to the higher character")
+        members = f"{_in_class(low)}-{_in_class(high)}"
+    else:
+        text = reader.literal("]")
+        if not text:
+            raise BuiltinError("glob: empty character class")
+        members = _in_class(text)
+    if reader.take() != "]":
+        raise BuiltinError("glob: expected close range character")
+    return f"[{negation}{members}]"
+
+
+def _in_class(characters: str) -> str:
+    return "".join(f"\\x{{{ord(char):x}}}" for char in characters)
+
+
+BUILTINS: Final[tuple[Builtin, ...]] = (
+    charged("glob.match", match, 3),
+    charged("glob.quote_meta", quote_meta, 1),
+)

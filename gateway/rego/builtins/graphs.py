@@ -1,0 +1,103 @@
+"""Graphs (objects from a node to its neighbours) and the tree of a value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.rego.builtins.operands import COLLECTIONS, charge_value, mapping, wrong_type
+from gateway.rego.builtins.registry import Builtin, State, charged
+from gateway.rego.values import (
+    RegoSet,
+    Value,
+    from_key_form,
+    key_form,
+    sorted_items,
+    sorted_members,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def reachable(state: State, graph: Value, initial: Value) -> RegoSet:
+    """Return the nodes of the graph that can be reached from the initial ones."""
+    nodes = mapping(graph)
+    pending = _initial(state, initial)
+    reached = RegoSet()
+    while pending:
+        form = pending.pop()
+        if form in reached or form not in nodes:
+            continue
+        reached[form] = from_key_form(form)
+        pending.extend(_neighbours(state, nodes[form]))
+    return reached
+
+
+def _initial(state: State, value: Value) -> list[Any]:
+    if value.__class__ is not list and value.__class__ is not RegoSet:
+        raise wrong_type(value, 2, "{array, set}")
+    return _neighbours(state, value)
+
+
+def _neighbours(state: State, value: Value) -> list[Any]:
+    """List the key forms of an array or a set; anything else has none."""
+    if value.__class__ is RegoSet:
+        state.charge(1 + len(value))
+        return list(value)
+    if value.__class__ is list:
+        charge_value(state, value)
+        return list(map(key_form, value))
+    state.charge(1)
+    return []
+
+
+def reachable_paths(state: State, graph: Value, initial: Value) -> RegoSet:
+    """Return every path from an initial node to an end, a repetition or a missing node."""
+    nodes = mapping(graph)
+    paths = RegoSet()
+    pending: list[tuple[Any, ...]] = [(form,) for form in _initial(state, initial) if form in nodes]
+    while pending:
+        path = pending.pop()
+        state.charge(len(path))
+        nexts = _neighbours(state, nodes[path[-1]])
+        ends = not nexts
+        for form in nexts:
+            if form in nodes and form not in path:
+                state.charge(len(path))
+                pending.append((*path, form))
+            else:
+                ends = True
+        if ends:
+            paths[("a", *path)] = list(map(from_key_form, path))
+    return paths
+
+
+def walk(state: State, value: Value) -> list[Value]:
+    """List [path, value] of a value and everything inside it, in Rego order."""
+    visited: list[Value] = []
+    pending: list[tuple[list[Value], Value]] = [([], value)]
+    while pending:
+        path, item = pending.pop()
+        state.charge(2 + len(path))
+        visited.append([path, item])
+        if item.__class__ in COLLECTIONS:
+            state.charge(len(item) * (1 + len(path)))
+            inside = [([*path, key], inner) for key, inner in _entries(item)]
+            pending.extend(reversed(inside))
+    return visited
+
+
+def _entries(value: Value) -> Iterable[tuple[Value, Value]]:
+    kind = value.__class__
+    if kind is dict:
+        return sorted_items(value)
+    if kind is list:
+        return enumerate(value)
+    return ((member, member) for member in sorted_members(value))
+
+
+BUILTINS: Final[tuple[Builtin, ...]] = (
+    charged("graph.reachable", reachable, 2),
+    charged("graph.reachable_paths", reachable_paths, 2),
+    charged("walk", walk, 1),
+)

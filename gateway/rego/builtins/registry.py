@@ -1,0 +1,57 @@
+"""What a builtin is, and what it may ask of the decision that calls it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class State(Protocol):
+    """The decision that a builtin works for.
+
+    `now_ns` is Unix time in nanoseconds. `memo` keeps what must stay the same within one
+    decision (random numbers, for example), keyed by (builtin, argument's key form).
+    """
+
+    now_ns: int
+    memo: dict[Any, Any]
+
+    def charge(self, steps: int, /) -> None:
+        """Count work that is about to be done; raises StepLimitExceeded."""
+
+    def print(self, text: str, /) -> None:
+        """Keep a line that the policy printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Builtin:
+    """One builtin function of Rego.
+
+    `function` takes the arguments as values, after the State where `needs_state`. `arity` is
+    the number of arguments. An `impure` one may answer differently for the same arguments, or
+    has an effect.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arity: int
+    impure: bool = False
+    needs_state: bool = False
+
+
+def pure(name: str, function: Callable[..., Any], arity: int) -> Builtin:
+    """Declare a builtin whose work does not depend on its arguments' size."""
+    return Builtin(name, function, arity)
+
+
+def charged(name: str, function: Callable[..., Any], arity: int) -> Builtin:
+    """Declare a pure builtin that charges for its work: it takes the State first."""
+    return Builtin(name, function, arity, needs_state=True)
+
+
+def impure(name: str, function: Callable[..., Any], arity: int) -> Builtin:
+    """Declare a builtin whose answer or effect is not a function of its arguments."""
+    return Builtin(name, function, arity, impure=True, needs_state=True)

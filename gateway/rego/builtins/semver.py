@@ -1,0 +1,61 @@
+"""Semantic versions (semver.org 2.0.0)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.rego.builtins.operands import string
+from gateway.rego.builtins.registry import Builtin, pure
+from gateway.rego.errors import BuiltinError
+
+if TYPE_CHECKING:
+    from gateway.rego.values import Value
+
+MAX_LENGTH: Final = 1_024
+
+_NUMBER: Final = r"(0|[1-9][0-9]*)"
+_VERSION: Final = re.compile(
+    rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-([0-9A-Za-z.-]+))?(?:\+([0-9A-Za-z.-]+))?"
+)
+
+
+def _precedence(text: str) -> tuple[Any, ...] | None:
+    """Return a key in order of precedence (item 11); None if `text` is no version."""
+    version = _VERSION.fullmatch(text) if len(text) <= MAX_LENGTH else None
+    if version is None:
+        return None
+    *core, release, build = version.groups()
+    if build is not None and "" in build.split("."):
+        return None
+    if release is None:
+        return (*map(int, core), (1,))
+    identifiers = release.split(".")
+    if any(not name or (name.isdigit() and name != "0" and name[0] == "0") for name in identifiers):
+        return None
+    return (
+        *map(int, core),
+        (0, *((0, int(name), "") if name.isdigit() else (1, 0, name) for name in identifiers)),
+    )
+
+
+def compare(left: Value, right: Value) -> int:
+    """Compare two versions: -1, 0 or 1."""
+    keys = []
+    for position, value in enumerate((left, right), 1):
+        key = _precedence(string(value, position))
+        if key is None:
+            raise BuiltinError(f"operand {position}: string {value[:100]} is not a valid SemVer")
+        keys.append(key)
+    return (keys[0] > keys[1]) - (keys[0] < keys[1])
+
+
+def is_valid(value: Value) -> bool:
+    """Tell whether a value is a version."""
+    return value.__class__ is str and _precedence(value) is not None
+
+
+BUILTINS: Final[tuple[Builtin, ...]] = (
+    pure("semver.compare", compare, 2),
+    pure("semver.is_valid", is_valid, 1),
+)

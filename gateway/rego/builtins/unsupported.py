@@ -1,0 +1,32 @@
+"""Builtins of OPA that are not here, and what to do instead."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NO_INPUT_OUTPUT: Final = "a decision does no input or output"
+_GRAPHQL: Final = "GraphQL is not parsed here; decide on the parsed body, `input.request.body`"
+_METADATA: Final = "annotations are not in the compiled policy; write the value into a rule"
+
+UNSUPPORTED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "http.send": f"{_NO_INPUT_OUTPUT}; put what it fetches into a data file that is reloaded",
+        "net.lookup_ip_addr": f"{_NO_INPUT_OUTPUT}; compare addresses with net.cidr_contains",
+        "opa.runtime": "the process environment is not visible to policies; use a data file",
+        "rego.parse_module": "policies are compiled when they are loaded, not while they decide",
+        "rego.metadata.chain": _METADATA,
+        "rego.metadata.rule": _METADATA,
+        "graphql.is_valid": _GRAPHQL,
+        "graphql.parse": _GRAPHQL,
+        "graphql.parse_and_verify": _GRAPHQL,
+        "graphql.parse_query": _GRAPHQL,
+        "graphql.parse_schema": _GRAPHQL,
+        "graphql.schema_is_valid": _GRAPHQL,
+        "providers.aws.sign_req": f"{_NO_INPUT_OUTPUT}, so there is no request to sign",
+        "test.sleep": "a decision does not wait",
+    }
+)

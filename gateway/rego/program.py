@@ -1,0 +1,205 @@
+"""A compiled policy, and the deciding itself."""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any, Final
+
+from gateway.rego.builtins import BUILTINS
+from gateway.rego.errors import BuiltinError, EvalError
+from gateway.rego.runtime import (
+    State,
+    agree,
+    agree_function,
+    call_dynamic,
+    check_size,
+    form,
+    insert_once,
+    lookup,
+    members,
+    merge,
+    ordered_members,
+    ordered_pairs,
+    own_object,
+    pairs,
+    patch,
+    same,
+)
+from gateway.rego.values import UNDEFINED, RegoSet, Undefined, Value
+
+DEFAULT_STEPS: Final = 1_000_000
+"""Steps that a decision may take: about 0.1 s of the slowest policies."""
+
+SIZED: Final = frozenset((list, dict, RegoSet, str))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """Compiled modules: Python code and what it refers to. Holds no data; can be pickled.
+
+    `source` is the code as text, `code` marshalled (for this Python only, never stored).
+    `files` are the names of the modules. `rules` maps the path of each rule or function below
+    `data` to (number of its Python function, number of its parameters), `entries` the named
+    queries to theirs. `skeleton` is what the data document must hold at least: an empty object
+    for each package.
+    """
+
+    source: str = field(repr=False)
+    code: bytes = field(repr=False)
+    constants: tuple[Value, ...] = field(repr=False)
+    builtins: tuple[str, ...]
+    files: tuple[str, ...]
+    rules: Mapping[tuple[str, ...], tuple[int, int]] = field(repr=False)
+    entries: Mapping[str, int]
+    entrypoints: tuple[str, ...]
+    query: str | None
+    skeleton: Mapping[str, Any] = field(repr=False)
+    strict: bool
+    impure: tuple[str, ...]
+
+    def defines(self, entrypoint: str) -> bool:
+        """Tell whether `entrypoint`, such as `gateway/authz/allow`, can be decided."""
+        found = self.rules.get(tuple(entrypoint.split("/")))
+        return entrypoint in self.entries or (found is not None and found[1] == PARAMETERS_OF_RULE)
+
+
+PARAMETERS_OF_RULE: Final = 2
+
+
+class Policy:
+    """A program with its data, ready to decide; several threads may use one at once."""
+
+    __slots__ = ("_entries", "_rules", "data", "program")
+
+    def __init__(self, program: Program, data: Value = None) -> None:
+        """Load `program`; `data` is a JSON object, and is never changed."""
+        code: CodeType = marshal.loads(program.code)  # noqa: S302  written by this package
+        names = _names(program)
+        exec(code, names)  # noqa: S102  the generator's output: see codegen
+        functions = names["FUNCTIONS"]
+        for path, (number, parameters) in program.rules.items():
+            functions[path] = (names[f"f{number}"], parameters)
+        self.program = program
+        self.data = _with_skeleton({} if data is None else data, program.skeleton)
+        self._rules: dict[str, Callable[..., Value]] = {
+            "/".join(path): function
+            for path, (function, parameters) in functions.items()
+            if parameters == PARAMETERS_OF_RULE
+        }
+        self._entries: dict[str, Callable[..., None]] = {
+            name: names[f"e{number}"] for name, number in program.entries.items()
+        }
+
+    def with_data(self, data: Value) -> Policy:
+        """Return the same policy over other data."""
+        made = object.__new__(Policy)
+        made.program = self.program
+        made.data = _with_skeleton(data, self.program.skeleton)
+        made._rules = self._rules  # noqa: SLF001  of the same class
+        made._entries = self._entries  # noqa: SLF001
+        return made
+
+    def decide(
+        self,
+        entrypoint: str,
+        input: Value,  # noqa: A002  Rego's own name for it
+        *,
+        now: float,
+        steps: int = DEFAULT_STEPS,
+        output: list[str] | None = None,
+    ) -> Value | Undefined:
+        """Return the value of a rule or package, or UNDEFINED.
+
+        `now` is Unix time in seconds, `output` receives what the policy prints. EvalError if it
+        cannot decide: an error of a builtin, a conflict, too many steps, too large an input.
+        """
+        rule = self._rules.get(entrypoint)
+        if rule is None:
+            rows = self.run(entrypoint, input, now=now, steps=steps, output=output)
+            return rows[0]["result"] if rows else UNDEFINED
+        state = State(now, steps, strict=self.program.strict)
+        if output is not None:
+            state.output = output
+        return _guarded(rule, state, input, self.data)
+
+    def run(
+        self,
+        entry: str,
+        input: Value,  # noqa: A002
+        *,
+        now: float,
+        steps: int = DEFAULT_STEPS,
+        output: list[str] | None = None,
+    ) -> list[Value]:
+        """Return the rows of a named query, as the compiler laid them out."""
+        query = self._entries.get(entry)
+        if query is None:
+            raise EvalError(f"unknown entrypoint {entry!a}")
+        state = State(now, steps, strict=self.program.strict)
+        if output is not None:
+            state.output = output
+        rows: list[Value] = []
+        _guarded(query, state, input, self.data, rows)
+        return rows
+
+
+def _guarded(function: Callable[..., Value], state: State, document: Value, *rest: Any) -> Value:
+    """Run generated code; whatever goes wrong in it is an EvalError."""
+    try:
+        check_size(document)
+        return function(state, document, *rest)
+    except EvalError:
+        raise
+    except RecursionError as error:
+        raise EvalError("values are nested too deeply") from error
+    except MemoryError as error:
+        raise EvalError("out of memory") from error
+    except Exception as error:
+        raise EvalError(f"internal error: {type(error).__name__}") from error
+
+
+def _names(program: Program) -> dict[str, Any]:
+    """Return the globals of the generated code."""
+    names: dict[str, Any] = {
+        "__builtins__": {"BuiltinError": BuiltinError, "len": len, "list": list, "dict": dict}
+        | {"str": str, "int": int},
+        "FUNCTIONS": {},
+        "RegoSet": RegoSet,
+        "SIZED": SIZED,
+        "U": UNDEFINED,
+        **{function.__name__: function for function in _RUNTIME},
+    }
+    names.update((f"C{index}", value) for index, value in enumerate(program.constants))
+    names.update((f"b{index}", BUILTINS[name].function for index, name in enumerate(program.builtins))
+    return names
+
+
+_RUNTIME: Final[tuple[Callable[..., Any], ...]] = (
+    agree,
+    agree_function,
+    call_dynamic,
+    form,
+    insert_once,
+    lookup,
+    members,
+    merge,
+    ordered_members,
+    ordered_pairs,
+    own_object,
+    pairs,
+    patch,
+    same,
+)
+
+
+def _with_skeleton(data: Any, skeleton: Mapping[str, Any]) -> Any:
+    """Return `data` with an empty object wherever a package would stand and nothing does."""
+    if not isinstance(data, dict):
+        return data
+    made = dict(data)
+    for key, below in skeleton.items():
+        made[key] = _with_skeleton(made.get(key, {}), below)
+    return made

@@ -1,0 +1,249 @@
+"""What generated code calls while it decides, and the state of one decision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from gateway.rego.builtins.operands import charge_value
+from gateway.rego.errors import ConflictError, InputLimitError, StepLimitExceeded
+from gateway.rego.values import (
+    UNDEFINED,
+    RegoSet,
+    Undefined,
+    Value,
+    equal,
+    from_key_form,
+    key_form,
+    sorted_items,
+    sorted_members,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+COLLECTIONS: Final = frozenset((list, dict, RegoSet))
+MAX_INPUT_DEPTH: Final = 100
+MAX_INPUT_SIZE: Final = 200_000
+
+
+class State:
+    """The state of one decision; never shared between decisions or threads.
+
+    `rules` holds the values of rules that were evaluated, `memo` is for builtins whose answer is
+    constant within a decision, `output` receives what `print` wrote.
+    """
+
+    __slots__ = ("limit", "memo", "now_ns", "output", "rules", "steps", "strict")
+
+    def __init__(self, now: float, steps: int, *, strict: bool) -> None:
+        self.limit = steps
+        self.steps = steps
+        self.now_ns = round(now * 1e9)
+        self.strict = strict
+        self.rules: dict[int, Any] = {}
+        self.memo: dict[Any, Any] = {}
+        self.output: list[str] = []
+
+    def charge(self, count: int) -> None:
+        """Take `count` steps, or raise StepLimitExceeded."""
+        self.steps -= count
+        if self.steps < 0:
+            self.exceeded()
+
+    def exceeded(self) -> NoReturn:
+        """Raise StepLimitExceeded."""
+        raise StepLimitExceeded(f"the policy takes more than {self.limit} steps")
+
+    def print(self, text: str) -> None:
+        """Keep what a policy prints."""
+        self.output.append(text)
+
+
+def check_size(document: Value) -> None:
+    """Raise InputLimitError for a document that is nested too deeply or too large."""
+    level: list[Any] = [document]
+    left = MAX_INPUT_SIZE
+    for _ in range(MAX_INPUT_DEPTH):
+        below: list[Any] = []
+        for value in level:
+            kind = value.__class__
+            if kind is dict:
+                left -= len(value)
+                below += [item for item in value.values() if item.__class__ in COLLECTIONS]
+            elif kind in COLLECTIONS:
+                left -= len(value)
+                members = value if kind is list else value.values()
+                below += [item for item in members if item.__class__ in COLLECTIONS]
+        if left < 0:
+            raise InputLimitError(f"the input has more than {MAX_INPUT_SIZE} members")
+        if not below:
+            return
+        level = below
+    raise InputLimitError(f"the input is nested more than {MAX_INPUT_DEPTH} deep")
+
+
+def lookup(state: State, source: Value, key: Value) -> Value:
+    """Return the member of `source` at `key`, or UNDEFINED."""
+    kind = source.__class__
+    if kind is dict:
+        return source.get(key if key.__class__ is str else form(state, key), UNDEFINED)
+    if kind is list:
+        if key.__class__ is not int:
+            key = key_form(key)
+            if key.__class__ is float and key.is_integer():
+                key = int(key)
+            if key.__class__ is not int:
+                return UNDEFINED
+        return source[key] if 0 <= key < len(source) else UNDEFINED
+    if kind is RegoSet:
+        return source.get(form(state, key), UNDEFINED)
+    return UNDEFINED
+
+
+def members(source: Value) -> Collection[Value] | None:
+    """Return the members of a collection in any order; None for a scalar."""
+    kind = source.__class__
+    if kind is list:
+        return source  # type: ignore[no-any-return]
+    if kind is dict or kind is RegoSet:
+        return source.values()  # type: ignore[no-any-return]
+    return None
+
+
+def ordered_members(state: State, source: Value) -> Collection[Value] | None:
+    """Return the members of a collection in Rego order; None for a scalar."""
+    kind = source.__class__
+    if kind is list:
+        return source  # type: ignore[no-any-return]
+    if kind is dict:
+        return [value for _, value in sorted_items(_charged_keys(state, source))]
+    return sorted_members(_charged_keys(state, source)) if kind is RegoSet else None
+
+
+def _charged_keys(state: State, source: Any) -> Any:
+    """Charge for sorting keys that are no strings: each comparison may visit all of them."""
+    state.charge(sum(1 for key in source if key.__class__ is tuple))
+    for key in source:
+        if key.__class__ is tuple:
+            charge_value(state, from_key_form(key))
+    return source
+
+
+def pairs(source: Value) -> Iterable[tuple[Value, Value]] | None:
+    """Return the (key, member) pairs of a collection in any order; None for a scalar."""
+    kind = source.__class__
+    if kind is list:
+        return enumerate(source)
+    if kind is dict:
+        return [
+            (key if key.__class__ is str else from_key_form(key), value)
+            for key, value in source.items()
+        ]
+    return [(value, value) for value in source.values()] if kind is RegoSet else None
+
+
+def ordered_pairs(state: State, source: Value) -> Iterable[tuple[Value, Value]] | None:
+    """Return the (key, member) pairs of a collection in Rego order; None for a scalar."""
+    kind = source.__class__
+    if kind is list:
+        return enumerate(source)
+    if kind is dict:
+        return sorted_items(_charged_keys(state, source))
+    if kind is RegoSet:
+        return [(value, value) for value in sorted_members(_charged_keys(state, source))]
+    return None
+
+
+def same(state: State, left: Value, right: Value) -> bool:
+    """Tell whether two values are equal, charging for what is inside them."""
+    if left.__class__ in COLLECTIONS and right.__class__ is left.__class__:
+        if len(left) != len(right):
+            return False
+        charge_value(state, left)
+    return equal(left, right)
+
+
+def form(state: State, value: Value) -> Any:
+    """Return the key form of a value, charging for what is inside it."""
+    if value.__class__ in COLLECTIONS:
+        charge_value(state, value)
+    return key_form(value)
+
+
+def patch(state: State, document: Value, path: tuple[str, ...], value: Value) -> Value:
+    """Return a copy of `document` with `value` at `path`; what is in the way gives way."""
+    if not path:
+        return value
+    made = dict(document) if document.__class__ is dict else {}
+    state.charge(1 + len(made) // 8)
+    made[path[0]] = patch(state, made.get(path[0], UNDEFINED), path[1:], value)
+    return made
+
+
+def merge(state: State, left: Value, right: Value) -> Value:
+    """Return the deep union of two values; where they differ, `left` wins."""
+    if left.__class__ is RegoSet and right.__class__ is RegoSet:
+        state.charge(1 + len(left) + len(right))
+        return RegoSet({**right, **left})
+    if left.__class__ is not dict or right.__class__ is not dict:
+        return left
+    state.charge(1 + len(left) + len(right))
+    made = dict(right)
+    for key, value in left.items():
+        other = made.get(key, UNDEFINED)
+        made[key] = value if other is UNDEFINED else merge(state, value, other)
+    return made
+
+
+def own_object(value: Value) -> dict[Any, Any]:
+    """Return a copy of an object that the caller may change."""
+    if value.__class__ is not dict:
+        raise ConflictError("object keys must be unique")
+    return dict(value)
+
+
+def insert_once(state: State, target: dict[Any, Any], key: Value, value: Value) -> None:
+    """Put `value` at `key`, where nothing else may be already."""
+    at = key if key.__class__ is str else form(state, key)
+    other = target.get(at, UNDEFINED)
+    if other is UNDEFINED:
+        target[at] = value
+    elif not same(state, other, value):
+        raise ConflictError("object keys must be unique")
+
+
+def agree(state: State, old: Value | Undefined, new: Value) -> Value:
+    """Return `new` as the result of a rule whose result so far is `old`."""
+    if old is not UNDEFINED and not same(state, old, new):
+        raise ConflictError("complete rules must not produce multiple outputs")
+    return new
+
+
+def agree_function(state: State, old: Value | Undefined, new: Value) -> Value:
+    """Return `new` as the result of a function whose result so far is `old`."""
+    if old is not UNDEFINED and not same(state, old, new):
+        raise ConflictError("functions must not produce multiple outputs for same inputs")
+    return new
+
+
+def call_dynamic(
+    state: State,
+    functions: Mapping[tuple[str, ...], tuple[Callable[..., Value], int]],
+    path: tuple[Value, ...],
+    arguments: tuple[Value, ...],
+) -> Value:
+    """Call the rule or function that the longest start of `path` names; look up the rest."""
+    for end in range(len(path), 0, -1):
+        found = functions.get(path[:end]) if all(p.__class__ is str for p in path[:end]) else None
+        if found is None:
+            continue
+        function, parameters = found
+        if len(arguments) < parameters:
+            return UNDEFINED
+        value = function(state, *arguments[:parameters])
+        for key in path[end:]:
+            if value is UNDEFINED:
+                break
+            value = lookup(state, value, key)
+        return value
+    return UNDEFINED

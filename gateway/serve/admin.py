@@ -1,0 +1,324 @@
+"""The admin listener: health, status, metrics, recent decisions, effective configuration."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from quart import Quart, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from gateway.config.model import is_loopback_host
+from gateway.errors import Code, GatewayError
+from gateway.record.encode import encode
+from gateway.record.event import rfc3339
+from gateway.record.metrics import Gauges, expose
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from gateway.errors import Problem
+    from gateway.record.metrics import Metrics
+    from gateway.record.ring import Ring
+
+log = logging.getLogger("gateway.admin")
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+MAX_DECISIONS = 1000
+DEFAULT_DECISIONS = 50
+
+HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+}
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+
+PROCESS = ProcessCollector(registry=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadStatus:
+    """The active revision and what became of the last reload; times are Unix seconds.
+
+    `problems` are those of the last failure; empty once a reload succeeded. `last_good` tells
+    that the gateway started with the set kept on disk.
+    """
+
+    revision: str
+    last_success: float | None
+    last_failure: float | None = None
+    problems: tuple[Problem, ...] = ()
+    restart_required: tuple[str, ...] = ()
+    last_good: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerStatus:
+    """An issuer's keys; `fetched_at` in Unix seconds, None where they never arrived."""
+
+    loaded: bool
+    keys: int
+    revision: str = ""
+    fetched_at: float | None = None
+    last_error: str = ""
+    problems: tuple[str, ...] = ()
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminState:
+    """What the listener shows, read anew for every request.
+
+    `ready` names what is missing until requests can be decided. `token` is the bearer token or
+    None; `unix` tells that the listener is a Unix socket, whose file permissions decide who may
+    connect. `config` is the effective configuration with its secrets masked.
+    """
+
+    version: str
+    started: float
+    clock: Callable[[], float]
+    token: Callable[[], str | None]
+    ready: Callable[[], Sequence[str]]
+    reload: Callable[[], ReloadStatus]
+    issuers: Callable[[], Mapping[str, IssuerStatus]]
+    gauges: Callable[[], Gauges]
+    config: Callable[[], Mapping[str, Any]]
+    metrics: Metrics
+    ring: Callable[[], Ring]
+    unix: bool = False
+
+
+class Pages:
+    """The endpoints."""
+
+    def __init__(self, state: AdminState) -> None:
+        self.state = state
+
+    def views(self) -> dict[str, Callable[..., Awaitable[Response]]]:
+        """The views by path; the path is the endpoint's name too."""
+        return {
+            "/health/live": self.live,
+            "/health/ready": self.ready,
+            "/status": self.status,
+            "/metrics": self.metrics,
+            "/decisions": self.decisions,
+            "/decisions/<decision_id>": self.decision,
+            "/config": self.config,
+        }
+
+    async def live(self) -> Response:
+        """Whether the process serves."""
+        return _json({"status": "live"})
+
+    async def ready(self) -> Response:
+        """Whether requests can be decided; 503 with what is missing."""
+        missing = list(self.state.ready())
+        return _json({"ready": not missing, "reasons": missing}, 503 if missing else 200)
+
+    async def status(self) -> Response:
+        """Revision, reloads, issuers, logs."""
+        return _json(status_document(self.state))
+
+    async def metrics(self) -> Response:
+        """Prometheus' text format."""
+        state = self.state
+        families = state.metrics.families(state.gauges(), state.clock())
+        text = expose(chain(families, PROCESS.collect()))
+        return Response(text, content_type=CONTENT_TYPE_LATEST)
+
+    async def decisions(self) -> Response:
+        """The newest decision events, newest first; `limit` is 50 by default, at most 1,000."""
+        lines = self.state.ring().recent(_limit(request.args.getlist("limit")))
+        return Response(b'{"decisions":[' + b",".join(lines) + b"]}\n", content_type=JSON)
+
+    async def decision(self, decision_id: str) -> Response:
+        """One recent decision event."""
+        line = self.state.ring().get(decision_id)
+        if line is None:
+            raise GatewayError(Code.DECISION_UNKNOWN)
+        return Response(line + b"\n", content_type=JSON)
+
+    async def config(self) -> Response:
+        """The effective configuration, masked."""
+        return _json(self.state.config())
+
+
+OPEN = frozenset({"/health/live", "/health/ready"})
+
+
+def admin_app(state: AdminState) -> Quart:
+    """The admin application.
+
+    Without a token only this machine is answered: a loopback peer that names a loopback Host
+    (a page that rebinds its own name to 127.0.0.1 does not) and was not forwarded.
+    """
+    app = Quart("gateway.admin", static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.config["MAX_CONTENT_LENGTH"] = 0
+    app.url_map.merge_slashes = False
+    pages = Pages(state)
+    for path, view in pages.views().items():
+        app.add_url_rule(path, path, view, methods=["GET"])
+
+    @app.before_request
+    async def authorise() -> None:
+        if request.endpoint not in OPEN:
+            check_access(state.token(), unix=state.unix)
+
+    @app.after_request
+    async def protect(response: Response) -> Response:
+        response.headers.update(HEADERS)
+        return response
+
+    @app.errorhandler(Exception)
+    async def refuse(error: Exception) -> Response:
+        return problem(error)
+
+    return app
+
+
+def check_access(token: str | None, *, unix: bool) -> None:
+    """Let the current request pass, or raise GatewayError."""
+    if token is not None:
+        if not _bears(request.headers.getlist("authorization"), token):
+            challenge = ("www-authenticate", 'Bearer realm="gateway admin"')
+            raise GatewayError(Code.ADMIN_TOKEN, headers=(challenge,))
+    elif not unix and not _is_local():
+        raise GatewayError(Code.ADMIN_LOCAL_ONLY)
+
+
+def status_document(state: AdminState) -> dict[str, Any]:
+    """What /status shows."""
+    now = state.clock()
+    reload = state.reload()
+    missing = list(state.ready())
+    return {
+        "version": state.version,
+        "started": rfc3339(state.started),
+        "uptime": round(max(0.0, now - state.started), 3),
+        "ready": not missing,
+        "reasons": missing,
+        "revision": reload.revision,
+        "last_success": _time(reload.last_success),
+        "last_error": _failure(reload),
+        "last_good": reload.last_good,
+        "restart_required": list(reload.restart_required),
+        "issuers": {name: _issuer(issuer, now) for name, issuer in state.issuers().items()},
+        "log": {
+            name: {"written": sink.written, "dropped": sink.dropped, "errors": sink.errors}
+            for name, sink in state.gauges().sinks.items()
+        },
+    }
+
+
+def problem(error: Exception) -> Response:
+    """The problem document (RFC 9457) of an exception."""
+    headers: dict[str, str] = {}
+    match error:
+        case GatewayError():
+            code = error.code
+            headers = dict(error.headers)
+        case MethodNotAllowed():
+            code = Code.METHOD_NOT_ALLOWED
+            headers = {"allow": ", ".join(sorted(error.valid_methods or ()))}
+        case NotFound():
+            code = Code.ROUTE_UNKNOWN
+        case HTTPException(code=int() as status) if status < 500:
+            code = Code.BAD_FRAMING
+        case _:
+            log.error("admin request failed", exc_info=error)
+            code = Code.INTERNAL_ERROR
+    made = _json({"status": code.status, "code": code.text, "title": code.title}, code.status)
+    made.headers.update({"content-type": PROBLEM, **headers})
+    return made
+
+
+def _bears(values: list[str], token: str) -> bool:
+    if len(values) != 1:
+        return False
+    scheme, _, given = values[0].partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(
+        given.encode("utf-8", "surrogateescape"), token.encode()
+    )
+
+
+def _is_local() -> bool:
+    peer = request.scope.get("client")
+    return (
+        peer is not None
+        and _is_loopback_address(peer[0])
+        and is_loopback_host(_host_name(request.headers.getlist("host")))
+        and not any(name in request.headers for name in FORWARDED)
+    )
+
+
+def _is_loopback_address(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _host_name(values: list[str]) -> str:
+    """The Host without its port, an IPv6 address without brackets; empty if it is not one Host."""
+    if len(values) != 1:
+        return ""
+    host = values[0].lower()
+    if host.startswith("["):
+        name, bracket, port = host[1:].partition("]")
+        valid = bracket and (not port or (port[0] == ":" and port[1:].isdigit()))
+        return name if valid else ""
+    name, colon, port = host.partition(":")
+    return name if not colon or port.isdigit() else ""
+
+
+def _limit(values: list[str]) -> int:
+    if not values:
+        return DEFAULT_DECISIONS
+    text = values[0]
+    if len(values) > 1 or not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise GatewayError(Code.BAD_QUERY, "limit is not a number")
+    return min(int(text), MAX_DECISIONS)
+
+
+def _issuer(issuer: IssuerStatus, now: float) -> dict[str, Any]:
+    return {
+        "loaded": issuer.loaded,
+        "required": issuer.required,
+        "keys": issuer.keys,
+        "revision": issuer.revision,
+        "age": None if issuer.fetched_at is None else round(max(0.0, now - issuer.fetched_at), 3),
+        "last_error": issuer.last_error or None,
+        "problems": issuer.problems,
+    }
+
+
+def _failure(reload: ReloadStatus) -> dict[str, Any] | None:
+    if not reload.problems:
+        return None
+    return {
+        "at": _time(reload.last_failure),
+        "problems": [
+            {name: getattr(found, name) for name in type(found).__slots__}
+            for found in reload.problems
+        ],
+    }
+
+
+def _time(at: float | None) -> str | None:
+    return None if at is None else rfc3339(at)
+
+
+def _json(value: Mapping[str, Any], status: int = 200) -> Response:
+    return Response(encode(value) + b"\n", status, content_type=JSON)

@@ -1,0 +1,160 @@
+"""Listening sockets and the certificates that they show."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from gateway.config.model import Listener, Tls
+    from gateway.serve.hypercorn.asgi import Application
+
+BACKLOG = 2048
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # TLS 1.2, for 1.3 has its own
+
+
+class Certificate:
+    """A listener's certificate; `reload` takes the files' new content.
+
+    `context` is what new connections use. Connections that are open keep theirs.
+    """
+
+    def __init__(self, tls: Tls, *, http2: bool) -> None:
+        self._tls = tls
+        self._protocols = ["h2", "http/1.1"] if http2 else ["http/1.1"]
+        self.context = self._load()
+
+    def reload(self) -> None:
+        """Use what the files hold now; raises ConfigError, and the old pair stays in use."""
+        self.context = self._load()
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+        context.set_ciphers(CIPHERS)
+        context.set_alpn_protocols(self._protocols)
+        try:
+            # An encrypted key fails with the empty password, instead of asking the terminal.
+            context.load_cert_chain(self._tls.certificate, self._tls.key, password="")
+        except OSError as error:  # SSLError is one
+            raise ConfigError((_problem(self._tls, error),)) from None
+        return context
+
+
+def _problem(tls: Tls, error: OSError) -> Problem:
+    if isinstance(error, ssl.SSLError):
+        message = f"the certificate and the key are no pair of readable PEM files: {error.reason}"
+    else:
+        message = f"cannot read the certificate or its key: {error.strerror}"
+    return Problem(message, file=str(tls.certificate), key="tls")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundListener:
+    """Sockets that are bound, and the application that serves them.
+
+    `address` is HOST:PORT with the actual port, or unix:/PATH. With `capped` its connections
+    are limited by `limits.connections`.
+    """
+
+    app: Application
+    address: str
+    sockets: tuple[socket.socket, ...]
+    certificate: Certificate | None
+    http2: bool
+    capped: bool
+
+    @property
+    def url(self) -> str:
+        """Where clients find it: http://HOST:PORT, https://HOST:PORT or http+unix:/PATH."""
+        if self.address.startswith("unix:"):
+            return f"http+{self.address}"
+        return f"http{'s' if self.certificate else ''}://{self.address}"
+
+    def close(self) -> None:
+        """Close the sockets; a Unix socket's file goes, too."""
+        for sock in self.sockets:
+            sock.close()
+        if self.address.startswith("unix:"):
+            Path(self.address.removeprefix("unix:")).unlink(missing_ok=True)
+
+
+def bind(listener: Listener, app: Application, *, capped: bool = True) -> BoundListener:
+    """Bind the listener's address, all of a host name's addresses.
+
+    Port 0 takes a free port. Raises ConfigError if the address or the certificate cannot be
+    used.
+    """
+    certificate = Certificate(listener.tls, http2=listener.http2) if listener.tls else None
+    try:
+        if listener.address.startswith("unix:"):
+            address, sockets = listener.address, [_bind_unix(listener.address[5:])]
+        else:
+            address, sockets = _bind_tcp(listener.address)
+    except OSError as error:
+        message = f"cannot listen on {listener.address}: {error.strerror or error}"
+        raise ConfigError((Problem(message, key="address"),)) from None
+    return BoundListener(
+        app=app,
+        address=address,
+        sockets=tuple(sockets),
+        certificate=certificate,
+        http2=listener.http2,
+        capped=capped,
+    )
+
+
+def _bind_tcp(address: str) -> tuple[str, list[socket.socket]]:
+    host, _, port_text = address.rpartition(":")
+    port = int(port_text)
+    found = socket.getaddrinfo(
+        host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, target in dict.fromkeys(found):
+            sock = socket.socket(family, kind, protocol)
+            sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by accept()
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((target[0], port, *target[2:]))
+            sock.setblocking(False)
+            port = sock.getsockname()[1]  # port 0: all of the host's addresses share one
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return f"{host}:{port}", sockets
+
+
+def _bind_unix(path: str) -> socket.socket:
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens on; anything else stays, and bind() will fail."""
+    with contextlib.suppress(FileNotFoundError):
+        if not Path(path).is_socket():
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                Path(path).unlink()

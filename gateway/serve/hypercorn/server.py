@@ -1,0 +1,179 @@
+"""Accepts connections, ends the slow ones, and drains when the gateway stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
+
+from hypercorn.asyncio.worker_context import WorkerContext
+
+from gateway.errors import Code
+from gateway.serve.hypercorn import refusal
+from gateway.serve.hypercorn.listener import BACKLOG, BoundListener
+from gateway.serve.hypercorn.peer import Peer
+from gateway.serve.hypercorn.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from gateway.config.model import Limits
+
+log = logging.getLogger("gateway.server")
+
+ACCEPTS_PER_TURN = 16
+ACCEPT_PAUSE = 0.1
+"""Seconds to wait when the machine has no descriptor or memory for a connection."""
+SWEEPS_PER_TIMEOUT = 8
+SLOWEST_SWEEP = 1.0
+LAST_WORDS = 1.0
+"""Seconds for what is left when the drain time is over."""
+
+
+async def serve(
+    listeners: Sequence[BoundListener],
+    *,
+    shutdown: asyncio.Event,
+    limits: Limits,
+    counters: Callable[[Code], None],
+) -> None:
+    """Serve the listeners until `shutdown` is set, then drain and close them.
+
+    `counters` is called for each refusal that no application sees.
+    """
+    server = Server(limits, counters)
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(shutdown.wait()), loop.create_task(server.sweep())]
+    for listener in listeners:
+        for sock in listener.sockets:
+            sock.listen(BACKLOG)
+            tasks.append(loop.create_task(server.accept(listener, sock)))
+    waiting, sweeper, *acceptors = tasks
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()  # raises where anything but the shutdown has ended
+    finally:
+        await _cancel(waiting, *acceptors)
+        for listener in listeners:
+            listener.close()
+        await server.drain()
+        await _cancel(sweeper)
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Server:
+    """What the connections of all listeners share."""
+
+    def __init__(self, limits: Limits, counters: Callable[[Code], None]) -> None:
+        self.limits = limits
+        self.count = counters
+        self.settings = Settings(limits)
+        self.context = WorkerContext(None)
+        self._loop = asyncio.get_running_loop()
+        self._peers: set[Peer] = set()
+        self._opening = 0
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task; its failure is logged."""
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def remember(self, peer: Peer) -> None:
+        """A connection is there."""
+        self._peers.add(peer)
+
+    def forget(self, peer: Peer) -> None:
+        """A connection is gone."""
+        self._peers.discard(peer)
+        self._changed.set()
+
+    async def accept(self, listener: BoundListener, sock: socket.socket) -> None:
+        """Take connections until cancelled."""
+        accepted = 0
+        while True:
+            try:
+                client, _ = await self._loop.sock_accept(sock)
+            except OSError as error:
+                log.warning("cannot accept on %s: %s", listener.address, error)
+                await asyncio.sleep(ACCEPT_PAUSE)
+                continue
+            if listener.capped and len(self._peers) + self._opening >= self.limits.connections:
+                self._turn_away(listener, client)
+            else:
+                self.spawn(self._open(listener, client))
+            accepted += 1
+            if accepted % ACCEPTS_PER_TURN == 0:
+                await asyncio.sleep(0)
+
+    async def sweep(self) -> None:
+        """End what takes too long, again and again."""
+        limits = self.limits
+        shortest = min(limits.head_timeout, limits.idle_timeout)
+        while True:
+            await asyncio.sleep(min(SLOWEST_SWEEP, shortest / SWEEPS_PER_TIMEOUT))
+            now = self._loop.time()
+            for peer in list(self._peers):
+                peer.sweep(now)
+
+    async def drain(self) -> None:
+        """Let requests in flight end in time, then end them."""
+        await self.context.terminated.set()
+        for peer in list(self._peers):
+            peer.drain()
+        await self._wait(self.limits.drain_timeout)
+        for peer in list(self._peers):
+            peer.abort()
+        await asyncio.sleep(0)
+        for task in list(self._tasks):
+            task.cancel()
+        await self._wait(LAST_WORDS)
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._peers or self._tasks:
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    async def _open(self, listener: BoundListener, client: socket.socket) -> None:
+        secure = listener.certificate is not None
+        self._opening += 1
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: Peer(self, listener),
+                client,
+                ssl=listener.certificate.context if listener.certificate else None,
+                ssl_handshake_timeout=max(self.limits.head_timeout, 0.1) if secure else None,
+                ssl_shutdown_timeout=LAST_WORDS if secure else None,
+            )
+        except OSError:  # the client left, or its handshake failed
+            client.close()
+        finally:
+            self._opening -= 1
+
+    def _turn_away(self, listener: BoundListener, client: socket.socket) -> None:
+        self.count(Code.TOO_MANY_CONNECTIONS)
+        with client:
+            client.setblocking(False)
+            if listener.certificate is None:
+                with contextlib.suppress(OSError):
+                    client.send(refusal.HTTP1[Code.TOO_MANY_CONNECTIONS])
+                    client.shutdown(socket.SHUT_WR)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._changed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("A task of the server failed", exc_info=error)

@@ -1,0 +1,209 @@
+"""Keeps the keyrings of remote issuers fresh: one fetch for all who wait, last good kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gateway.config.model import Issuer, is_loopback_host
+from gateway.identify.discovery import parse as parse_discovery
+from gateway.identify.keyring import Keyring
+from gateway.serve.fetch import FetchError, fetch
+
+from urllib.parse import urlsplit
+
+log = logging.getLogger("gateway.keys")
+
+FIRST_RETRY = 1.0
+"""Seconds until the first retry after a failed fetch; it doubles up to the interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyStatus:
+    """What the admin listener shows of an issuer's keys; times are Unix seconds."""
+
+    loaded: bool
+    keys: int
+    revision: str
+    fetched_at: float | None
+    last_error: str
+    problems: tuple[str, ...]
+
+
+class RemoteKeys:
+    """One issuer's key set; runs in one event loop.
+
+    `changed` is called with each keyring that differs from the one before.
+    """
+
+    def __init__(self, name: str, issuer: Issuer, changed: Callable[[str, Keyring], None]) -> None:
+        self.name = name
+        self.issuer = issuer
+        self.changed = changed
+        self.keyring = Keyring.unloaded()
+        self.fetched_at: float | None = None
+        self.last_error = ""
+        self._fetching: asyncio.Task[None] | None = None
+        self._missed_at = float("-inf")
+        self._due: asyncio.TimerHandle | None = None
+        self._failures = 0
+
+    async def newest(self) -> Keyring:
+        """The keyring for a request that found no key: waits for at most one fetch.
+
+        Within the cool-down it is the one at hand, and a fetch follows at the cool-down's end.
+        """
+        if self._fetching is None:
+            now = asyncio.get_running_loop().time()
+            wait = self._missed_at + self.issuer.keys.cooldown - now
+            if wait > 0:
+                self._schedule(wait)
+                return self.keyring
+            self._missed_at = now
+            self.refresh()
+        assert self._fetching is not None
+        # One waiter's disconnect must not end the fetch of the others.
+        await asyncio.shield(self._fetching)
+        return self.keyring
+
+    def refresh(self) -> None:
+        """Start a fetch, unless one is under way."""
+        if self._fetching is None:
+            self._fetching = asyncio.get_running_loop().create_task(self._refresh())
+
+    def close(self) -> None:
+        """Stop all fetches; the keyring stays."""
+        if self._due is not None:
+            self._due.cancel()
+        if self._fetching is not None:
+            self._fetching.cancel()
+
+    def status(self) -> KeyStatus:
+        """The state for the admin listener."""
+        return KeyStatus(
+            loaded=self.keyring.loaded,
+            keys=len(self.keyring.keys),
+            revision=self.keyring.revision,
+            fetched_at=self.fetched_at,
+            last_error=self.last_error,
+            problems=self.keyring.problems,
+        )
+
+    async def _refresh(self) -> None:
+        keys = self.issuer.keys
+        try:
+            keyring = await fetch_keyring(self.issuer)
+        except (FetchError, ValueError) as error:
+            self._failures += 1
+            self.last_error = str(error)
+            log.warning("keys of issuer %s: %s (last good set kept)", self.name, error)
+            delay = min(FIRST_RETRY * 2 ** min(self._failures - 1, 16), keys.interval)
+        else:
+            self._failures = 0
+            self.last_error = ""
+            self.fetched_at = time.time()
+            delay = keys.interval
+            if keyring.revision != self.keyring.revision:
+                self.keyring = keyring
+                log.info("keys of issuer %s: %d keys loaded", self.name, len(keyring.keys))
+                for problem in keyring.problems:
+                    log.warning("keys of issuer %s: %s", self.name, problem)
+                self.changed(self.name, keyring)
+        finally:
+            self._fetching = None
+        # Spread over instances that started together.
+        self._schedule(delay * random.uniform(0.9, 1.1))  # noqa: S311  not a secret
+
+    def _schedule(self, delay: float) -> None:
+        loop = asyncio.get_running_loop()
+        when = loop.time() + delay
+        if self._due is not None and not self._due.cancelled() and self._due.when() > loop.time():
+            if self._due.when() <= when:
+                return
+            self._due.cancel()
+        self._due = loop.call_at(when, self.refresh)
+
+
+class KeyService:
+    """The remote issuers of the active configuration, by name."""
+
+    def __init__(self, changed: Callable[[str, Keyring], None]) -> None:
+        self.changed = changed
+        self.remote: dict[str, RemoteKeys] = {}
+
+    def configure(self, issuers: Mapping[str, Issuer]) -> None:
+        """Take over a new configuration; unchanged issuers keep their keys and schedule."""
+        before = self.remote
+        self.remote = {}
+        for name, issuer in issuers.items():
+            if not issuer.keys.remote:
+                continue
+            known = before.pop(name, None)
+            if known is not None and same_keys(known.issuer, issuer):
+                known.issuer = issuer
+                self.remote[name] = known
+                continue
+            if known is not None:
+                known.close()
+            self.remote[name] = RemoteKeys(name, issuer, self.changed)
+            self.remote[name].refresh()
+        for gone in before.values():
+            gone.close()
+
+    def keyrings(self) -> dict[str, Keyring]:
+        """The keyrings at hand, by issuer."""
+        return {name: keys.keyring for name, keys in self.remote.items()}
+
+    async def newest(self, name: str) -> Keyring:
+        """See RemoteKeys.newest; an issuer that a reload removed has no keys."""
+        keys = self.remote.get(name)
+        return await keys.newest() if keys is not None else Keyring.unloaded()
+
+    def close(self) -> None:
+        """Stop all fetches."""
+        for keys in self.remote.values():
+            keys.close()
+
+
+def same_keys(one: Issuer, other: Issuer) -> bool:
+    """Whether two configurations of an issuer lead to the same key set."""
+    return one.issuer == other.issuer and one.keys == other.keys
+
+
+async def fetch_keyring(issuer: Issuer) -> Keyring:
+    """Fetch discovery, where configured, and the key set; raises FetchError or ValueError."""
+    keys = issuer.keys
+    deadline = asyncio.get_running_loop().time() + keys.timeout
+
+    async def get(url: str) -> bytes:
+        left = deadline - asyncio.get_running_loop().time()
+        return await fetch(
+            url,
+            timeout=max(left, 0.01),
+            allow_private=keys.allow_private_addresses,
+            insecure_http=keys.insecure_http,
+        )
+
+    url = keys.jwks_url
+    if url is None:
+        source = discovery_url(issuer)
+        url = parse_discovery(await get(source), issuer.issuer)
+        if _loopback(url) and not (_loopback(source) or keys.allow_private_addresses):
+            raise FetchError(f"{source} points to a loopback address for its keys")
+    return Keyring.from_jwks(await get(url))
+
+
+def discovery_url(issuer: Issuer) -> str:
+    """The URL of the issuer's metadata (OpenID Connect Discovery 1.0 §4)."""
+    configured = issuer.keys.discovery
+    if isinstance(configured, str):
+        return configured
+    return issuer.issuer.rstrip("/") + "/.well-known/openid-configuration"
+
+
+def _loopback(url: str) -> bool:
+    return is_loopback_host(urlsplit(url).hostname or "")

@@ -1,0 +1,111 @@
+"""What HTTP text means, where more than one stage must read it the same way."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.model import Headers
+
+FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""RFC 9110 §5.1."""
+
+FIELD_VALUE: Final = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
+"""RFC 9110 §5.5 without obs-text: visible ASCII, blanks only inside."""
+
+SPELLING: Final = bytes(
+    byte + 32 if 65 <= byte <= 90 else byte if chr(byte).isalnum() and byte < 128 else 45
+    for byte in range(256)
+)
+"""`name.translate(SPELLING)` is one spelling for all field names that an upstream may confuse.
+
+CGI and its heirs (WSGI, PHP, Rack) turn every byte of a name that is no letter or digit into the
+same sign, so `X_User.Id` reaches them as `X-User-Id` does.
+"""
+
+HOP_BY_HOP: Final = frozenset((
+    b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
+    b"upgrade", b"http2-settings", b"proxy-authenticate", b"proxy-authorization",
+    b"proxy-authentication-info",
+))  # fmt: skip
+"""Fields for the next hop only (RFC 9110 §7.6.1, RFC 9113 §8.2.2)."""
+
+FRAMING: Final = frozenset((b"content-length", b"transfer-encoding", b"expect"))
+"""Fields of the message itself, which whoever sends it writes anew."""
+
+HANDSHAKE: Final = frozenset((
+    b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-key",
+    b"sec-websocket-protocol", b"sec-websocket-version",
+))  # fmt: skip
+"""Fields of a WebSocket handshake, which is made anew with the upstream (RFC 6455 §11.3)."""
+
+OURS: Final = frozenset((
+    b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id",
+    b"x-decision-id",
+))  # fmt: skip
+"""Fields that the gateway sets on every request."""
+
+RESERVED: Final = HOP_BY_HOP | FRAMING | HANDSHAKE | OURS | {b"host"}
+"""Fields that neither a policy nor a configured identity header may name."""
+
+_ORDINARY_OPTIONS: Final = frozenset((b"keep-alive", b"close", b"upgrade"))
+_BLANKS: Final = b" \t"
+
+
+def values(headers: Headers, name: bytes) -> list[bytes]:
+    """The values of the lines called `name`, in order."""
+    return [value for found, value in headers if found == name]
+
+
+def elements(lines: Iterable[bytes]) -> list[bytes]:
+    """The elements of a list-valued field over all of its lines (RFC 9110 §5.6.1)."""
+    parts = (part.strip(_BLANKS) for line in lines for part in line.split(b","))
+    return [part for part in parts if part]
+
+
+def connection_options(headers: Headers) -> frozenset[bytes]:
+    """The spelled names of the fields that `Connection` takes away (RFC 9110 §7.6.1)."""
+    lines = values(headers, b"connection")
+    if not lines or (len(lines) == 1 and lines[0].lower() in _ORDINARY_OPTIONS):
+        return frozenset()
+    return frozenset(option.translate(SPELLING) for option in elements(lines))
+
+
+def end_to_end(headers: Headers) -> Headers:
+    """The lines but for those that `Connection` takes away.
+
+    The upstream does not get them, so no stage may act on them.
+    """
+    options = connection_options(headers)
+    if not options:
+        return headers
+    return tuple(line for line in headers if line[0].translate(SPELLING) not in options)
+
+
+_ENCODED: Final = re.compile(rb"(?:[!-$&-~]|%[0-9A-Fa-f]{2})*+")
+
+
+def form(data: bytes) -> dict[str, list[str]]:
+    """The names and values of `application/x-www-form-urlencoded` text, in order.
+
+    Only `&` separates; `+` is a space; a name without `=` has an empty value. ValueError for
+    what is not visible ASCII, a broken escape or invalid UTF-8 (WHATWG URL §5, but strict).
+    """
+    if not _ENCODED.fullmatch(data):
+        raise ValueError("neither visible ASCII nor a percent escape")
+    pairs: dict[str, list[str]] = {}
+    for piece in data.split(b"&"):
+        if piece:
+            name, _, value = piece.partition(b"=")
+            pairs.setdefault(_decode(name), []).append(_decode(value))
+    return pairs
+
+
+def _decode(text: bytes) -> str:
+    if b"%" not in text and b"+" not in text:
+        return text.decode("ascii")
+    return unquote_to_bytes(text.replace(b"+", b" ")).decode()

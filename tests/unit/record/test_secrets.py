@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.record.secrets import (
+    ERASED,
+    has_token,
+    is_secret,
+    is_secret_parameter,
+    scrub,
+    without_credentials,
+    without_tokens,
+)
+
+JWS = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "authorization", "Authorization", "proxy-authorization", "x-forwarded-authorization",
+        "cookie", "set-cookie", "x-api-key", "X_API_KEY", "apikey", "x-auth-token", "access_token",
+        "refresh_token", "x-csrf-token", "client_secret", "password", "new_passwd", "passphrase",
+        "x-amz-security-token", "client_assertion", "x-goog-iap-jwt-assertion", "session_id",
+        "sessionid", "sec-websocket-protocol", "private-key", "x" * 100 + "-token",
+    ],
+)  # fmt: skip
+def test_secret_names(name):
+    assert is_secret(name)
+    assert is_secret_parameter(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["accept", "host", "user-agent", "content-type", "x-request-id", "keys", "key", "page",
+     "tokens", "id", "author", "x" * 100],
+)  # fmt: skip
+def test_other_names(name):
+    assert not is_secret(name)
+    assert not is_secret_parameter(name)
+
+
+@pytest.mark.parametrize("name", ["code", "sig", "X-Amz-Signature", "signature"])
+def test_names_that_are_secret_in_a_query_only(name):
+    assert is_secret_parameter(name)
+    assert not is_secret(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("page=2&sort=a", "page=2&sort=a"),
+        ("access_token=abc&page=2", "access_token=[erased]&page=2"),
+        ("page=2&access%5Ftoken=abc", "page=2&access%5Ftoken=[erased]"),
+        ("Access_Token=abc", "Access_Token=[erased]"),
+        ("a=1&token=a=b=c", "a=1&token=[erased]"),
+        ("token=", "token="),
+        ("token", "token"),
+        ("/cb?code=abc&state=1", "/cb?code=[erased]&state=1"),
+        ("https://app/x#access_token=abc", "https://app/x#access_token=[erased]"),
+        ("a=b?c&access_token=x?y", "a=b?c&access_token=[erased]?y"),
+        ("", ""),
+    ],
+)
+def test_scrub(text, scrubbed):
+    assert scrub(text, is_secret_parameter) == scrubbed
+
+
+def test_scrub_returns_the_text_itself_where_nothing_is_secret():
+    text = "page=2&sort=a"
+    assert scrub(text, is_secret_parameter) is text
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        JWS,
+        "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.",
+        "ewoiYWxnIjoibm9uZSIgfQ.ewoic3ViIjoiYSJ9.c2ln",
+        "eyAiYWxnIjogIlJTMjU2IiB9.eyAic3ViIjogImEiIH0.c2ln",
+        "eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0..aXY.Y2lwaGVy.dGFn",
+        JWS.replace(".", "%2E"),
+    ],
+)
+def test_tokens_are_found(token):
+    text = f'{{"path":"/verify/{token}/x"}}'
+    assert has_token(text.encode())
+    assert without_tokens(text) == f'{{"path":"/verify/{ERASED}/x"}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["eyeglasses-and-more-things.example.com", "eyJhbGciOiJSUzI1NiJ9", "eyJhbGciOiJSUzI1NiJ9.rest.of",
+     "1.2.3", "ewoks-are-small-and-furry.ewoks.example"],
+)  # fmt: skip
+def test_other_text_is_no_token(text):
+    assert not has_token(text.encode())
+    assert without_tokens(text) == text
+
+
+def test_credentials_are_removed_from_a_text():
+    headers = (
+        (b"cookie", b"sid=0123456789; theme=dark-mode"),
+        (b"authorization", b"Basic dXNlcjpwYXNz=="),
+        (b"accept", b"text/html"),
+    )
+    text = "text/html dXNlcjpwYXNz== 0123456789 sid=0123456789"
+    assert without_credentials(text, headers) == f"text/html {ERASED} {ERASED} {ERASED}"
