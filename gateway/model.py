@@ -194,12 +194,14 @@ class Answer:
 class Need:
     """One thing that the shell must bring before `plan` can go on.
 
-    `keys`: the newest keyring of `issuer`. `body`: the whole body, at most `max_bytes`.
+    `keys`: the newest keyring of `issuer`. `body`: the whole body, at most `max_bytes`. `trail` is
+    what is known by then.
     """
 
     kind: Literal["keys", "body"]
     issuer: str = ""
     max_bytes: int = 0
+    trail: Trail | None = None
 
 
 class Missing(Exception):  # noqa: N818  not an error: the stage waits for a fact

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.decide import decide
-from gateway.errors import Code, ForwardError, GatewayError
-from gateway.model import (
-    Answer,
-    Decision,
-    Facts,
-    Forward,
-    Head,
-    Headers,
-    Match,
-    Missing,
-    Need,
-    Outcome,
-    Principal,
-    Refuse,
-    Source,
-    Trail,
-)
-from gateway.route import cors
-from gateway.snapshot import Snapshot
+from gateway.errors import Code, GatewayError
+from gateway.model import Answer, Facts, Head, Missing, Outcome, Refuse, Trail
+from gateway.record.encode import encode
+from gateway.route.websocket import check_websocket
+
+if TYPE_CHECKING:
+    from gateway.model import Decision, Headers
+    from gateway.snapshot import Snapshot
+
+log = logging.getLogger("gateway.pipeline")
 
 NO_FACTS = Facts()
 
 CHALLENGES = {
-    # RFC 6750 §3: no error code where no credential was sent.
-    Code.TOKEN_MISSING: "Bearer",
-    Code.CREDENTIAL_AMBIGUOUS: 'Bearer error="invalid_request"',
-    Code.CREDENTIAL_MALFORMED: 'Bearer error="invalid_request"',
+    # RFC 6750 §3.1: no error code where no credential was sent.
+    Code.TOKEN_MISSING: b"Bearer",
+    Code.CREDENTIAL_AMBIGUOUS: b'Bearer error="invalid_request"',
+    Code.CREDENTIAL_MALFORMED: b'Bearer error="invalid_request"',
 }
+INVALID_TOKEN = b'Bearer error="invalid_token"'
+
+PROBLEM = (b"content-type", b"application/problem+json")
+NOT_STORED = (b"cache-control", b"no-store")
 
 
 def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
@@ -44,21 +38,93 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
 
     Pure: no I/O and no clock; `now` is in Unix seconds. Never raises.
     """
-    source: Source | None = None
-    match: Match | None = None
-    principal: Principal | None = None
-    document: Mapping[str, Any] | None = None
-    decision: Decision | None = None
+    trail = Trail(head=head, revision=snapshot.revision)
     try:
-        source = snapshot.sources.read(head)
-        preflight = snapshot.cors.preflight(head)
+        source = snapshot.origins.read(head)
+        trail = replace(trail, source=source)
+        preflight = snapshot.cors.preflight(head, snapshot.routes)
         if preflight is not None:
-            trail = Trail(head=head, revision=snapshot.revision, source=source)
-            return Answer(status=204, headers=preflight, body=b"", trail=trail)
+            trail = replace(trail, match=preflight.match)
+            return Answer(status=204, headers=preflight.headers, body=b"", trail=trail)
         match = snapshot.routes.match(head)
+        trail = replace(trail, match=match)
+        check_websocket(head, match.route)
         principal = snapshot.identifier.identify(head, match, facts, snapshot.keyrings, now)
-        ...
+        trail = replace(trail, principal=principal)
+        document = snapshot.decider.document(head, match, principal, source, facts, now)
+        trail = replace(trail, document=document)
+        decision = snapshot.decider.decide(document, match, now)
+        trail = replace(trail, decision=decision)
+        if not decision.allow:
+            return refuse_decision(decision, trail, snapshot)
+        cors = snapshot.cors.response_headers(head, match.route)
+        return snapshot.forwarder.forward(
+            head, match, principal, decision, source, trail=trail, cors=cors
+        )
     except Missing as missing:
-        return missing.need
+        return replace(missing.need, trail=trail)
     except GatewayError as error:
-        return refuse(error, ...)
+        return refuse(error, trail, snapshot)
+    except Exception as error:  # a fault of ours refuses, whatever it is
+        log.exception("a request could not be planned")
+        fault = GatewayError(Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+        return refuse(fault, trail, snapshot)
+
+
+def refuse(error: GatewayError, trail: Trail, snapshot: Snapshot) -> Refuse:
+    """The refusal for an error: a problem document (RFC 9457) with code and decision id."""
+    code = error.code
+    headers: list[tuple[bytes, bytes]] = [PROBLEM]
+    if code.status == 401 or code in CHALLENGES:
+        headers.append((b"www-authenticate", CHALLENGES.get(code, INVALID_TOKEN)))
+    headers += ((name.encode(), value.encode()) for name, value in error.headers)
+    return Refuse(
+        code=code,
+        status=code.status,
+        headers=_completed(headers, trail, snapshot),
+        body=orjson.dumps(problem(code, code.status, trail)),
+        trail=replace(trail, detail=error.detail),
+    )
+
+
+def refuse_decision(decision: Decision, trail: Trail, snapshot: Snapshot) -> Refuse:
+    """The refusal that a policy decided on: its own body, or a problem document."""
+    assert decision.code is not None
+    assert trail.match is not None
+    status = decision.status if decision.code is Code.POLICY_DENIED else decision.code.status
+    headers = [(b"content-type", b"application/json")] if decision.has_body else [PROBLEM]
+    headers += ((name.encode(), value.encode()) for name, value in decision.response_headers)
+    document: Any = decision.body
+    if not decision.has_body:
+        document = problem(decision.code, status, trail)
+        if trail.match.route.show_reasons:
+            document["reasons"] = [
+                {"code": reason.code, "message": reason.message} for reason in decision.reasons
+            ]
+    return Refuse(
+        code=decision.code,
+        status=status,
+        headers=_completed(headers, trail, snapshot),
+        body=encode(document),
+        trail=trail,
+    )
+
+
+def problem(code: Code, status: int, trail: Trail) -> dict[str, Any]:
+    """The members of a problem document; nothing that the client sent is in it."""
+    return {
+        "type": "about:blank",
+        "title": code.title,
+        "status": status,
+        "code": code.text,
+        "decision_id": trail.head.id,
+    }
+
+
+def _completed(
+    headers: list[tuple[bytes, bytes]], trail: Trail, snapshot: Snapshot
+) -> Headers:
+    route = trail.match.route if trail.match else None
+    cors = snapshot.cors.response_headers(trail.head, route) or ()
+    decision_id = (b"x-decision-id", trail.head.id.encode())
+    return (*headers, NOT_STORED, decision_id, *cors)

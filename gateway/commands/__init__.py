@@ -1,0 +1,120 @@
+"""The command line: one module for each command, imported when it is used.
+
+Exit codes: 0 done; 1 could not be done, or an input is bad; 2 wrong usage, or tests failed;
+70 a bug of the gateway; 130 interrupted. No traceback is shown unless GATEWAY_TRACEBACK is set.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import importlib.metadata
+import os
+import traceback
+from typing import Any
+
+import click
+
+from gateway.commands import report
+from gateway.errors import ConfigError
+
+DISTRIBUTION = "policy-gateway"
+EXIT_FAILED = 1
+EXIT_BUG = 70  # EX_SOFTWARE of sysexits.h
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
+COMMANDS = {
+    "serve": "Run the gateway.",
+    "demo": "Show the gateway at work, with an issuer and an upstream of its own.",
+    "init": "Write a configuration, a policy and a key to start from.",
+    "config": "Check and show the configuration.",
+    "policy": "Test and check policies.",
+    "token": "Mint, inspect and verify tokens.",
+    "keys": "Generate keys and show their public half.",
+}
+"""Each command is an object of the module gateway.commands.NAME, both of the same name."""
+
+
+class Commands(click.Group):
+    """A group that imports a command when it runs, and in which no exception gets through."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"{__name__}.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            ctx.exit(EXIT_INTERRUPTED)
+        except Exception as error:  # the boundary: a user sees no traceback
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # click ends quietly when the reader of a pipe has gone
+            ctx.exit(_report(error))
+
+
+def _report(error: Exception) -> int:
+    """Tell the user what went wrong, on stderr; gives the exit code."""
+    from gateway.rego.errors import CompileError  # noqa: PLC0415  --help need not load the engine
+
+    if os.environ.get("GATEWAY_TRACEBACK"):
+        click.echo("".join(traceback.format_exception(error)), err=True)
+    match error:
+        case ConfigError():
+            report.show_problems(error.problems)
+        case CompileError():
+            report.show_problems(map(report.located, error.problems))
+        case OSError():
+            named = f"{error.filename}: " if error.filename else ""
+            click.echo(f"Error: {named}{error.strerror or error}", err=True)
+        case _:
+            click.echo(
+                f"Error: {type(error).__name__}: {error}\n"
+                "This is a bug of the gateway. Please report it with what "
+                "GATEWAY_TRACEBACK=1 shows in addition.",
+                err=True,
+            )
+            return EXIT_BUG
+    return EXIT_FAILED
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        try:
+            number = importlib.metadata.version(DISTRIBUTION)
+        except importlib.metadata.PackageNotFoundError:
+            number = "(run from a checkout)"
+        click.echo(f"gateway {number}")
+        ctx.exit()
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_version,
+    help="Show the version and exit.",
+)
+def main() -> None:
+    """A policy-as-code API gateway: verifies tokens, decides in Rego, forwards what is allowed.
+
+    \b
+    Start here:
+      gateway demo          watch it work
+      gateway init DIR      write a configuration of your own
+      gateway serve         run it
+    """  # noqa: D301  click's mark for lines that are not to be joined

@@ -80,7 +80,7 @@ def _mode(path: Path) -> int:
 
 
 def _listeners(config: Config, _: Names) -> Iterator[Fault]:
-    bound = [
+    bound: list[tuple[Key, str]] = [
         (("listeners", number, "address"), listener.address)
         for number, listener in enumerate(config.listeners)
     ]
@@ -225,8 +225,7 @@ def _identity_value(value: str) -> tuple[str, str] | None:
         return None
     close = nearest(value, IDENTITY_VALUES)
     return (
-        "expected identity.subject, .issuer, .scopes, .groups or .roles, claims.PATH or "
-        "token.expires_at",
+        f"expected {', '.join(IDENTITY_VALUES)} or claims.PATH",
         f"did you mean {close!r}?" if close else "",
     )
 

@@ -38,8 +38,9 @@ class Mark:
 class Document:
     """What a file holds, as far as it could be read, and all that is wrong with its form.
 
-    `unreadable` are the keys whose values could not be read. `values` has the place of each value (of its key, where the value is a mapping or a list),
-    `names` that of each key, by `dotted` key.
+    `values` has the place of each value (of its key, where the value is a mapping or a list),
+    `names` that of each key, both by `dotted` key. `unreadable` are the values that could not be
+    read; without `readable` there are no values at all.
     """
 
     tree: Any

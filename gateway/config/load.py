@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.config import checks
-from gateway.config.document import MAX_BYTES, Document, Fault, read_document
+from gateway.config.document import MAX_BYTES, Document, Fault, Key, dotted, read_document
 from gateway.config.validate import validate
-from gateway.config.walk import files, map_paths
+from gateway.config.walk import files, leaves, map_paths
 from gateway.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -18,6 +18,33 @@ if TYPE_CHECKING:
     from gateway.config.model import Config
 
 STATE_FOLDER = ".gateway"
+
+FIXED: tuple[Key, ...] = (
+    ("listeners",),
+    ("admin", "address"),
+    ("admin", "enabled"),
+    ("limits", "head"),
+    ("limits", "headers"),
+    ("limits", "url"),
+    ("limits", "head_timeout"),
+    ("limits", "idle_timeout"),
+    ("limits", "connections"),
+    ("limits", "streams"),
+    ("limits", "websocket_message"),
+    ("limits", "drain_timeout"),
+    ("log", "decisions", "sink"),
+    ("log", "decisions", "path"),
+    ("log", "decisions", "queue"),
+    ("log", "decisions", "ring"),
+    ("log", "access", "sink"),
+    ("log", "access", "path"),
+    ("policy", "state"),
+    ("reload",),
+)
+"""What is fixed at the start: these keys and all below them.
+
+The contents of a certificate reload, its file name does not.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +109,16 @@ def read(data: bytes, path: Path, environ: Mapping[str, str]) -> Loaded:
 def watched_files(config: Config, path: Path) -> tuple[Path, ...]:
     """Every file and folder whose change should cause a reload: `path` and what it names."""
     return tuple(dict.fromkeys([path, *(file for _, file in files(config))]))
+
+
+def restart_required(old: Config, new: Config) -> tuple[str, ...]:
+    """The keys (`listeners.0.address`) whose new values take effect at the next start only."""
+    before, after = dict(leaves(old)), dict(leaves(new))
+    return tuple(
+        dotted(key)
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key) and any(key[: len(each)] == each for each in FIXED)
+    )
 
 
 def _absolute(config: Config, folder: Path) -> Config:

@@ -43,16 +43,14 @@ def validate(
         except ValidationError as error:
             found = _merge(_read(detail, draft) for detail in error.errors(include_url=False))
             faults += [each.fault for each in found if not draft.explains(each)]
-            for each in found:
-                draft.repair(each)
-            if any(not each.piece for each in found):
+            if not draft.repair(found):
                 return None, draft, tuple(faults)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that `word` was probably meant to be, or the empty string."""
     spelt = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), spelt, n=1, cutoff=0.55)
+    close = difflib.get_close_matches(word.lower(), spelt, n=1, cutoff=0.65)
     return spelt[close[0]] if close else ""
 
 
@@ -95,6 +93,8 @@ class Draft:
         for part in key:
             if isinstance(node, dict) and isinstance(part, str):
                 name = self._spelt.get((*found, part), part)
+                if name not in node:  # header names become lower-case
+                    name = next((other for other in node if other.lower() == name), "")
                 if name not in node:
                     break
                 found, node = (*found, name), node[name]
@@ -110,17 +110,22 @@ class Draft:
         if finding.kind == "missing":
             return (*finding.piece, finding.missing) in self._removed
         if finding.kind in ("value_error", "too_short"):
-            depth = len(finding.piece)
-            return any(key[:depth] == finding.piece for key in self._removed)
+            return _below(finding.piece, self._removed)
         return False
 
-    def repair(self, finding: Finding) -> None:
-        """Take the faulty piece out, or give a misspelt key its right name."""
-        if finding.meant:
-            self._meant[finding.piece] = finding.meant
-            self._spelt[(*finding.piece[:-1], finding.meant)] = str(finding.piece[-1])
-        else:
-            self._removed.add(finding.piece)
+    def repair(self, found: Iterable[Finding]) -> bool:
+        """Take the faulty pieces out, or give misspelt keys their right names.
+
+        False when the whole is faulty, or nothing changed.
+        """
+        before = len(self._removed), len(self._meant)
+        for finding in found:
+            if finding.meant:
+                self._meant[finding.piece] = finding.meant
+                self._spelt[*finding.piece[:-1], finding.meant] = str(finding.piece[-1])
+            else:
+                self._removed.add(finding.piece)
+        return () not in self._removed and before != (len(self._removed), len(self._meant))
 
     def _rest(self, node: Any, key: Key) -> Any:
         if isinstance(node, dict):
@@ -137,29 +142,41 @@ class Draft:
 
 
 def _merge(found: Iterable[Finding]) -> list[Finding]:
-    """One finding for each piece: the members of a union complain one by one."""
+    """One finding for each piece, less those that only follow from another."""
     merged: dict[tuple[Key, str], Finding] = {}
     for finding in found:
         first = merged.setdefault((finding.piece, finding.missing), finding)
-        if first is not finding:
-            also = finding.fault.message.removeprefix("expected ")
-            fault = replace(first.fault, message=f"{first.fault.message}, or {also}")
+        if first is not finding:  # the members of a union complain one by one
+            head = first.fault.message.partition(", got ")[0]
+            tail = finding.fault.message.removeprefix("expected ")
+            fault = replace(first.fault, message=f"{head}, or {tail}")
             merged[finding.piece, finding.missing] = replace(first, fault=fault)
     respelt = {(*each.piece[:-1], each.meant) for each in merged.values() if each.meant}
-    return [each for each in merged.values() if (*each.piece, each.missing) not in respelt]
+    pieces = {each.piece for each in merged.values()}
+    return [
+        each
+        for each in merged.values()
+        if (*each.piece, each.missing) not in respelt
+        and not (each.kind == "too_short" and _below(each.piece, pieces - {each.piece}))
+    ]
+
+
+def _below(key: Key, pieces: Iterable[Key]) -> bool:
+    """Whether one of `pieces` is `key` or lies below it."""
+    return any(piece[: len(key)] == key for piece in pieces)
 
 
 def _read(detail: ErrorDetails, draft: Draft) -> Finding:
     kind, loc = detail["type"], detail["loc"]
-    key = draft.original(loc)
     if kind == "missing":
-        name = str(loc[-1])
+        name, key = str(loc[-1]), draft.original(loc[:-1])
         return Finding(
             fault=Fault(key=key, message=f"{name} is missing", at_name=True),
             piece=key,
             kind=kind,
             missing=name,
         )
+    key = draft.original(loc)
     if kind == "extra_forbidden":
         return _unknown(key, loc, draft)
     message, remedy = _explain(detail)
@@ -183,24 +200,25 @@ def section_at(key: Iterable[str | int]) -> type[Section] | None:
     parts = iter(key)
     for part in parts:
         field = section.model_fields.get(str(part))
-        inner, many = inner_section(field.annotation) if field else (None, False)
+        inner, container = inner_section(field.annotation) if field else (None, None)
         if inner is None:
             return None
-        if many:
+        if container:
             next(parts, None)  # the position in the list or the name in the mapping
         section = inner
     return section
 
 
-def inner_section(annotation: Any) -> tuple[type[Section] | None, bool]:
-    """The section within a field's type, and whether the field holds several of them."""
+def inner_section(annotation: Any) -> tuple[type[Section] | None, type | None]:
+    """The section within a field's type, and tuple or dict where the field holds several."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation, False
+        return annotation, None
     for inner in get_args(annotation):
         section, _ = inner_section(inner)
         if section:
-            return section, get_origin(annotation) in (tuple, dict)
-    return None, False
+            origin = get_origin(annotation)
+            return section, origin if origin in (tuple, dict) else None
+    return None, None
 
 
 def _explain(detail: ErrorDetails) -> tuple[str, str]:
@@ -212,7 +230,8 @@ def _explain(detail: ErrorDetails) -> tuple[str, str]:
         case "literal_error":
             choices = re.findall(r"'([^']*)'", ctx["expected"])
             close = nearest(given, choices) if isinstance(given, str) else ""
-            return f"expected {ctx['expected']}", f"did you mean {close!r}?" if close else ""
+            wanted = ctx["expected"].replace("'", "")
+            return f"expected {wanted}", f"did you mean {close!r}?" if close else ""
         case "greater_than_equal":
             return f"expected at least {ctx['ge']:g}", ""
         case "less_than_equal":

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.config.document import Key
 from gateway.config.model import Section
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from gateway.config.document import Key
 
 WRITTEN = {("log", "decisions", "path"), ("log", "access", "path"), ("policy", "state")}
 """The paths that the gateway writes; it reads all others."""

@@ -1,0 +1,103 @@
+"""Stage 3: the input document, the Rego policy, the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from gateway import wire
+from gateway.decide.body import read_body
+from gateway.decide.decision import read_decision
+from gateway.decide.document import native
+from gateway.decide.inquiry import DocumentRules, Inquiry, end_to_end
+from gateway.errors import Code, ConfigError, DecisionError, Problem
+from gateway.rego import EvalError, Policy, StepLimitExceeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.config.model import Config
+    from gateway.model import Decision, Facts, Head, Match, Principal, Source
+
+__all__ = ["Decider", "read_decision"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How a policy is asked and how its answer is read."""
+
+    document: Callable[[Inquiry], dict[str, Any]]
+    decision: Callable[[Any, frozenset[bytes]], Decision]
+
+
+DIALECTS = {"native": Dialect(document=native, decision=read_decision)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decider:
+    """The deciding of one snapshot; `entrypoints` names the rule of each route, by route id."""
+
+    policy: Policy
+    entrypoints: Mapping[str, str]
+    steps: int
+    rules: DocumentRules
+    reserved: frozenset[bytes]
+
+    @classmethod
+    def build(cls, config: Config, policy: Policy, entrypoints: Mapping[str, str]) -> Self:
+        """Prepare the rules; ConfigError for a dialect that is not spoken."""
+        problems = tuple(
+            Problem(f"the dialect {route.dialect} is not available", key=f"routes.{index}.dialect")
+            for index, route in enumerate(config.routes)
+            if route.dialect not in DIALECTS
+        )
+        if problems:
+            raise ConfigError(problems)
+        names = set(config.identity_headers)
+        for route in config.routes:
+            names.update(route.identity_headers or ())
+        return cls(
+            policy=policy,
+            entrypoints=entrypoints,
+            steps=config.policy.steps,
+            rules=DocumentRules.build(config),
+            reserved=wire.RESERVED | {name.encode().translate(wire.SPELLING) for name in names},
+        )
+
+    def document(  # noqa: PLR0913  what is known of a request by now
+        self,
+        head: Head,
+        match: Match,
+        principal: Principal,
+        source: Source,
+        facts: Facts,
+        now: float,
+    ) -> dict[str, Any]:
+        """The input document; Missing or DecisionError where it needs the body."""
+        headers = end_to_end(head)
+        body = read_body(head, headers, facts, match, depth=self.rules.json_depth)
+        inquiry = Inquiry(
+            head=head,
+            headers=headers,
+            match=match,
+            principal=principal,
+            source=source,
+            body=body,
+            now=now,
+            rules=self.rules,
+        )
+        return DIALECTS[match.route.dialect].document(inquiry)
+
+    def decide(self, document: Mapping[str, Any], match: Match, now: float) -> Decision:
+        """Ask the route's entrypoint; DecisionError where it cannot decide."""
+        route = match.route
+        try:
+            value = self.policy.decide(
+                self.entrypoints[route.id], document, now=now, steps=self.steps
+            )
+        except StepLimitExceeded as error:
+            raise DecisionError(Code.WORK_LIMIT, str(error)) from None
+        except EvalError as error:
+            raise DecisionError(Code.EVAL_ERROR, f"{error.code}: {error}") from None
+        return DIALECTS[route.dialect].decision(value, self.reserved)

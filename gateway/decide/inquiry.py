@@ -90,7 +90,7 @@ def port_of(inquiry: Inquiry) -> int:
 
 def exact(number: float) -> float | int:
     """A number as the engine holds it: whole ones are integers."""
-    return int(number) if number.is_integer() else number
+    return int(number) if number == int(number) else number
 
 
 def end_to_end(head: Head) -> Headers:

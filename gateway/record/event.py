@@ -96,10 +96,13 @@ def build(
         event["issuer"] = principal.issuer
     if code:
         event["code"] = code.text
-        if code is not Code.POLICY_DENIED:
-            detail = exchange.detail or trail.detail or code.title
-            detail = without_credentials(detail, head.headers, is_secret_name)
-            event["error"] = {"code": code.text, "message": escape(detail[:MAX_DETAIL])}
+    if exchange.detail or (code and code is not Code.POLICY_DENIED):
+        detail = exchange.detail or trail.detail or (code.title if code else "")
+        detail = without_credentials(detail[: 4 * MAX_DETAIL], head.headers, is_secret_name)
+        event["error"] = {
+            "code": code.text if code else "",
+            "message": escape(detail[:MAX_DETAIL]),
+        }
     if decision:
         event["result"] = decision.result
         if decision.reasons:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ConfigError, Problem
 from gateway.record.encode import MAX_DEPTH, TOO_DEEP, encode
@@ -24,15 +24,17 @@ if TYPE_CHECKING:
     from gateway.record.event import Event
 
 Path = tuple[str, ...]
-Change = tuple[Path, Callable[[Any], Any]]
+Change = tuple[Path, Callable[[Any], Any], tuple[str, ...]]
+"""Where, what becomes of the value there, and which of its members that erases."""
 
 MAX_LINE = 512 * 1024
 """Longest line in bytes: what a request and its policy may make large is erased beyond it."""
 
 MAX_ERASED = 100
-"""Most members that are erased one by one from a body; beyond, the whole body is erased."""
+"""Most members that are erased one by one from a query or body; beyond, all of it is erased."""
 
-REMOVED: Final = object()
+MAX_LISTED = 16 * 1024
+"""Most text of the list of what was erased."""
 
 OBJECT = (dict, Mapping)  # a dict is told at once, any other Mapping slowly
 COMPOSITE = (dict, list, tuple, Mapping)
@@ -150,19 +152,20 @@ class Mask:
     def apply(self, event: Event, dialect: str = "native") -> Event:
         """The event without what stands in secret places or at a pointer; a copy where need be."""
         changes = self._changes(event, PLACES["native" if event.get("partial") else dialect])
-        erased: list[str] = []
-        masked: list[str] = []
+        erased: list[Path] = []
+        masked: list[Path] = []
         made = event
-        for path, change in changes:
+        for path, change, members in changes:
             before, made = made, edited(made, path, change)
             if made is not before:
-                (erased if change is remove else masked).append(text_of(path))
+                erased += [(*path, member) for member in members]
+                masked += () if members else (path,)
         if made is event:
             return event
         if erased:
-            made["erased"] = erased
+            made["erased"] = listed(erased)
         if masked:
-            made["masked"] = masked
+            made["masked"] = listed(masked)
         return made
 
     def _changes(self, event: Event, places: Places) -> list[Change]:
@@ -175,24 +178,24 @@ class Mask:
             body = find(event, path)
             if body and isinstance(body, COMPOSITE):
                 changes += _body(path, body)
-        changes += [(path, remove) for path in places.whole if find(event, path)]
-        return changes + [(path, remove) for path in self.pointers]
+        changes += [_erasure(path) for path in places.whole if find(event, path)]
+        return changes + [_erasure(path) for path in self.pointers]
 
     def _query(self, event: Event, places: Places) -> list[Change]:
         query = find(event, places.query)
-        names: tuple[str, ...] = ()
+        changes: list[Change] = []
         if isinstance(query, OBJECT):
             names = parameter_names(tuple(query), self.parameters)
             if not names:  # then the texts that it was parsed from hold no secret either
                 return []
-        changes: list[Change] = [((*places.query, name), remove) for name in names]
-        return changes + [(path, self._scrub) for path in places.targets]
+            changes = _erasures(places.query, names)
+        return changes + [(path, self._scrub, ()) for path in places.targets]
 
     def _headers(self, path: Path, headers: Any) -> list[Change]:
         if isinstance(headers, OBJECT):
             secret, urls = header_names(tuple(headers), self.names)
-            changes: list[Change] = [((*path, name), remove) for name in secret]
-            return changes + [((*path, name), self._scrub) for name in urls]
+            changes = _erasures(path, secret)
+            return changes + [((*path, name), self._scrub, ()) for name in urls]
         if isinstance(headers, (list, tuple)):
             parts = [self._headers((*path, str(i)), item) for i, item in enumerate(headers)]
             return [change for part in parts for change in part]
@@ -231,15 +234,9 @@ def sealed(event: Event) -> bytes:
             break
         if name in event:
             event = {key: value for key, value in event.items() if key != name}
-            # A long list of small erasures is itself what a request may make large.
-            event["erased"] = [*event.get("erased", ())[:MAX_ERASED], f"/{name}"]
+            event["erased"] = [*event.get("erased", ()), f"/{name}"]
             line = encode(event)
     return line
-
-
-def remove(_: Any) -> Any:
-    """The change that leaves nothing."""
-    return REMOVED
 
 
 def pointer(text: str) -> Path:
@@ -267,11 +264,7 @@ def find(node: Any, path: Path) -> Any:
 
 
 def edited(node: Any, path: Path, change: Callable[[Any], Any]) -> Any:
-    """`node` with the value at `path` changed, copied along the path; `node` itself if nothing is.
-
-    An object's member that is REMOVED goes; an array's element becomes null, so that the other
-    indices stay true.
-    """
+    """`node` with the value at `path` changed, copied along the path; itself if nothing changes."""
     if not path:
         return change(node)
     part = path[0]
@@ -279,58 +272,97 @@ def edited(node: Any, path: Path, change: Callable[[Any], Any]) -> Any:
         if part not in node:
             return node
         made = edited(node[part], path[1:], change)
-        if made is node[part]:
-            return node
-        if made is REMOVED:
-            return {key: value for key, value in node.items() if key != part}
-        return {**node, part: made}
-    if isinstance(node, (list, tuple)) and _INDEX.fullmatch(part) and int(part) < len(node):
+        return node if made is node[part] else {**node, part: made}
+    if isinstance(node, (list, tuple)) and is_index(part, node):
         index = int(part)
         made = edited(node[index], path[1:], change)
-        if made is node[index]:
-            return node
-        return [*node[:index], None if made is REMOVED else made, *node[index + 1 :]]
+        return node if made is node[index] else [*node[:index], made, *node[index + 1 :]]
     return node
+
+
+def without(members: tuple[str, ...]) -> Callable[[Any], Any]:
+    """The change that takes members from an object.
+
+    An array's element becomes null instead, so that the other indices stay true.
+    """
+
+    def change(node: Any) -> Any:
+        if isinstance(node, OBJECT):
+            gone = {member for member in members if member in node}
+            return {name: node[name] for name in node if name not in gone} if gone else node
+        if isinstance(node, (list, tuple)):
+            indices = {int(member) for member in members if is_index(member, node)}
+            kept = [None if index in indices else item for index, item in enumerate(node)]
+            return kept if indices else node
+        return node
+
+    return change
+
+
+def is_index(part: str, array: Sequence[Any]) -> bool:
+    """Whether a pointer's part is the index of one of the array's elements (RFC 6901 §4)."""
+    return _INDEX.fullmatch(part) is not None and int(part) < len(array)
+
+
+def listed(paths: list[Path]) -> list[str]:
+    """Paths as JSON pointers; of many or long ones, only the event's members that they are in."""
+    if len(paths) <= MAX_ERASED:
+        texts = [text_of(path) for path in paths]
+        if sum(map(len, texts)) <= MAX_LISTED:
+            return texts
+    return sorted({text_of(path[:1]) for path in paths})
+
+
+def _erasure(path: Path) -> Change:
+    return path[:-1], without(path[-1:]), path[-1:]
+
+
+def _erasures(path: Path, members: tuple[str, ...]) -> list[Change]:
+    """The erasure of members, of the whole where they are too many to list."""
+    if len(members) > MAX_ERASED:
+        return [_erasure(path)]
+    return [(path, without(members), members)] if members else []
 
 
 def _body(path: Path, body: Any) -> list[Change]:
     found = list(islice(_members(path, body), MAX_ERASED + 1))
-    return found if len(found) <= MAX_ERASED else [(path, remove)]
+    return found if len(found) <= MAX_ERASED else [_erasure(path)]
 
 
 def _members(path: Path, node: Any) -> Iterator[Change]:
+    """The erasures in a body, an object's at once."""
     if isinstance(node, OBJECT):
-        for name, value in node.items():
-            if is_secret(name):
-                yield (*path, name), remove
-            elif isinstance(value, COMPOSITE):
-                yield from _members((*path, name), value)
+        secret = dict.fromkeys(name for name in node if is_secret(name))
+        yield from _erasures(path, tuple(secret))
+        inner: Iterable[tuple[str, Any]] = ((n, node[n]) for n in node if n not in secret)
     else:
-        for index, value in enumerate(node):
-            if isinstance(value, COMPOSITE):
-                yield from _members((*path, str(index)), value)
+        inner = ((str(index), item) for index, item in enumerate(node))
+    for part, item in inner:
+        if isinstance(item, COMPOSITE):
+            yield from _members((*path, part), item)
 
 
 def _without_tokens(event: Event) -> Event:
-    masked: list[str] = []
+    masked: list[Path] = []
 
     def walked(node: Any, path: Path) -> Any:
         if isinstance(node, str):
             text = without_tokens(node)
             if text != node:
-                masked.append(text_of(path))
+                masked.append(path)
             return text
         if len(path) > MAX_DEPTH:
             return TOO_DEEP
-        if node.__class__ is dict:
-            return {
-                (name := walked(key, path)): walked(value, (*path, name))
-                for key, value in node.items()
-            }
-        if node.__class__ is list or node.__class__ is tuple:
+        if isinstance(node, OBJECT):
+            members = {}
+            for key, value in node.items():
+                name = walked(key, path)
+                members[name] = walked(value, (*path, name))
+            return members
+        if isinstance(node, (list, tuple)):
             return [walked(value, (*path, str(index))) for index, value in enumerate(node)]
         return node
 
     made: Event = walked(event, ())
-    made["masked"] = sorted({*made.get("masked", ()), *masked})
+    made["masked"] = [*made.get("masked", ()), *listed(masked)]
     return made

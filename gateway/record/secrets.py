@@ -28,14 +28,14 @@ _SEPARATOR = re.compile(r"([?&#;])")
 
 # `{"`, `{ "`, `{\n`, `{\r`, `{\t` in base64url: where a JOSE header starts (RFC 7515 §3.1).
 _START = r"e(?:yJ|yA|wo|w0|wk)"
-_DOT = r"(?:\.|%2[eE])"
-_TOKEN = (
-    rf"{_START}[\w-]{{12,}}"
-    rf"(?:{_DOT}{_START}[\w-]{{5,}}{_DOT}[\w-]*|(?:{_DOT}[\w-]*){{4}})"
-)
+_START_TEXT = re.compile(_START)
 _START_BYTES = re.compile(rb"e[wy][JAo0k]")  # all that most lines are searched for
-_TOKEN_BYTES = re.compile(_TOKEN.encode(), re.ASCII)
-_TOKEN_TEXT = re.compile(_TOKEN, re.ASCII)
+_HEADER = re.compile(_START + r"[\w-]{12}", re.ASCII)
+_PAYLOAD = re.compile(_START + r"[\w-]{5}", re.ASCII)
+_DOT = r"\.|%2[eE]"
+_DOTS = re.compile(f"({_DOT})")
+# Possessive, and from the start of a word only: linear in what a client sends.
+_CHAIN = re.compile(rf"(?<![\w-])[\w-]++(?:(?:{_DOT})[\w-]*+){{2,}}+", re.ASCII)
 
 
 def is_secret(name: str) -> bool:
@@ -63,13 +63,15 @@ def scrub(text: str, is_secret_name: Callable[[str], bool]) -> str:
 
 
 def has_token(line: bytes) -> bool:
-    """Whether a compact JWS or JWE stands anywhere in a line."""
-    return _START_BYTES.search(line) is not None and _TOKEN_BYTES.search(line) is not None
+    """Whether a compact JWS or JWE stands anywhere in a line of UTF-8."""
+    if _START_BYTES.search(line) is None:
+        return False
+    return any(_without_token(chain) != chain[0] for chain in _CHAIN.finditer(line.decode()))
 
 
 def without_tokens(text: str) -> str:
     """`text` with every compact JWS or JWE replaced."""
-    return _TOKEN_TEXT.sub(ERASED, text)
+    return _CHAIN.sub(_without_token, text) if _START_TEXT.search(text) else text
 
 
 def without_credentials(
@@ -86,6 +88,17 @@ def without_credentials(
         if len(piece) >= MIN_PIECE:
             text = text.replace(piece, ERASED)
     return text
+
+
+def _without_token(chain: re.Match[str]) -> str:
+    """Words joined by dots, up to where a token starts: header.payload.signature, or five parts."""
+    pieces = _DOTS.split(chain[0])
+    parts = pieces[::2]
+    for index, part in enumerate(parts[:-2]):
+        header = _HEADER.search(part)
+        if header and (_PAYLOAD.match(parts[index + 1]) or len(parts) - index >= 5):
+            return "".join(pieces[: 2 * index]) + part[: header.start()] + ERASED
+    return chain[0]
 
 
 def _is_secret(name: str) -> bool:

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.rego.builtins import BUILTINS, UNSUPPORTED
 from gateway.rego.errors import RegoProblem
 from gateway.rego.plan import (
     DATA,
     INPUT,
-    AssignOnce,
     At,
     Block,
-    Blocks,
     Call,
     Const,
     Function,
@@ -29,14 +26,16 @@ from gateway.rego.plan import (
     Not,
     Plan,
     Reset,
-    Scan,
     Statement,
     inner_blocks,
     operands,
     steps,
     targets,
 )
-from gateway.rego.source import KEYWORDS, Source
+from gateway.rego.source import KEYWORDS, RESERVED, Source, Token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
 def plan_problems(
@@ -91,6 +90,12 @@ class _Site:
     at: At | None
 
 
+def _sites(blocks: tuple[Block, ...], owner: str, at: At | None) -> Iterator[_Site]:
+    for step in steps(blocks):
+        at = step.at or at
+        yield _Site(step, owner, at)
+
+
 class _Check:
     def __init__(self, plan: Plan, sources: Sequence[Source]) -> None:
         self.plan = plan
@@ -112,11 +117,10 @@ class _Check:
         return source.problem(source.place_prepared(at.row, at.col), code, message, remedy)
 
     def sites(self) -> Iterator[_Site]:
-        for item in (*self.plan.functions, *self.plan.entries):
-            at = item.at if isinstance(item, Function) else None
-            for step in steps(item.blocks):
-                at = step.at or at
-                yield _Site(step, item.name, at)
+        for function in self.plan.functions:
+            yield from _sites(function.blocks, function.name, function.at)
+        for entry in self.plan.entries:
+            yield from _sites(entry.blocks, entry.name, None)
 
     # --- calls
 
@@ -130,7 +134,7 @@ class _Check:
         function = self.functions.get(name)
         if function is not None:
             wanted = len(function.parameters)
-            if given != wanted:
+            if given != wanted and not (wanted == 2 and self.stands_in(function)):
                 shown = ".".join(("data", *function.path))
                 yield self.arity(at, shown, wanted - 2, given - 2)
             return
@@ -143,10 +147,19 @@ class _Check:
             message = f"the builtin `{name}` is not supported"
             yield self.problem(at, "unsupported-builtin", message, UNSUPPORTED[name])
             return
-        known = [*BUILTINS, *(".".join(("data", *f.path)) for f in self.plan.functions)]
-        close = difflib.get_close_matches(name, known, n=1)
+        functions = [item for item in self.plan.functions if len(item.parameters) > 2]
+        known = [*BUILTINS, *(".".join(("data", *item.path)) for item in functions)]
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
         remedy = f"did you mean `{close[0]}`?" if close else ""
         yield self.problem(at, "unknown-function", f"unknown function `{name}`", remedy)
+
+    def stands_in(self, rule: Function) -> bool:
+        """Whether a rule is called only in place of a function (`with f as rule`)."""
+        return not any(
+            token.text == rule.path[-1] and after.text == "("
+            for source in self.sources
+            for token, after in zip(source.tokens, source.tokens[1:], strict=False)
+        )
 
     def arity(self, at: At | None, name: str, wanted: int, given: int) -> RegoProblem:
         message = f"`{name}` takes {wanted} arguments, not {given}"
@@ -170,24 +183,24 @@ class _Check:
     def unsafe_variables(self) -> Iterator[RegoProblem]:
         for item in self.plan.functions:
             ignored = {INPUT, DATA, item.result, *item.parameters}
-            for step, at in _unsafe(item.blocks, ignored, item.at):
-                yield self.unsafe(step, at)
+            for at in _unsafe(item.blocks, ignored, item.at):
+                yield self.unsafe(at)
         for entry in self.plan.entries:
-            for step, at in _unsafe(entry.blocks, {INPUT, DATA}, None):
-                yield self.unsafe(step, at)
+            for at in _unsafe(entry.blocks, {INPUT, DATA}, None):
+                yield self.unsafe(at)
 
-    def unsafe(self, step: Statement, at: At | None) -> RegoProblem:
+    def unsafe(self, at: At | None) -> RegoProblem:
         source = self.source(at)
-        names: list[tuple[str, int]] = []
-        if source is not None and at is not None:
-            names = _variables(source, source.place_prepared(at.row, at.col))
         remedy = "assign it, or declare it with `some … in …`"
-        if source is None or len(names) != 1:
-            message = "a variable here is used but never assigned"
+        message = "a variable here is used but never assigned"
+        if source is None or at is None:
             return self.problem(at, "unsafe-variable", message, remedy)
-        name, offset = names[0]
-        message = f"the variable `{name}` is used but never assigned"
-        return source.problem(source.place(offset), "unsafe-variable", message, remedy)
+        place = source.place_prepared(at.row, at.col)
+        token = _undefined_variable(source, place)
+        if token is None:
+            return source.problem(place, "unsafe-variable", message, remedy)
+        message = f"the variable `{token.text}` is used but never assigned"
+        return source.problem_at(token, "unsafe-variable", message, remedy)
 
     # --- entrypoints
 
@@ -228,66 +241,64 @@ def _circles(calls: Mapping[str, Mapping[str, object]]) -> Iterator[list[str]]:
                 pending += [(called, False) for called in calls[name]]
 
 
-def _unsafe(
-    blocks: Sequence[Block], ignored: set[int], at: At | None
-) -> Iterator[tuple[Statement, At | None]]:
-    """Yield statements that read a local which nothing before them can have set."""
-    set_before = set(ignored)
-    hidden: set[int] = set()
+def _unsafe(blocks: Sequence[Block], ignored: set[int], at: At | None) -> Iterator[At | None]:
+    """Yield where a local is read that nothing before can have set."""
+    known = set(ignored)
 
-    def visit(block: Block, near: At | None) -> Iterator[tuple[Statement, At | None]]:
+    def visit(block: Block, near: At | None) -> Iterator[At | None]:
         for step in block:
             near = step.at or near
             if not isinstance(step, (IsDefined, IsUndefined)):
                 for operand in operands(step):
-                    if isinstance(operand, Const) or operand in set_before:
-                        continue
-                    set_before.add(operand)
-                    yield step, near
+                    if not isinstance(operand, Const) and operand not in known:
+                        known.add(operand)
+                        yield near
             if not isinstance(step, Reset):
-                set_before.update(targets(step))
+                known.update(targets(step))
+            before = set(known) if isinstance(step, Not) else known
             for inner in inner_blocks(step):
-                if isinstance(step, Not):
-                    before = set(set_before)
-                    yield from visit(inner, near)
-                    set_before.intersection_update(before)
-                else:
-                    yield from visit(inner, near)
+                yield from visit(inner, near)
+            known.intersection_update(before)
 
     for block in blocks:
         yield from visit(block, at)
 
 
-def _variables(source: Source, place: tuple[int, int]) -> list[tuple[str, int]]:
-    """Return names in the expression at `place` that nothing in the module defines."""
-    tokens = [token for token in source.tokens if token.kind != "newline"]
-    defined: set[str] = set()
-    for before, token, after in zip(
-        [None, *tokens], tokens, [*tokens[1:], None], strict=False
-    ):
-        if token.kind != "name":
+def _undefined_variable(source: Source, place: tuple[int, int]) -> Token | None:
+    """Return the name at or after `place` in its rule that nothing in the module defines.
+
+    A guess for the message alone: the plan has no names of variables.
+    """
+    defined = _defined_names(source)
+    after: Token | None = None
+    before: Token | None = None
+    for statement in source.statements():
+        if not source.place(statement[0].start) <= place <= source.place(statement[-1].end):
             continue
-        if after is not None and after.text in (":=", "=", "(") and after.kind == "mark":
-            defined.add(token.text)
-        if before is not None and before.text in ("some", "every", "as", "default"):
-            defined.add(token.text)
-    rows = {source.place(t.start)[0]: t for t in reversed(tokens)}
-    defined |= {token.text for token in rows.values() if source.place(token.start)[1] == 1}
-    imported = [
-        tokens[i - 1].text for i in range(1, len(tokens)) if source.place(tokens[i].start)[1] == 1
-    ]
-    defined |= set(imported)
-    found: dict[str, int] = {}
-    previous = None
-    for token in tokens:
-        row, col = source.place(token.start)
-        here = row == place[0] and col >= place[1]
-        if (
-            here
-            and token.kind == "name"
-            and token.text not in defined | KEYWORDS | {"input", "data", "_"}
-            and (previous is None or previous.text != ".")
-        ):
-            found.setdefault(token.text, token.start)
-        previous = token
-    return list(found.items())
+        for previous, token in zip([None, *statement], statement, strict=False):
+            if token.kind != "name" or token.text in defined or (previous and previous.text == "."):
+                continue
+            if source.place(token.start) >= place:
+                after = after or token
+            else:
+                before = before or token
+    return after or before
+
+
+def _defined_names(source: Source) -> frozenset[str]:
+    defined = set(KEYWORDS | RESERVED | {"_"})
+    for statement in source.statements():
+        first = statement[1] if statement[0].text == "default" else statement[0]
+        defined.add(first.text)
+        if first.text == "import":
+            defined.add(statement[-1].text)
+        listing = False
+        for index, token in enumerate(statement):
+            following = statement[index + 1].text if index + 1 < len(statement) else ""
+            if token.text in ("some", "every"):
+                listing = True
+            elif token.text == "in":
+                listing = False
+            elif listing or following in (":=", "("):
+                defined.add(token.text)
+    return frozenset(defined)

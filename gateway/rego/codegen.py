@@ -12,7 +12,7 @@ and before a scan by its length times the statements inside.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.rego.builtins import BUILTINS
@@ -166,7 +166,8 @@ class _Program:
     def function(self, index: int, item: Function) -> str:
         writer = _Writer(self, item.blocks, item.parameters, item.result)
         remember = len(item.parameters) == 2 and item.name not in self.once
-        title = _title(".".join((item.generation, *item.path)), item.at, self.plan.files)
+        place = "data" if item.generation == "g0" else item.generation
+        title = _title(".".join((place, *item.path)), item.at, self.plan.files)
         return title + writer.function(index, remember=remember)
 
     def entry(self, index: int, item: Entry) -> str:
@@ -228,7 +229,7 @@ class _Writer:
         self.usage = Usage(blocks, parameters)
         self.names: dict[int, str] = {INPUT: "input", DATA: "data"}
         self.known: dict[int, Term] = {}
-        self.defined: set[int] = set(parameters)
+        self.defined: set[int] = set(parameters) - {INPUT}
         self.unset: set[int] = set()
         self.temporaries = 0
         self.body: list[Line] = []
@@ -426,16 +427,15 @@ class _Writer:
         if not self.usage.reads.get(step.target):
             return
         term = self.term(step.source)
-        if term.defined and self.usage.stable(step.target) and self.settled(step.source):
+        followed = self.usage.stable(step.target) and self.settled(step.source)
+        if followed and (term.defined or step.source == INPUT):
             self.known[step.target] = term
         else:
             self.store(step.target, term.text, defined=term.defined)
 
     def settled(self, operand: Operand) -> bool:
         """Whether an operand keeps its value as long as it can be read."""
-        return (
-            isinstance(operand, Const) or operand in self.known or self.usage.stable(operand)
-        )
+        return isinstance(operand, Const) or operand in self.known or self.usage.stable(operand)
 
     def assign_once(self, step: AssignOnce) -> None:
         term = self.term(step.source)
@@ -456,7 +456,7 @@ class _Writer:
             self.body.append(Suite(f"if {term.text} is not U:", [line]))
 
     def dot(self, step: Dot) -> None:
-        source, key = self.need(step.source), self.need(step.key)
+        source, key = self.term(step.source), self.need(step.key)
         if key.is_text:
             name = source.dotted
             found = (
@@ -499,9 +499,7 @@ class _Writer:
 
     def add(self, step: Add) -> None:
         value = self.need(step.value)
-        self.change(
-            step.set, step, lambda name: f"{name}[{self.form(value)}] = {value.text}"
-        )
+        self.change(step.set, step, lambda name: f"{name}[{self.form(value)}] = {value.text}")
 
     def insert(self, step: Insert) -> None:
         key, value = self.need(step.key), self.need(step.value)
@@ -593,14 +591,15 @@ class _Writer:
 
     def ordered(self, block: Block) -> bool:
         """Whether anything shows the order in which a block's scan runs."""
+        made = {step.target for step in steps((block,)) if isinstance(step, Make)}
         return self.rows or any(
-            isinstance(step, (Append, Result))
+            (isinstance(step, Append) and step.array not in made)
             or (isinstance(step, Call) and _is_impure(step.function))
             for step in steps((block,))
         )
 
     def negation(self, step: Not) -> None:
-        body, jumped, _ = self.inside(step.block, "break")
+        body, jumped, _ = self.inside(_without_flag(step.block), "break")
         ended = self.ended
         self.ended = False
         self.defined -= self.usage.assigned(step.block)
@@ -652,16 +651,18 @@ class _Writer:
     # --- calls
 
     def call(self, step: Call) -> None:
-        arguments = [self.need(argument) for argument in step.arguments]
         number = self.program.numbers.get(step.function)
         if number is not None:
             wanted = len(self.program.plan.functions[number].parameters)
-            if len(arguments) != wanted:
-                raise PlanError(f"{step.function}: wrong number of arguments")
-            text = ", ".join(argument.text for argument in arguments)
+            if len(step.arguments) < wanted or step.arguments[:2] != (INPUT, DATA):
+                raise PlanError(f"{step.function}: wrong arguments")
+            # A rule that stands in for a function (`with f as rule`) is given arguments too.
+            arguments = [self.need(argument) for argument in step.arguments[2:wanted]]
+            text = ", ".join(["input", "data", *(argument.text for argument in arguments)])
             self.store(step.target, f"f{number}(s, {text})")
             self.leave_if(f"{self.name(step.target)} is U")
             return
+        arguments = [self.need(argument) for argument in step.arguments]
         call = self.builtin_call(step.function, arguments)
         inline = _INLINE.get(step.function)
         quick = inline(arguments, call) if inline else None
@@ -708,7 +709,7 @@ class _Writer:
 
     def call_dynamic(self, step: CallDynamic) -> None:
         path = "".join(f"{self.need(part).text}, " for part in step.path)
-        arguments = "".join(f"{self.need(part).text}, " for part in step.arguments)
+        arguments = "".join(f"{self.term(part).text}, " for part in step.arguments)
         self.store(step.target, f"call_dynamic(s, FUNCTIONS, ({path}), ({arguments}))")
         self.leave_if(f"{self.name(step.target)} is U")
 
@@ -837,6 +838,17 @@ def _direct_returns(blocks: tuple[Block, ...], result: int | None) -> bool:
     return len(sources) == 1 and not repeated
 
 
+def _without_flag(block: Block) -> Block:
+    """Return a negated block without the flag that tells whether its end was reached."""
+    match block:
+        case (Reset(target=flag), *body, Assign(target=set_), IsDefined(source=tested)) if (
+            flag == set_ == tested
+        ):
+            return tuple(body)
+        case _:
+            return block
+
+
 def _assigns(block: Block, local: int) -> bool:
     return any(local in targets(step) for step in steps((block,)))
 
@@ -868,9 +880,7 @@ def _affix(method: str) -> _Inline:
         text, part = arguments
         if not part.is_text or text.constant:
             return None
-        return (
-            f"{text.text}.{method}({part.text}) if {text.text}.__class__ is str else {call}"
-        )
+        return f"{text.text}.{method}({part.text}) if {text.text}.__class__ is str else {call}"
 
     return inline
 
@@ -884,7 +894,9 @@ def _member(arguments: list[Term], call: str) -> str | None:
     value, collection = arguments
     if collection.value.__class__ is RegoSet:
         text = value.text
-        return f"({text} if {value.dotted}.__class__ is str else form(s, {text})) in {collection.text}"
+        return (
+            f"({text} if {value.dotted}.__class__ is str else form(s, {text})) in {collection.text}"
+        )
     return None
 
 

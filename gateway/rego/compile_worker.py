@@ -20,15 +20,23 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
+from regopy import Interpreter, LogLevel, RegoError  # type: ignore[import-untyped]
+
 MEMORY = 2 << 30
 FILE_SIZE = 256 << 20
 OPEN_FILES = 64
 
 
 def limit(cpu_seconds: int) -> None:
-    """Bound what this process may use."""
+    """Bound what this process may use.
+
+    regopy's allocator reserves 256 GiB of addresses, so memory is bounded relative to that.
+    """
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    size = Path("/proc/self/statm")
+    if size.exists():
+        reserved = int(size.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (reserved + MEMORY, reserved + MEMORY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -53,8 +61,6 @@ class Said:
 
 def compile_modules(request: dict[str, Any], said: Said, folder: Path) -> dict[str, Any]:
     """Return the answer to one request."""
-    from regopy import Interpreter, LogLevel, RegoError  # noqa: PLC0415  after the limits
-
     interpreter = Interpreter()
     interpreter.log_level = LogLevel.NONE
     interpreter.add_data_json(json.dumps(request["skeleton"]))
@@ -92,5 +98,6 @@ def main(answers: TextIO, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    Interpreter()
     limit(int(sys.argv[1]))
     main(os.fdopen(os.dup(1), "w", encoding="utf-8"), Path.cwd())

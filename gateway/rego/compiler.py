@@ -18,19 +18,21 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from gateway.rego.builtins import BUILTINS
+from gateway.rego.builtins import BUILTINS, UNSUPPORTED
 from gateway.rego.checks import plan_problems
 from gateway.rego.codegen import generate
 from gateway.rego.errors import CompileError, RegoProblem
 from gateway.rego.plan import PlanError, read_plan
 from gateway.rego.program import Program
-from gateway.rego.source import Source, faults
+from gateway.rego.source import Source, faults, hidden_builtins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 CPU_SECONDS: Final = 60
 WALL_SECONDS: Final = 120
@@ -70,9 +72,7 @@ def compile(  # noqa: A001  the engine's public verb
     an error of a builtin makes its expression undefined. `cache_dir` keeps plans by content.
     Blocking: it runs child processes.
     """
-    unit = Unit(
-        modules=dict(modules), entrypoints=tuple(entrypoints), query=query, strict=strict
-    )
+    unit = Unit(modules=dict(modules), entrypoints=tuple(entrypoints), query=query, strict=strict)
     sources = read_sources(unit)
     text = _cached(unit, cache_dir)
     if text is None:
@@ -86,6 +86,7 @@ def read_sources(unit: Unit) -> list[Source]:
     """Return the modules of a unit, or raise CompileError for faults that their text shows."""
     sources = [Source(name, text) for name, text in unit.modules.items()]
     problems = [problem for source in sources for problem in faults(source)]
+    problems += hidden_builtins(sources, (*BUILTINS, *UNSUPPORTED))
     if problems:
         raise CompileError(problems)
     return sources
@@ -123,7 +124,7 @@ def ask(requests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         made, failure = _run_child("".join(json.dumps(item) + "\n" for item in rest).encode())
         answers += made
         if len(made) < len(rest):
-            answers.append({"faults": [[-1, failure]]})
+            answers.append({"crash": failure})
     return answers
 
 
@@ -163,10 +164,33 @@ def plan_text(answer: Mapping[str, Any], sources: Sequence[Source]) -> str:
     text = answer.get("plan")
     if isinstance(text, str):
         return text
+    if "crash" in answer:
+        raise CompileError(_crash_problems(str(answer["crash"]), sources))
     problems: list[RegoProblem] = []
-    for index, said in answer.get("faults") or [[-1, "the compiler gave no answer"]]:
+    for index, said in answer["faults"]:
         problems += _compiler_problems(int(index), str(said), sources)
     raise CompileError(problems)
+
+
+def _crash_problems(reason: str, sources: Sequence[Source]) -> list[RegoProblem]:
+    """Return which modules the compiler does not survive on their own, else that it stopped."""
+    alone: list[RegoProblem] = []
+    if len(sources) > 1:
+        for source in sources:
+            unit = Unit(modules={source.name: source.text}, entrypoints=(), query=None, strict=True)
+            (answer,) = ask((request(unit, [source]),))
+            if "crash" in answer:
+                alone.append(source.problem((0, 0), "compiler-crash", str(answer["crash"])))
+    return alone or [
+        RegoProblem(
+            file=sources[0].name if len(sources) == 1 else "",
+            row=0,
+            col=0,
+            code="compiler-crash",
+            message=reason,
+            remedy="divide the expression that it is about",
+        )
+    ]
 
 
 _TREE_FAULT: Final = re.compile(
@@ -179,9 +203,7 @@ _PRINTED_FAULT: Final = re.compile(
 )
 
 
-def _compiler_problems(
-    index: int, said: str, sources: Sequence[Source]
-) -> Iterator[RegoProblem]:
+def _compiler_problems(index: int, said: str, sources: Sequence[Source]) -> Iterator[RegoProblem]:
     """Yield what regopy says, in two forms, as located problems."""
     found = False
     for fault in _TREE_FAULT.finditer(said):
@@ -190,7 +212,10 @@ def _compiler_problems(
         module = index if fault["module"] is None else int(fault["module"])
         if 0 <= module < len(sources):
             source = sources[module]
-            at = source.byte_place(int(fault["offset"] or 0))
+            offset = int(fault["offset"] or 0)
+            at = source.byte_place(offset)
+            if message == "this is unclosed" and offset == 0:
+                continue  # the file as a whole, beside the bracket itself
             yield source.problem(at, "syntax", *_explained(message))
         else:
             yield _unplaced(message)
@@ -209,7 +234,7 @@ def _compiler_problems(
             found = True
             yield _unplaced(message)
     if not found:
-        yield _unplaced(said if said.startswith("the compiler") else "the modules do not compile")
+        yield _unplaced("the modules do not compile")
 
 
 _EXPLAINED: Final[Mapping[str, tuple[str, str]]] = {

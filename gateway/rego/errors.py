@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +49,6 @@ class ConflictError(EvalError):
     """A complete rule, a function or an object key has two different values."""
 
     code = "eval_conflict_error"
-
-
-class WithMergeError(EvalError):
-    """A `with` target lies below a value that is not an object."""
-
-    code = "eval_with_merge_error"
 
 
 class InputLimitError(EvalError):

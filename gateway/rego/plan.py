@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from gateway.rego.source import WHOLE_INPUT
 from gateway.rego.values import Value, number_from_text
 
 INPUT: Final = 0
@@ -477,6 +478,11 @@ class _Reader:
     def names(self, items: list[Any] | None) -> tuple[str, ...]:
         return tuple(map(self.string, items or ()))
 
+    def replaced(self, items: list[Any] | None) -> tuple[str, ...]:
+        """Return the path that a `with` replaces; empty for the whole document."""
+        path = self.names(items)
+        return () if path == (WHOLE_INPUT,) else path
+
 
 def _place(fields: Mapping[str, Any]) -> At | None:
     if "row" not in fields or "file" not in fields:
@@ -493,13 +499,13 @@ def _integer(value: Any) -> Const:
 _Read = Callable[[_Reader, "At | None", Mapping[str, Any]], Statement]
 
 _STATEMENTS: Final[Mapping[str, _Read]] = {
-    "ResetLocalStmt": lambda r, at, s: Reset(at, _count(s["target"])),
-    "MakeNullStmt": lambda r, at, s: Assign(at, _count(s["target"]), Const(None)),
-    "MakeNumberIntStmt": lambda r, at, s: Assign(at, _count(s["target"]), _integer(s["value"])),
+    "ResetLocalStmt": lambda _, at, s: Reset(at, _count(s["target"])),
+    "MakeNullStmt": lambda _, at, s: Assign(at, _count(s["target"]), Const(None)),
+    "MakeNumberIntStmt": lambda _, at, s: Assign(at, _count(s["target"]), _integer(s["value"])),
     "MakeNumberRefStmt": lambda r, at, s: Assign(at, _count(s["target"]), r.number(s["index"])),
-    "MakeArrayStmt": lambda r, at, s: Make(at, _count(s["target"]), "array"),
-    "MakeObjectStmt": lambda r, at, s: Make(at, _count(s["target"]), "object"),
-    "MakeSetStmt": lambda r, at, s: Make(at, _count(s["target"]), "set"),
+    "MakeArrayStmt": lambda _, at, s: Make(at, _count(s["target"]), "array"),
+    "MakeObjectStmt": lambda _, at, s: Make(at, _count(s["target"]), "object"),
+    "MakeSetStmt": lambda _, at, s: Make(at, _count(s["target"]), "set"),
     "AssignVarStmt": lambda r, at, s: Assign(at, _count(s["target"]), r.operand(s["source"])),
     "AssignVarOnceStmt": lambda r, at, s: AssignOnce(
         at, _count(s["target"]), r.operand(s["source"])
@@ -538,8 +544,8 @@ _STATEMENTS: Final[Mapping[str, _Read]] = {
     ),
     "NotStmt": lambda r, at, s: Not(at, r.block(s["block"])),
     "WithStmt": lambda r, at, s: With(
-        at, _count(s["local"]), r.names(s["path"]), r.operand(s["value"]), r.block(s["block"])
+        at, _count(s["local"]), r.replaced(s["path"]), r.operand(s["value"]), r.block(s["block"])
     ),
-    "ReturnLocalStmt": lambda r, at, s: Return(at, _count(s["source"])),
-    "ResultSetAddStmt": lambda r, at, s: Result(at, _count(s["value"])),
+    "ReturnLocalStmt": lambda _, at, s: Return(at, _count(s["source"])),
+    "ResultSetAddStmt": lambda _, at, s: Result(at, _count(s["value"])),
 }

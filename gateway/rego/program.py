@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import CodeType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.builtins import BUILTINS
 from gateway.rego.errors import BuiltinError, EvalError
@@ -29,6 +27,10 @@ from gateway.rego.runtime import (
     same,
 )
 from gateway.rego.values import UNDEFINED, RegoSet, Undefined, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import CodeType
 
 DEFAULT_STEPS: Final = 1_000_000
 """Steps that a decision may take: about 0.1 s of the slowest policies."""
@@ -98,8 +100,8 @@ class Policy:
         made = object.__new__(Policy)
         made.program = self.program
         made.data = _with_skeleton(data, self.program.skeleton)
-        made._rules = self._rules  # noqa: SLF001  of the same class
-        made._entries = self._entries  # noqa: SLF001
+        made._rules = self._rules
+        made._entries = self._entries
         return made
 
     def decide(
@@ -173,7 +175,9 @@ def _names(program: Program) -> dict[str, Any]:
         **{function.__name__: function for function in _RUNTIME},
     }
     names.update((f"C{index}", value) for index, value in enumerate(program.constants))
-    names.update((f"b{index}", BUILTINS[name].function for index, name in enumerate(program.builtins))
+    names.update(
+        (f"b{index}", BUILTINS[name].function) for index, name in enumerate(program.builtins)
+    )
     return names
 
 

@@ -21,7 +21,7 @@ from gateway.rego.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-COLLECTIONS: Final = frozenset((list, dict, RegoSet))
+COLLECTIONS: Final[frozenset[type]] = frozenset((list, dict, RegoSet))
 MAX_INPUT_DEPTH: Final = 100
 MAX_INPUT_SIZE: Final = 200_000
 
@@ -156,7 +156,8 @@ def ordered_pairs(state: State, source: Value) -> Iterable[tuple[Value, Value]] 
 
 def same(state: State, left: Value, right: Value) -> bool:
     """Tell whether two values are equal, charging for what is inside them."""
-    if left.__class__ in COLLECTIONS and right.__class__ is left.__class__:
+    kind = left.__class__
+    if kind in COLLECTIONS and right.__class__ is kind:
         if len(left) != len(right):
             return False
         charge_value(state, left)
@@ -232,18 +233,25 @@ def call_dynamic(
     path: tuple[Value, ...],
     arguments: tuple[Value, ...],
 ) -> Value:
-    """Call the rule or function that the longest start of `path` names; look up the rest."""
-    for end in range(len(path), 0, -1):
-        found = functions.get(path[:end]) if all(p.__class__ is str for p in path[:end]) else None
-        if found is None:
+    """Return the value at a path that starts with "data".
+
+    The longest start of the path that names a rule is called, and the rest looked up in its
+    value; where none does, the path is looked up in the data document.
+    """
+    names = path[1:]
+    for end in range(len(names), 0, -1):
+        if not all(name.__class__ is str for name in names[:end]):
             continue
-        function, parameters = found
-        if len(arguments) < parameters:
-            return UNDEFINED
-        value = function(state, *arguments[:parameters])
-        for key in path[end:]:
-            if value is UNDEFINED:
-                break
-            value = lookup(state, value, key)
-        return value
-    return UNDEFINED
+        found = functions.get(names[:end])
+        if found is not None:
+            function, parameters = found
+            if len(arguments) < parameters:
+                return UNDEFINED
+            return _descend(state, function(state, *arguments[:parameters]), names[end:])
+    return _descend(state, arguments[1], names)
+
+
+def _descend(state: State, value: Value, path: tuple[Value, ...]) -> Value:
+    for key in path:
+        value = lookup(state, value, key)
+    return value

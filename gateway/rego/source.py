@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.rego.errors import RegoProblem
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
 MAX_SOURCE: Final = 4 << 20
 """Longest module, in characters."""
+
+MAX_NESTING: Final = 100
+"""Deepest nesting of brackets: the compiler's own recursion has no limit but its stack."""
 
 _TOKEN: Final = re.compile(
     r"""(?P<space>[ \t\r\f]+)
@@ -33,14 +38,23 @@ _TOKEN: Final = re.compile(
 OPENING: Final = {"{": "}", "[": "]", "(": ")"}
 CLOSING: Final = frozenset(OPENING.values())
 KEYWORDS: Final = frozenset(
-    "as contains default else every false if import in not null package some true with".split()
+    (
+        *("as", "contains", "default", "else", "every", "false", "if", "import", "in", "not"),
+        *("null", "package", "some", "true", "with"),
+    )
 )
+WHOLE_INPUT: Final = "whole_input__"
+"""Below `input`, stands for all of it in what the compiler gets."""
+_INPUT_AS: Final = ["input", "as"]
 RESERVED: Final = frozenset(("input", "data"))
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of source: `name`, `number`, `string`, `mark` or `newline`, and where it is."""
+    """A piece of source, and where it is.
+
+    `kind` is `name`, `number`, `string`, `mark`, `newline` or `comment`.
+    """
 
     kind: str
     text: str
@@ -49,7 +63,7 @@ class Token:
 
 
 def tokens(text: str) -> list[Token]:
-    """Split source into tokens; blanks and comments are left out. Never fails."""
+    """Split source into tokens, comments among them; blanks are left out. Never fails."""
     made: list[Token] = []
     position = 0
     while position < len(text):
@@ -59,7 +73,7 @@ def tokens(text: str) -> list[Token]:
         if kind == "template":
             end = _template_end(text, end)
             kind = "string"
-        if kind not in ("space", "comment"):
+        if kind != "space":
             made.append(Token(kind, text[position:end], position, end))
         position = end
     return made
@@ -111,38 +125,56 @@ class Source:
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.text = text.removeprefix("\ufeff")
-        self.tokens = tokens(self.text)
+        split = tokens(self.text)
+        self.tokens = [token for token in split if token.kind != "comment"]
+        self._comments = [token for token in split if token.kind == "comment"]
         self.edits = sorted(_edits(self.text, self.tokens), key=lambda edit: edit.start)
         self.prepared = self._rewritten()
         self._prepared_lines = self.prepared.split("\n")
         self._line_starts = _line_starts(self.text)
 
     def _rewritten(self) -> str:
+        """Return the text with its edits, and blanks for comments.
+
+        The compiler refuses a comment on the line of the package or at the very end.
+        """
+        text = self.text
         parts: list[str] = []
         position = 0
+        for token in self._comments:
+            parts += (text[position : token.start], " " * (token.end - token.start))
+            position = token.end
+        text = "".join((*parts, text[position:]))
+        parts, position = [], 0
         for edit in self.edits:
-            parts += (self.text[position : edit.start], edit.text)
+            parts += (text[position : edit.start], edit.text)
             position = edit.end
-        return "".join((*parts, self.text[position:]))
+        return "".join((*parts, text[position:]))
 
     @property
     def package(self) -> tuple[str, ...]:
         """The path of the module's package; empty where none is declared."""
-        path: list[str] = []
-        significant = [token for token in self.tokens if token.kind != "newline"]
-        if not significant or significant[0].text != "package":
+        first = next(self.statements(), [])
+        if not first or first[0].text != "package":
             return ()
-        end = next((t.start for t in self.tokens if t.kind == "newline" and path_began(t, significant)), len(self.text))
-        for token in significant[1:]:
-            if token.start > end:
-                break
-            if token.kind == "name":
-                path.append(token.text)
-            elif token.kind == "string":
-                path.append(token.text[1:-1])
-            elif token.text not in ".[]":
-                break
-        return tuple(path)
+        names = [token for token in first[1:] if token.kind in ("name", "string")]
+        return tuple(t.text if t.kind == "name" else t.text[1:-1] for t in names)
+
+    def statements(self) -> Iterator[list[Token]]:
+        """Yield the statements at the top of the module: package, imports, rules."""
+        statement: list[Token] = []
+        depth = 0
+        for token in self.tokens:
+            if token.kind == "mark":
+                depth += (token.text in OPENING) - (token.text in CLOSING)
+            elif token.kind == "newline":
+                if depth <= 0 and statement and statement[-1].text not in _UNFINISHED:
+                    yield statement
+                    statement = []
+                continue
+            statement.append(token)
+        if statement:
+            yield statement
 
     def place(self, offset: int) -> tuple[int, int]:
         """Return the row and column, from 1, of an offset into the text as written."""
@@ -154,7 +186,9 @@ class Source:
         if not 1 <= row <= len(self._prepared_lines):
             return 0, 0
         line = self._prepared_lines[row - 1]
-        start = sum(len(above) + 1 for above in self._prepared_lines[: row - 1]) if self.edits else 0
+        start = (
+            sum(len(above) + 1 for above in self._prepared_lines[: row - 1]) if self.edits else 0
+        )
         column = len(line.encode()[: col - 1].decode(errors="ignore"))
         if not self.edits:
             return row, column + 1
@@ -205,11 +239,6 @@ class Source:
         return self.problem(self.place(token.start), code, message, remedy)
 
 
-def path_began(newline: Token, significant: Sequence[Token]) -> bool:
-    """Whether a line end comes after the name of the package has begun."""
-    return len(significant) > 1 and newline.start > significant[1].start
-
-
 def _line_starts(text: str) -> list[int]:
     return [0, *(match.end() for match in re.finditer("\n", text))]
 
@@ -222,12 +251,19 @@ def _edits(text: str, found: Sequence[Token]) -> Iterator[Edit]:
         yield Edit(len(text), len(text), "\n")
     for index, token in enumerate(found):
         if token.text == "some" and token.kind == "name":
-            yield from _unrolled_some(text, found, index)
-        elif token.text == "if" and index + 1 < len(found) and found[index + 1].text == "not":
-            yield from _braced_not(found, index + 1)
+            yield from _unrolled_some(found, index)
+        elif token.text == "with" and [t.text for t in found[index + 1 : index + 3]] == _INPUT_AS:
+            # The compiler aborts on a new input for a rule that calls a function, but not on a
+            # new value inside the input; the plan's reader turns this one into the whole.
+            yield Edit(found[index + 1].end, found[index + 1].end, f".{WHOLE_INPUT}")
+        elif token.text == "if" and index + 1 < len(found):
+            if found[index + 1].text == "not":
+                yield from _braced(found, index + 1, "with")
+            elif found[index + 1].text == "every":
+                yield from _braced(found, index + 1, "every")
 
 
-def _unrolled_some(text: str, found: Sequence[Token], index: int) -> Iterator[Edit]:
+def _unrolled_some(found: Sequence[Token], index: int) -> Iterator[Edit]:
     """Rewrite `some k, v in xs` directly inside `[…|…]` or `{…|…}`.
 
     The compiler takes the comma there for one between elements.
@@ -244,8 +280,10 @@ def _unrolled_some(text: str, found: Sequence[Token], index: int) -> Iterator[Ed
     collection = f"collection__{index}__"
     declared = "" if key.text == "_" else f"some {key.text}; "
     yield Edit(found[index].start, found[index + 5].start, f"{declared}{collection} := ")
-    closing = f"; {value.text} := {collection}[{key.text}]" if value.text != "_" else (
-        f"; {collection}[{key.text}] = _"
+    closing = (
+        f"; {value.text} := {collection}[{key.text}]"
+        if value.text != "_"
+        else (f"; {collection}[{key.text}] = _")
     )
     yield Edit(found[end - 1].end, found[end - 1].end, closing)
 
@@ -286,22 +324,49 @@ def _end_of_term(found: Sequence[Token], index: int) -> int | None:
     return None
 
 
-_CONTINUES: Final = frozenset(("with", "as", ".", "[", "(", ",", "==", "!=", "<", ">", "<=", ">=", "in", "+", "-", "*", "/", "%", "|", "&", "="))
+_CONTINUES: Final = frozenset(
+    (
+        "with",
+        "as",
+        ".",
+        "[",
+        "(",
+        ",",
+        "==",
+        "!=",
+        "<",
+        ">",
+        "<=",
+        ">=",
+        "in",
+        "+",
+        "-",
+        "*",
+        "/",
+        "%",
+        "|",
+        "&",
+        "=",
+    )
+)
 
 
-def _braced_not(found: Sequence[Token], index: int) -> Iterator[Edit]:
-    """Put braces round the body of `if not … with …`, which the compiler refuses without."""
+def _braced(found: Sequence[Token], index: int, needing: str) -> Iterator[Edit]:
+    """Put braces round a body of one expression, if the word `needing` is in it.
+
+    The compiler refuses `if not … with …` and `if every …` without.
+    """
     depth = 0
     last = index
-    has_with = False
+    needed = False
     for position in range(index, len(found)):
         token = found[position]
         if token.text in OPENING:
             depth += 1
         elif token.text in CLOSING:
             depth -= 1
-        elif depth == 0 and token.text == "with":
-            has_with = True
+        elif depth == 0 and token.text == needing:
+            needed = True
         if depth == 0 and token.kind == "newline":
             following = next((t for t in found[position:] if t.kind != "newline"), None)
             if found[last].text not in _CONTINUES and (
@@ -312,7 +377,7 @@ def _braced_not(found: Sequence[Token], index: int) -> Iterator[Edit]:
             break
         elif token.kind != "newline":
             last = position
-    if has_with:
+    if needed:
         yield Edit(found[index].start, found[index].start, "{ ")
         yield Edit(found[last].end, found[last].end, " }")
 
@@ -322,40 +387,86 @@ def _braced_not(found: Sequence[Token], index: int) -> Iterator[Edit]:
 
 def faults(source: Source) -> Iterator[RegoProblem]:
     """Yield the faults that a module's text shows by itself."""
-    if len(source.text) > MAX_SOURCE:
-        yield source.problem((0, 0), "too-large", f"the module is longer than {MAX_SOURCE}")
+    unreadable = _unreadable(source)
+    if unreadable is not None:
+        yield unreadable
         return
+    defaults: set[str | None] = set()
+    for statement in source.statements():
+        yield from _head_faults(source, statement)
+        name = _default_name(statement)
+        if name is not None and name in defaults:
+            message = f"a second default for `{name}`"
+            yield source.problem_at(statement[1], "two-defaults", message, "remove one")
+        defaults.add(name)
+    yield from _Bodies(source).faults()
+
+
+def _default_name(statement: list[Token]) -> str | None:
+    """Return the reference that a `default` statement is for; a rule may be named `default`."""
+    if statement[0].text != "default" or len(statement) < 2 or statement[1].text == ".":
+        return None
+    end = next((i for i, t in enumerate(statement) if t.text in (":=", "=")), len(statement))
+    return "".join(token.text for token in statement[1:end])
+
+
+def _unreadable(source: Source) -> RegoProblem | None:
+    if len(source.text) > MAX_SOURCE:
+        message = f"the module is longer than {MAX_SOURCE} characters"
+        return source.problem((0, 0), "too-large", message)
     if "\0" in source.text:
         at = source.place(source.text.index("\0"))
-        yield source.problem(at, "nul", "a NUL character", "remove it")
-        return
-    if not source.package:
-        yield source.problem(
-            (1, 1), "no-package", "the module declares no package", "start it with `package …`"
-        )
-        return
-    for statement in _statements(source.tokens):
-        yield from _head_faults(source, statement)
-    yield from _body_faults(source)
-
-
-def _statements(found: Sequence[Token]) -> Iterator[list[Token]]:
-    """Yield the statements at the top of a module: rules, imports, defaults."""
-    statement: list[Token] = []
+        return source.problem(at, "nul", "a NUL character", "remove it")
     depth = 0
-    for token in found:
-        if token.text in OPENING and token.kind == "mark":
-            depth += 1
-        elif token.text in CLOSING and token.kind == "mark":
-            depth -= 1
-        elif token.kind == "newline":
-            if depth <= 0 and statement and statement[-1].text not in _UNFINISHED:
-                yield statement
-                statement = []
+    for token in source.tokens:
+        if token.kind == "mark":
+            depth += (token.text in OPENING) - (token.text in CLOSING)
+        if depth > MAX_NESTING:
+            return source.problem_at(token, "too-deep", f"nested more than {MAX_NESTING} deep")
+    if not source.package:
+        message, remedy = "the module declares no package", "start it with `package …`"
+        return source.problem((1, 1), "no-package", message, remedy)
+    return None
+
+
+def hidden_builtins(sources: Sequence[Source], names: Iterable[str]) -> Iterator[RegoProblem]:
+    """Yield calls of the builtins `names` where a rule of the package has the name's first part.
+
+    The compiler does not survive them.
+    """
+    rules: dict[tuple[str, ...], set[str]] = {}
+    for source in sources:
+        heads = rules.setdefault(source.package, set())
+        for first, *rest in source.statements():
+            if first.text == "default" and rest:
+                first, *rest = rest  # noqa: PLW2901  the name is what counts
+            if first.kind == "name" and not (rest and rest[0].text == "("):
+                heads.add(first.text)
+    known = frozenset(names)
+    for source in sources:
+        hiding = rules[source.package] - KEYWORDS
+        for name, token in _calls(source.tokens):
+            if name in known and token.text in hiding:
+                yield source.problem_at(
+                    token,
+                    "hidden-builtin",
+                    f"the rule `{token.text}` hides the builtin `{name}`",
+                    "rename the rule",
+                )
+
+
+def _calls(found: Sequence[Token]) -> Iterator[tuple[str, Token]]:
+    """Yield the dotted name of each call, with its first token."""
+    for index, token in enumerate(found):
+        if token.text != "(" or token.kind != "mark":
             continue
-        statement.append(token)
-    if statement:
-        yield statement
+        start = index
+        while start > 0 and (found[start - 1].kind == "name" or found[start - 1].text == "."):
+            if found[start - 1].kind == found[start].kind == "name":
+                break
+            start -= 1
+        if start < index:
+            yield "".join(part.text for part in found[start:index]), found[start]
 
 
 _UNFINISHED: Final = frozenset(
@@ -365,7 +476,7 @@ _UNFINISHED: Final = frozenset(
 
 def _head_faults(source: Source, statement: list[Token]) -> Iterator[RegoProblem]:
     first = statement[0]
-    if first.text == "default" and len(statement) > 1:
+    if _default_name(statement) is not None:
         statement = statement[1:]
         first = statement[0]
     if first.kind != "name" or first.text in KEYWORDS - {"else"}:
@@ -405,14 +516,11 @@ def _old_form(source: Source, statement: list[Token]) -> Iterator[RegoProblem]:
     loop = False
     for token in statement:
         if token.kind == "mark" and token.text in OPENING:
-            if token.text == "{" and depth == 0 and before is not None and not loop:
-                ends_term = before.kind in ("number", "string") or before.text in CLOSING
-                named = before.kind == "name" and before.text not in KEYWORDS - {"else"}
-                if ends_term or named or before.text in ("true", "false", "null"):
-                    yield source.problem_at(
-                        token, "v0-body", "a rule body without `if`", _remedy(statement)
-                    )
-                    return
+            if token.text == "{" and depth == 0 and not loop and _ends_term(before):
+                yield source.problem_at(
+                    token, "v0-body", "a rule body without `if`", _remedy(statement)
+                )
+                return
             depth += 1
         elif token.kind == "mark" and token.text in CLOSING:
             depth -= 1
@@ -427,6 +535,15 @@ def _old_form(source: Source, statement: list[Token]) -> Iterator[RegoProblem]:
         )
 
 
+def _ends_term(token: Token | None) -> bool:
+    """Whether a rule's head or value can end with the token, so that `{` starts its body."""
+    if token is None:
+        return False
+    if token.kind == "name":
+        return token.text not in KEYWORDS or token.text in ("else", "true", "false", "null")
+    return token.kind in ("number", "string") or token.text in CLOSING
+
+
 def _is_reference(statement: list[Token]) -> bool:
     depth = 0
     for token in statement:
@@ -434,9 +551,7 @@ def _is_reference(statement: list[Token]) -> bool:
             depth += 1
         elif token.text == "]":
             depth -= 1
-        elif depth == 0 and token.kind != "name" and token.text != ".":
-            return False
-        elif depth == 0 and token.text in KEYWORDS:
+        elif depth == 0 and token.text != "." and (token.kind != "name" or token.text in KEYWORDS):
             return False
     return True
 
@@ -448,44 +563,48 @@ def _remedy(statement: list[Token]) -> str:
     return f"write `{name} … if {{ … }}`"
 
 
-def _body_faults(source: Source) -> Iterator[RegoProblem]:
-    """Find variables assigned twice in one body, and local variables named input or data."""
-    scopes: list[set[str]] = [set()]
-    declaring = False
-    significant: Token | None = None
-    for index, token in enumerate(source.tokens):
-        if token.kind == "mark" and token.text in OPENING:
-            scopes.append(set())
-        elif token.kind == "mark" and token.text in CLOSING:
-            if len(scopes) > 1:
-                scopes.pop()
-        elif token.kind == "name" and token.text == "some":
-            declaring = True
-        elif declaring and (token.kind == "newline" or token.text in (";", "in")):
-            declaring = False
-        elif declaring and token.text in RESERVED:
-            yield _shadowed(source, token)
-        if token.text == ":=" and significant is not None and significant.kind == "name":
-            if significant.text in RESERVED and _starts(source.tokens, index - 1):
-                if len(scopes) > 1:
-                    yield _shadowed(source, significant)
-            elif len(scopes) > 1 and _starts(source.tokens, index - 1):
-                if significant.text in scopes[-1]:
-                    yield source.problem_at(
-                        significant,
-                        "assigned-twice",
-                        f"`{significant.text}` is assigned twice in one body",
-                        "use another name, or `==` to compare",
-                    )
-                if significant.text != "_":
-                    scopes[-1].add(significant.text)
-        if token.kind != "newline":
-            significant = token
+class _Bodies:
+    """Finds variables declared twice in one body, and variables named input or data."""
 
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.tokens = source.tokens
+        self.scopes: list[set[str]] = [set()]
 
-def _starts(found: Sequence[Token], index: int) -> bool:
-    """Whether a token starts a statement of a body."""
-    while index > 0 and found[index].kind == "newline":
-        index -= 1
-    before = found[index - 1]
-    return before.kind == "newline" or before.text in ("{", "[", ";", "|", "if")
+    def faults(self) -> Iterator[RegoProblem]:
+        for index, token in enumerate(self.tokens):
+            if token.kind == "mark" and token.text in OPENING:
+                self.scopes.append(set())
+            elif token.kind == "mark" and token.text in CLOSING:
+                if len(self.scopes) > 1:
+                    self.scopes.pop()
+            elif token.kind == "name" and token.text == "some":
+                for name in self.declared(index + 1):
+                    yield from self.declare(name)
+            elif token.text == ":=" and len(self.scopes) > 1 and self.is_assigned(index - 1):
+                yield from self.declare(self.tokens[index - 1])
+
+    def declare(self, token: Token) -> Iterator[RegoProblem]:
+        if token.text in RESERVED:
+            yield _shadowed(self.source, token)
+        elif token.text in self.scopes[-1]:
+            message = f"`{token.text}` is declared twice in one body"
+            remedy = "use another name, or `==` to compare"
+            yield self.source.problem_at(token, "declared-twice", message, remedy)
+        elif token.text != "_":
+            self.scopes[-1].add(token.text)
+
+    def declared(self, index: int) -> Iterator[Token]:
+        """Yield the variables of a `some` whose names start at `index`."""
+        while index < len(self.tokens) and self.tokens[index].kind == "name":
+            yield self.tokens[index]
+            if index + 1 == len(self.tokens) or self.tokens[index + 1].text != ",":
+                return
+            index += 2
+
+    def is_assigned(self, index: int) -> bool:
+        """Whether a name is the whole left side of an assignment in a body."""
+        if self.tokens[index].kind != "name":
+            return False
+        before = self.tokens[index - 1]
+        return before.kind == "newline" or before.text in ("{", "[", ";", "|", "if")

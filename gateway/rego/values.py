@@ -58,8 +58,8 @@ MAX_DEPTH: Final = 100
 MAX_NUMBER_TEXT: Final = 4_000
 """Longest number, in characters: below Python's own limit for int <-> str."""
 
-MAX_INTEGER_EXPONENT: Final = 400
-"""An integral number with a larger decimal exponent stays a Decimal, which is small."""
+MAX_INTEGER_EXPONENT: Final = 308
+"""A number written with this exponent or a larger one stays a Decimal, which is small."""
 
 EXACT_FLOAT: Final = 2.0**53
 """From here on a float's shortest text is not its binary value."""
@@ -331,7 +331,7 @@ def format_number(number: Number) -> str:
             return str(number)
         except ValueError:  # past Python's limit on digits
             number = Decimal(number)
-    return format(number, "f") if -40 < number.adjusted() < 40 else str(number).lower()
+    return format(number, "f") if -40 < number.adjusted() < 40 else str(number).lower().replace("+", "")
 
 
 # --- JSON

@@ -10,20 +10,19 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from gateway import wire
-from gateway.errors import Code, ForwardError, GatewayError
+from gateway.errors import Code, GatewayError
 from gateway.forward import response_headers
-from gateway.model import Answer, Facts, Forward, Head, Need, Refuse
+from gateway.model import Forward, Head, Need, Refuse
 from gateway.pipeline import NO_FACTS, plan, refuse
 from gateway.record.event import Exchange
-from gateway.serve import relay
+from gateway.serve.relay import relay
+from gateway.serve.upstream import Response, connect_websocket
 
 if TYPE_CHECKING:
-    from gateway.model import Headers
+    from gateway.model import Answer, Facts, Headers
     from gateway.record.event import Recorded
     from gateway.serve.asgi import App, Receive, Scope, Send
     from gateway.serve.runtime import Runtime
-    from gateway.serve.upstream import Response
 
 log = logging.getLogger("gateway.proxy")
 
@@ -51,41 +50,284 @@ class Proxy:
 
 
 class Request:
-    """One request from its head to its record."""
+    """One request, from its head to its record.
+
+    `status` is 0 until an answer has begun.
+    """
 
     __slots__ = (
-        "_body_taken", "_started", "_task", "bytes_in", "bytes_out", "first_byte", "head",
-        "receive", "runtime", "scope", "send", "snapshot", "status",
+        "body_ended", "bytes_in", "bytes_out", "content_seen", "first_byte", "forwarding", "head",
+        "leaving", "receive", "recorder", "runtime", "send", "snapshot", "status", "subprotocols",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, scope: Scope, receive: Receive, send: Send) -> None:
         self.runtime = runtime
+        # A reload while this request runs must not give it half of another configuration.
         self.snapshot = runtime.snapshot
-        self.scope = scope
+        self.recorder = runtime.recorder
+        self.head = read_head(scope)
+        self.subprotocols: tuple[str, ...] = tuple(scope.get("subprotocols", ()))
         self.receive = receive
         self.send = send
-        self.head = read_head(scope)
         self.status = 0
         self.bytes_in = 0
         self.bytes_out = 0
         self.first_byte = 0.0
+        self.content_seen: bytes | None = None
+        self.body_ended = not has_content(self.head)
+        self.forwarding: asyncio.Task[None] | None = None
+        self.leaving: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Plan, act, record."""
+        """Plan, do it, record it."""
         started, clock = time.time(), time.perf_counter()
-        recorder = self.runtime.recorder
-        outcome: Recorded
-        fault: GatewayError | None = None
-        complete = False
-        outcome = await self.plan()
+        if self.head.websocket:
+            await self.receive()  # websocket.connect
+        outcome = await self.planned()
         planned = time.perf_counter()
+        code, detail, complete = None, "", False
         try:
-            if isinstance(outcome, Forward):
-                ...
-            else:
-                await self.answer(outcome)
+            code, detail = await self.carry_out(outcome)
             complete = True
         except GatewayError as error:
-            ...
+            # The answer had begun and is left without its end, which the server shows the client.
+            code, detail = error.code, error.detail
+        except (ConnectionResetError, Gone) as error:
+            detail = str(error)
         finally:
-            ...
+            timings = {"plan": planned - clock}
+            if self.first_byte:
+                timings["upstream_first_byte"] = self.first_byte - planned
+            exchange = Exchange(
+                started=started,
+                duration=time.perf_counter() - clock,
+                status=self.status,
+                bytes_in=self.bytes_in,
+                bytes_out=self.bytes_out,
+                timings=timings,
+                code=code,
+                detail=detail,
+                complete=complete,
+            )
+            self.recorder.record(outcome, exchange)
+
+    async def planned(self) -> Recorded:
+        """The plan, once everything is there that it needs."""
+        facts = NO_FACTS
+        while True:
+            outcome = plan(self.head, facts, self.snapshot, time.time())
+            if not isinstance(outcome, Need):
+                return outcome
+            try:
+                facts = await self.bring(outcome, facts)
+            except GatewayError as error:
+                assert outcome.trail is not None
+                return refuse(error, outcome.trail, self.snapshot)
+
+    async def bring(self, need: Need, facts: Facts) -> Facts:
+        """The facts with what the plan needs; GatewayError where it cannot be had."""
+        if need.kind == "keys":
+            keyring = await self.runtime.keys.newest(need.issuer)
+            return replace(facts, keyrings={**facts.keyrings, need.issuer: keyring})
+        self.content_seen = b"".join([piece async for piece in self.body(need.max_bytes)])
+        return replace(facts, body=self.content_seen)
+
+    async def carry_out(self, outcome: Recorded) -> tuple[Code | None, str]:
+        """Do what was planned; what failed after the plan, and why."""
+        if not isinstance(outcome, Forward):
+            await self.answer(outcome)
+            return None, ""
+        forward = self.websocket if self.head.websocket else self.http
+        try:
+            await forward(outcome)
+        except GatewayError as error:
+            if self.status:
+                raise
+            await self.answer(refuse(error, outcome.trail, self.snapshot))
+            return error.code, error.detail
+        return None, ""
+
+    async def answer(self, outcome: Refuse | Answer) -> None:
+        """Send an answer of our own."""
+        body = b"" if self.head.method == "HEAD" else outcome.body
+        kind = "websocket.http.response" if self.head.websocket else "http.response"
+        self.status = outcome.status
+        headers = [*outcome.headers]
+        if outcome.status != 204:  # RFC 9110 §8.6
+            headers.append((b"content-length", b"%d" % len(outcome.body)))
+        await self.send({"type": f"{kind}.start", "status": outcome.status, "headers": headers})
+        self.bytes_out = len(body)
+        await self.send({"type": f"{kind}.body", "body": body, "more_body": False})
+
+    async def http(self, forward: Forward) -> None:
+        """Forward a request and stream the response back."""
+        content, length = await self.content(forward)
+        self.forwarding = asyncio.current_task()
+        if self.body_ended:
+            self.watch()
+        try:
+            response = await self.runtime.pool(forward.upstream).request(
+                forward.method, forward.target, forward.headers, content, length=length
+            )
+            self.first_byte = time.perf_counter()
+            try:
+                await self.respond(response, forward)
+            finally:
+                response.close()
+        except asyncio.CancelledError:
+            if self.leaving is not None and self.leaving.done() and not self.leaving.cancelled():
+                raise Gone("the client left before the answer's end") from None
+            raise
+        finally:
+            if self.leaving is not None:
+                self.leaving.cancel()
+
+    async def respond(self, response: Response, forward: Forward) -> None:
+        """Stream a response; each piece goes out as it comes."""
+        headers = response_headers(response.headers, forward)
+        self.status = response.status
+        await self.send(
+            {"type": "http.response.start", "status": response.status, "headers": list(headers)}
+        )
+        while not response.ended:
+            piece = await response.read_chunk()
+            self.bytes_out += len(piece)
+            last = response.ended
+            await self.send({"type": "http.response.body", "body": piece, "more_body": not last})
+            if last:
+                return
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def watch(self) -> None:
+        """From now on, the end of the client ends the forwarding."""
+        if self.forwarding is not None and self.leaving is None:
+            self.leaving = asyncio.create_task(self.left(self.forwarding))
+
+    async def left(self, forwarding: asyncio.Task[None]) -> None:
+        """Wait for the client to leave."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        forwarding.cancel()
+
+    async def content(self, forward: Forward) -> tuple[bytes | AsyncIterator[bytes], int | None]:
+        """The request's content and its length: nothing, what the policy has seen, or a stream."""
+        if self.content_seen is not None or self.body_ended:
+            return self.content_seen or b"", None
+        pieces = self.body(forward.max_body)
+        length = declared_length(self.head.headers)
+        if length is not None or self.head.http_version.startswith("1"):
+            return pieces, length
+        # HTTP/2 shows only now whether there is content at all; a GET must not become chunked.
+        first = await anext(pieces, b"")
+        return (first, None) if self.body_ended else (_after(first, pieces), None)
+
+    async def body(self, limit: int) -> AsyncIterator[bytes]:
+        """The pieces of the request's body; GatewayError over `limit` bytes or too late."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.snapshot.config.limits.body_timeout
+        while not self.body_ended:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await self.receive()
+            except TimeoutError:
+                raise GatewayError(Code.BODY_TIMEOUT) from None
+            if message["type"] == "http.disconnect":
+                raise Gone("the client left while it sent the body")
+            piece: bytes = message.get("body", b"")
+            self.bytes_in += len(piece)
+            if self.bytes_in > limit:
+                raise GatewayError(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
+            self.body_ended = not message.get("more_body", False)
+            if self.body_ended:
+                self.watch()
+            if piece:
+                yield piece
+
+    async def websocket(self, forward: Forward) -> None:
+        """Open a WebSocket to the upstream and pass the messages on."""
+        socket = await connect_websocket(
+            self.runtime.pool(forward.upstream),
+            forward.target,
+            forward.headers,
+            subprotocols=self.subprotocols,
+            max_message=self.snapshot.config.limits.websocket_message,
+        )
+        self.first_byte = time.perf_counter()
+        if isinstance(socket, Response):
+            await self.refused_by_upstream(socket, forward)
+            return
+        self.status = 101
+        self.bytes_in, self.bytes_out = await relay(
+            socket, self.receive, self.send, expires_at=forward.expires_at
+        )
+
+    async def refused_by_upstream(self, response: Response, forward: Forward) -> None:
+        """Pass on the upstream's answer to a handshake that it does not take."""
+        headers = response_headers(response.headers, forward)
+        kind = "websocket.http.response"
+        self.status = response.status
+        try:
+            await self.send(
+                {"type": f"{kind}.start", "status": response.status, "headers": list(headers)}
+            )
+            while not response.ended:
+                piece = await response.read_chunk()
+                self.bytes_out += len(piece)
+                await self.send({"type": f"{kind}.body", "body": piece, "more_body": True})
+            await self.send({"type": f"{kind}.body", "body": b"", "more_body": False})
+        finally:
+            response.close()
+
+
+class Gone(Exception):  # noqa: N818  nobody's error
+    """The client left."""
+
+
+async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+def read_head(scope: Scope) -> Head:
+    """The head of an ASGI request, with a new decision id."""
+    headers: Headers = tuple((name, value) for name, value in scope["headers"])
+    client = scope.get("client")
+    websocket = scope["type"] == "websocket"
+    scheme = scope["scheme"]
+    return Head(
+        id=new_id(time.time()),
+        method="GET" if websocket else scope["method"],
+        scheme={"ws": "http", "wss": "https"}[scheme] if websocket else scheme,
+        authority=next((value for name, value in headers if name == b"host"), b""),
+        raw_path=scope["raw_path"],
+        query_string=scope["query_string"],
+        headers=headers,
+        http_version=scope["http_version"],
+        peer=client[0] if client else "",
+        websocket=websocket,
+    )
+
+
+def new_id(now: float) -> str:
+    """A ULID: 48 bits of time in ms and 80 random bits, sortable, 26 characters."""
+    number = (int(now * 1000) << 80) | int.from_bytes(os.urandom(10), "big")
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+
+
+def has_content(head: Head) -> bool:
+    """Whether a request may have content (RFC 9112 §6.3); HTTP/2 tells it only by sending it."""
+    if not head.http_version.startswith("1"):
+        return declared_length(head.headers) != 0
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in head.headers
+    )
+
+
+def declared_length(headers: Headers) -> int | None:
+    """The Content-Length, as the server has checked it, or None."""
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return None

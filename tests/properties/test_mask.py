@@ -82,7 +82,11 @@ def test_encoding_never_raises_and_is_one_line_of_json(value):
 
 @settings(max_examples=60)
 @given(
-    input_=JSON, result=JSON, detail=TEXT, raw=st.binary(max_size=40), dialect=st.sampled_from([*PLACES])
+    input_=JSON,
+    result=JSON,
+    detail=TEXT,
+    raw=st.binary(max_size=40),
+    dialect=st.sampled_from([*PLACES]),
 )
 def test_recording_never_raises(input_, result, detail, raw, dialect):
     decision = Decision(allow=False, code=Code.POLICY_DENIED, result=result)

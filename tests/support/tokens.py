@@ -17,9 +17,13 @@ ISSUER = "https://issuer.example"
 AUDIENCE = "api"
 
 
-@cache
 def key(algorithm: str = "ES256", name: str = "k1") -> SigningKey:
     """A key pair, generated once for each algorithm and id."""
+    return _generated(algorithm, name)
+
+
+@cache
+def _generated(algorithm: str, name: str) -> SigningKey:
     return generate(algorithm, key_id=name)
 
 

@@ -52,8 +52,8 @@ def json_marshal_with_options(state: State, value: Value, options: Value) -> str
     pretty, prefix, indent = _marshal_options(mapping(options, 2))
     if not pretty:
         return dumps(value).translate(_HTML)
-    writer = _IndentedWriter(state, prefix, indent)
-    return prefix + writer.write(to_json(value), "\n" + prefix).translate(_HTML)
+    writer = _IndentedWriter(state, indent)
+    return prefix + writer.write(to_json(value), "\n" + prefix)
 
 
 def _marshal_options(options: dict[str, Value]) -> tuple[bool, str, str]:
@@ -73,20 +73,22 @@ _OPTIONS: Final = {"prefix": str, "indent": str, "pretty": bool}
 class _IndentedWriter:
     """Writes JSON over several lines, charging for the indentation."""
 
-    def __init__(self, state: State, prefix: str, indent: str) -> None:
+    def __init__(self, state: State, indent: str) -> None:
         self.state = state
         self.indent = indent
-        self.prefix = prefix
 
     def write(self, value: Value, line: str) -> str:
         if value.__class__ not in COLLECTIONS or not value:
-            return dumps(value)
+            return dumps(value).translate(_HTML)
         inner = line + self.indent
         self.state.charge(len(value) * (1 + len(inner) // CHARACTERS_A_STEP))
         if value.__class__ is list:
             items = [self.write(item, inner) for item in value]
             return f"[{inner}" + f",{inner}".join(items) + f"{line}]"
-        pairs = [f"{dumps(key)}: {self.write(value[key], inner)}" for key in sorted(value)]
+        pairs = [
+            f"{dumps(key).translate(_HTML)}: {self.write(value[key], inner)}"
+            for key in sorted(value)
+        ]
         return f"{{{inner}" + f",{inner}".join(pairs) + f"{line}}}"
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_WIDTH: Final = 1_000_000
 
+_NO_VERB: Final = "%!(NOVERB)"
+
 Argument = int | float | str
 
 _DIRECTIVE: Final = re.compile(
@@ -104,8 +106,9 @@ def sprintf(state: State, template: Value, values: Value) -> str:
         directive = _DIRECTIVE.match(text, start)
         assert directive is not None
         end = directive.end()
-        pieces.append(_filled(state, directive, arguments))
-        if directive["verb"] is None:
+        filled = _filled(state, directive, arguments)
+        pieces.append(_NO_VERB if filled is None else filled)
+        if filled is None:
             break
     else:
         pieces.append(text[end:])
@@ -144,7 +147,8 @@ def _number_of(state: State, text: str | None, arguments: _Arguments) -> int | N
     return number
 
 
-def _filled(state: State, directive: re.Match[str], arguments: _Arguments) -> str:
+def _filled(state: State, directive: re.Match[str], arguments: _Arguments) -> str | None:
+    """Return a directive's text; None where it has no verb, which ends the template."""
     verb = directive["verb"]
     layout = _Layout(directive["flags"])
     good = arguments.select(directive["at_width"])
@@ -152,7 +156,7 @@ def _filled(state: State, directive: re.Match[str], arguments: _Arguments) -> st
     prefix = ""
     if width is None and directive["width"] is not None:
         if directive["width"] != "*":
-            return "%!(NOVERB)"
+            return None
         prefix = "%!(BADWIDTH)"
     elif width is not None:
         layout.width = abs(width)
@@ -168,7 +172,7 @@ def _filled(state: State, directive: re.Match[str], arguments: _Arguments) -> st
             layout.precision = precision or 0
     good = arguments.select(directive["at"]) and good
     if verb is None:
-        return prefix + "%!(NOVERB)"
+        return None
     if verb == "%":
         return prefix + "%"
     if not good:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.rego.builtins.operands import COLLECTIONS, charge_value, mapping, wrong_type
 from gateway.rego.builtins.registry import Builtin, State, charged
 from gateway.rego.values import (
+    UNDEFINED,
     RegoSet,
     Value,
     from_key_form,
@@ -16,7 +17,7 @@ from gateway.rego.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 def reachable(state: State, graph: Value, initial: Value) -> RegoSet:
@@ -52,24 +53,62 @@ def _neighbours(state: State, value: Value) -> list[Any]:
 
 
 def reachable_paths(state: State, graph: Value, initial: Value) -> RegoSet:
-    """Return every path from an initial node to an end, a repetition or a missing node."""
+    """Return paths from the initial nodes to an end, a missing node or one reached before.
+
+    As in OPA, a node counts as reached for all paths that begin with the same two nodes, so
+    there are no more paths than edges.
+    """
     nodes = mapping(graph)
     paths = RegoSet()
-    pending: list[tuple[Any, ...]] = [(form,) for form in _initial(state, initial) if form in nodes]
-    while pending:
-        path = pending.pop()
-        state.charge(len(path))
-        nexts = _neighbours(state, nodes[path[-1]])
-        ends = not nexts
-        for form in nexts:
-            if form in nodes and form not in path:
-                state.charge(len(path))
-                pending.append((*path, form))
-            else:
-                ends = True
-        if ends:
-            paths[("a", *path)] = list(map(from_key_form, path))
+    for form in _initial(state, initial):
+        if form not in nodes:
+            continue
+        neighbours = _ordered_neighbours(state, nodes[form])
+        if not neighbours:
+            _add_path(paths, (form,))
+        for neighbour in neighbours:
+            _explore(state, nodes, paths, form, neighbour)
     return paths
+
+
+def _add_path(paths: RegoSet, forms: tuple[Any, ...]) -> None:
+    paths["a", *forms] = list(map(from_key_form, forms))
+
+
+def _explore(
+    state: State, nodes: dict[Any, Value], paths: RegoSet, start: Any, neighbour: Any
+) -> None:
+    reached = {start}
+    pending: list[tuple[tuple[Any, ...], Iterator[Any]]] = []
+
+    def enter(form: Any, path: tuple[Any, ...]) -> None:
+        state.charge(2 + len(path))
+        neighbours = _ordered_neighbours(state, nodes[form]) if form in nodes else []
+        path = (*path, form) if form in nodes else path
+        if neighbours:
+            pending.append((path, iter(neighbours)))
+        else:
+            _add_path(paths, path)
+
+    enter(neighbour, (start,))
+    while pending:
+        path, neighbours = pending[-1]
+        form = next(neighbours, UNDEFINED)
+        if form is UNDEFINED:
+            pending.pop()
+        elif form in reached:
+            state.charge(len(path))
+            _add_path(paths, path)
+        else:
+            reached.add(path[-1])
+            enter(form, path)
+
+
+def _ordered_neighbours(state: State, value: Value) -> list[Any]:
+    if value.__class__ is RegoSet:
+        charge_value(state, value)
+        return list(map(key_form, sorted_members(value)))
+    return _neighbours(state, value)
 
 
 def walk(state: State, value: Value) -> list[Value]:

@@ -158,7 +158,7 @@ def _index(key: Value, length: int) -> int:
         return length
     if key.__class__ is str and _INDEX.fullmatch(key):
         return int(key)
-    if key.__class__ in NUMBERS and key == int(key) and key >= 0:
+    if key.__class__ in NUMBERS and 0 <= key <= length and key == int(key):
         return int(key)
     raise _PatchError
 

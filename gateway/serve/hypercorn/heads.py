@@ -68,7 +68,7 @@ def http1_head(request: h11.Request, raw: bytes, limits: Limits) -> RequestHead:
     framed = _check_framing(fields, version, raw)
     return RequestHead(
         method,
-        _origin_form(target, fields.get(b"host", b"")),
+        _origin_form(method, target, fields.get(b"host", b"")),
         headers,
         b"upgrade" in fields and _is_websocket(method, version, headers, framed=framed),
     )
@@ -100,11 +100,13 @@ def _check_framing(fields: dict[bytes, bytes], version: bytes, raw: bytes) -> bo
     return True
 
 
-def _origin_form(target: bytes, host: bytes) -> bytes:
+def _origin_form(method: bytes, target: bytes, host: bytes) -> bytes:
+    if method == b"CONNECT":
+        raise Unacceptable(Code.BAD_PATH)
     if TARGET.fullmatch(target):
         return target
     absolute = ABSOLUTE.fullmatch(target)
-    if absolute is None:  # CONNECT's authority form, `*`, a fragment
+    if absolute is None:  # `*`, an authority alone, a fragment
         raise Unacceptable(Code.BAD_PATH)
     if absolute[1].lower() != host.lower():
         raise Unacceptable(Code.BAD_HOST)

@@ -51,13 +51,14 @@ class FlowBuffer(StreamBuffer):
     """A stream's response on its way out; `push` waits while the client takes nothing.
 
     (StreamBuffer lets go when the client's window is 0.) `moved_at` is the loop's time of the
-    last progress.
+    last progress. `unread`: the application ended without all of the request.
     """
 
     def __init__(self, event_class: Any) -> None:
         super().__init__(event_class)
         self._loop = asyncio.get_running_loop()
         self.moved_at = self._loop.time()
+        self.unread = False
 
     @property
     def ended(self) -> bool:
@@ -117,11 +118,15 @@ class Http2(H2Protocol):
         """Take bytes from the client, or its leaving."""
         if not isinstance(event, RawData):
             await super().handle(event)
+            for stream_id in list(self.stream_buffers):  # applications wait for these, too
+                await self._drop(stream_id)
             return
         try:
             for turn, piece in enumerate(self.meter.pieces(event.data, self.peer.received_at)):
                 if turn:
                     await asyncio.sleep(0)
+                if self.peer.closing:
+                    return
                 await self._handle_events(self.connection.receive_data(piece))
         except frames.TooManyFrames:
             await self._end(ErrorCodes.ENHANCE_YOUR_CALM, Code.CONNECTION_FLOOD)
@@ -160,15 +165,23 @@ class Http2(H2Protocol):
             case Response(stream_id=stream_id, status_code=status):
                 await self._send_head(stream_id, status, event.headers)
             case StreamClosed(stream_id=stream_id):
-                buffer = self.stream_buffers.get(stream_id)
-                if buffer is not None and not buffer.ended:
-                    # The application stopped within its response.
-                    self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
-                    await self._drop(stream_id)
-                await self._close_stream(stream_id)
-                await self._flush()
+                await self._app_ended(stream_id)
             case _:
                 await super().stream_send(event)
+
+    async def _app_ended(self, stream_id: int) -> None:
+        stream, buffer = self.streams.get(stream_id), self.stream_buffers.get(stream_id)
+        unread = stream is not None and not stream.inbox.complete
+        if buffer is None:
+            if unread:
+                self._reset(stream_id, ErrorCodes.NO_ERROR)
+        elif buffer.ended:
+            buffer.unread = unread
+        else:  # it stopped within its response
+            self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+            await self._drop(stream_id)
+        await self._close_stream(stream_id)
+        await self._flush()
 
     async def _send_head(
         self, stream_id: int, status: int, headers: list[tuple[bytes, bytes]]
@@ -179,7 +192,8 @@ class Http2(H2Protocol):
             await self._flush()
 
     async def _body_wanted(self, stream_id: int, expected: bool) -> None:
-        if expected:
+        stream = self.streams.get(stream_id)
+        if expected and stream is not None and not stream.started:
             with contextlib.suppress(ProtocolError):
                 self.connection.send_headers(stream_id, [(b":status", b"100")])
                 await self._flush()
@@ -310,19 +324,14 @@ class Http2(H2Protocol):
             else:
                 self.priority.block(stream_id)
             if buffer.complete:
-                self._finish(stream_id)
+                self.meter.earn(frames.PER_REQUEST)
+                if buffer.unread:  # RFC 9113 §8.1: the rest of the request is not wanted
+                    self._reset(stream_id, ErrorCodes.NO_ERROR)
                 await self._drop(stream_id)
         except ProtocolError:  # the stream has ended meanwhile
             await self._drop(stream_id)
         await self._flush()
         await self._close_if_drained()
-
-    def _finish(self, stream_id: int) -> None:
-        """The response is out: the client need not send the rest of its request."""
-        self.meter.earn(frames.PER_REQUEST)
-        stream = self.streams.get(stream_id)
-        if stream is not None and not stream.inbox.complete:
-            self._reset(stream_id, ErrorCodes.NO_ERROR)
 
     def _reset(self, stream_id: int, error: ErrorCodes) -> None:
         with contextlib.suppress(ProtocolError):

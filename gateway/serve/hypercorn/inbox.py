@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.serve.hypercorn.asgi import Message
+    from gateway.serve.asgi import Message
 
 HIGH_WATER = 65536
 """Bytes of a body that wait for the application before the client has to."""

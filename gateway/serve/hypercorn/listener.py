@@ -13,7 +13,7 @@ from gateway.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from gateway.config.model import Listener, Tls
-    from gateway.serve.hypercorn.asgi import Application
+    from gateway.serve.asgi import App
 
 BACKLOG = 2048
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # TLS 1.2, for 1.3 has its own
@@ -64,7 +64,7 @@ class BoundListener:
     are limited by `limits.connections`.
     """
 
-    app: Application
+    app: App
     address: str
     sockets: tuple[socket.socket, ...]
     certificate: Certificate | None
@@ -86,11 +86,11 @@ class BoundListener:
             Path(self.address.removeprefix("unix:")).unlink(missing_ok=True)
 
 
-def bind(listener: Listener, app: Application, *, capped: bool = True) -> BoundListener:
-    """Bind the listener's address, all of a host name's addresses.
+def bind(listener: Listener, app: App, *, capped: bool = True) -> BoundListener:
+    """Listen on the listener's address, all of a host name's addresses.
 
-    Port 0 takes a free port. Raises ConfigError if the address or the certificate cannot be
-    used.
+    Connections wait until `serve` takes them. Port 0 takes a free port. Raises ConfigError if
+    the address or the certificate cannot be used.
     """
     certificate = Certificate(listener.tls, http2=listener.http2) if listener.tls else None
     try:
@@ -127,6 +127,7 @@ def _bind_tcp(address: str) -> tuple[str, list[socket.socket]]:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((target[0], port, *target[2:]))
+            sock.listen(BACKLOG)  # here, for only this fails if the address is taken
             sock.setblocking(False)
             port = sock.getsockname()[1]  # port 0: all of the host's addresses share one
     except OSError:
@@ -141,6 +142,7 @@ def _bind_unix(path: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)
+        sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError:
         sock.close()

@@ -7,6 +7,7 @@ group), without a task, a lock and a timer for each change between idle and busy
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import socket
@@ -58,7 +59,7 @@ class Peer(asyncio.Protocol):
         self._received = bytearray()
         self._readable = asyncio.Event()
         self._paused = False
-        self._ended = False
+        self._leaving = False
         self._outgoing: list[bytes] = []
         self._outgoing_size = 0
         self._writable = asyncio.Event()
@@ -198,11 +199,14 @@ class Peer(asyncio.Protocol):
             return
         self._flush()
         self._closed_at = self.loop.time()
+        self._writable.set()
+        self._leave()
         if not self.protocol.unread:
             self._transport.close()
             return
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the client was faster
+                self._transport.write_eof()
         if self._paused:
             self._transport.resume_reading()
 
@@ -241,7 +245,9 @@ class Peer(asyncio.Protocol):
         self.spawn(self.protocol.drain)
 
     def _leave(self) -> None:
-        if self._task is not None and not self._ended:
+        """Let the protocol tell its streams, in the connection's own task."""
+        if self._task is not None and not self._leaving:
+            self._leaving = True
             self._task.cancel()
 
     async def _run(self) -> None:
@@ -254,7 +260,7 @@ class Peer(asyncio.Protocol):
         except Exception:
             log.exception("A connection failed")
         finally:
-            self._ended = True
+            self._leaving = True
             await self.protocol.handle(Closed())
             self.close()
             for task in self._spawned:
@@ -279,10 +285,12 @@ class Peer(asyncio.Protocol):
     async def _handle(self, data: bytes) -> None:
         try:
             await self.protocol.handle(RawData(data))
+            return
         except H2ProtocolAssumedError as assumed:
-            self.protocol = Http2(self)
-            await self.protocol.initiate()
-            await self.protocol.handle(RawData(assumed.data))
+            data = assumed.data
+        self.protocol = Http2(self)
+        await self.protocol.initiate()
+        await self.protocol.handle(RawData(data))
 
     def _flush(self) -> None:
         if self._outgoing:

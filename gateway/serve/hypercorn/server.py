@@ -12,7 +12,6 @@ from hypercorn.asyncio.worker_context import WorkerContext
 
 from gateway.errors import Code
 from gateway.serve.hypercorn import refusal
-from gateway.serve.hypercorn.listener import BACKLOG, BoundListener
 from gateway.serve.hypercorn.peer import Peer
 from gateway.serve.hypercorn.settings import Settings
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from gateway.config.model import Limits
+    from gateway.serve.hypercorn.listener import BoundListener
 
 log = logging.getLogger("gateway.server")
 
@@ -47,9 +47,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(shutdown.wait()), loop.create_task(server.sweep())]
     for listener in listeners:
-        for sock in listener.sockets:
-            sock.listen(BACKLOG)
-            tasks.append(loop.create_task(server.accept(listener, sock)))
+        tasks += [loop.create_task(server.accept(listener, sock)) for sock in listener.sockets]
     waiting, sweeper, *acceptors = tasks
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

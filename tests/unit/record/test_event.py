@@ -135,7 +135,9 @@ def test_incomplete_answer_and_inbound_request_id():
     )
 
 
-@pytest.mark.parametrize("name", [b"authorization", b"cookie", b"x-api-key", b"proxy-authorization"])
+@pytest.mark.parametrize(
+    "name", [b"authorization", b"cookie", b"x-api-key", b"proxy-authorization"]
+)
 def test_detail_never_repeats_a_credential(name):
     headers = ((name, b"Bearer s3cret-value"),)
     event = event_of(

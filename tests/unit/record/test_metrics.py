@@ -55,7 +55,9 @@ def test_requests():
     metrics.request(trail(), exchange(status=0), None)
     brew = early(Code.ROUTE_UNKNOWN, head=head(method="BREW")).trail
     metrics.request(brew, exchange(status=404), Code.ROUTE_UNKNOWN)
-    found = {key[1:]: value for key, value in samples(metrics).items() if "requests_total" in key[0]}
+    found = {
+        key[1:]: value for key, value in samples(metrics).items() if "requests_total" in key[0]
+    }
     labels = ("code", "ok"), ("method", "GET"), ("route", "native")
     assert found == {
         (*labels, ("status", "2xx")): 2,
@@ -166,7 +168,9 @@ def test_before_the_first_policy():
 
 
 def test_documentation_lists_every_metric_with_its_labels_and_no_other():
-    documented = dict(re.findall(r"^\| `(gateway_\w+)` \| [a-z]+ \| ([^|]*) \|", DOCS.read_text(), re.M))
+    documented = dict(
+        re.findall(r"^\| `(gateway_\w+)` \| [a-z]+ \|([^|]*)\|", DOCS.read_text(), re.M)
+    )
     labels = {name: {*re.findall(r"`(\w+)`", text)} for name, text in documented.items()}
     counters = {f"{name}_total": set(row[1]) for name, row in COUNTERS.items()}
     histograms = {name: {"route"} for name in HISTOGRAMS}

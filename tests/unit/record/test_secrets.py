@@ -53,6 +53,7 @@ def test_names_that_are_secret_in_a_query_only(name):
         ("access_token=abc&page=2", "access_token=[erased]&page=2"),
         ("page=2&access%5Ftoken=abc", "page=2&access%5Ftoken=[erased]"),
         ("Access_Token=abc", "Access_Token=[erased]"),
+        ("to%6Ben=abc", "to%6Ben=[erased]"),
         ("a=1&token=a=b=c", "a=1&token=[erased]"),
         ("token=", "token="),
         ("token", "token"),
@@ -69,6 +70,25 @@ def test_scrub(text, scrubbed):
 def test_scrub_returns_the_text_itself_where_nothing_is_secret():
     text = "page=2&sort=a"
     assert scrub(text, is_secret_parameter) is text
+
+
+@pytest.mark.parametrize("before", ["", "Bearer%20", "v1_", "a.b."])
+def test_tokens_are_found_after_other_words(before):
+    assert without_tokens(f"x {before}{JWS} y") == f"x {before}{ERASED} y"
+
+
+def test_several_tokens():
+    assert without_tokens(f"{JWS} and {JWS}, {JWS}") == f"{ERASED} and {ERASED}, {ERASED}"
+
+
+@pytest.mark.parametrize(
+    "unit", ["eyJ", "eyJ.", "eyJhbGciOiJSUzI1NiJ9-", ".", "%2e", "eyJhbGciOiJSUzI1NiJ9.a."]
+)
+def test_search_is_linear(unit):
+    """A quadratic search of this text would take minutes."""
+    text = unit * (2_000_000 // len(unit))
+    without_tokens(text)
+    has_token(text.encode())
 
 
 @pytest.mark.parametrize(

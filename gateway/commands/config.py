@@ -1,0 +1,99 @@
+"""`gateway config`: check, show and describe the configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from gateway import snapshot
+from gateway.commands import report
+from gateway.commands.options import config_file
+from gateway.config.load import load
+from gateway.config.schema import json_schema
+from gateway.config.show import as_json, as_yaml
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from gateway.errors import Problem
+
+
+@click.group()
+def config() -> None:
+    """Check and show the configuration."""
+
+
+@config.command()
+@config_file
+@click.option("--format", "form", type=click.Choice(["pretty", "json"]), default="pretty")
+@click.pass_context
+def check(ctx: click.Context, path: Path, form: Literal["pretty", "json"]) -> None:
+    """Build all that `serve` would run with, and list every problem.
+
+    Reads the configuration, keys, certificates and policies, and runs the policies' tests.
+    Exits with 0 if the gateway could start, else with 1.
+
+    Example: gateway config check --config gateway.yaml
+    """
+    warnings: tuple[Problem, ...] = ()
+    try:
+        candidate = snapshot.read(path, os.environ)
+        warnings = candidate.loaded.warnings
+        built = snapshot.build(candidate, now=time.time())
+    except ConfigError as error:
+        _show_result(error.problems, warnings, form)
+        ctx.exit(1)
+    _show_result((), warnings, form)
+    if form == "pretty":
+        click.echo(f"{path}: ok, {_summary(built)}")
+
+
+def _show_result(
+    problems: Iterable[Problem], warnings: Iterable[Problem], form: Literal["pretty", "json"]
+) -> None:
+    if form == "pretty":
+        report.show_problems(warnings, kind="warning")
+        report.show_problems(problems)
+        return
+    found = [report.as_json(problem) for problem in problems]
+    noted = [report.as_json(problem) for problem in warnings]
+    click.echo(json.dumps({"ok": not found, "problems": found, "warnings": noted}, indent=2))
+
+
+def _summary(built: snapshot.Snapshot) -> str:
+    counts = (
+        (len(built.config.routes), "route"),
+        (len(built.config.issuers), "issuer"),
+        (len(built.policies.modules), "policy module"),
+        (len(built.tests), "policy test"),
+    )
+    parts = (f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
+    return ", ".join((*parts, f"revision {built.revision}"))
+
+
+@config.command()
+@config_file
+@click.option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml")
+def show(path: Path, form: Literal["yaml", "json"]) -> None:
+    """Print the configuration with its defaults filled in and its secrets masked.
+
+    Example: gateway config show --format json | jq .limits
+    """
+    loaded = load(path, os.environ)
+    click.echo((as_json if form == "json" else as_yaml)(loaded.config), nl=False)
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of gateway.yaml, for editors.
+
+    Example: gateway config schema > gateway.schema.json, and as the first line of gateway.yaml,
+    for editors with yaml-language-server: # yaml-language-server: $schema=gateway.schema.json
+    """
+    click.echo(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,64 @@
+"""How the commands show problems: one line each for programs, set out for people's terminals."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.rego.errors import RegoProblem
+
+
+def show_problems(problems: Iterable[Problem], *, kind: str = "error") -> None:
+    """Write problems to stderr; `kind` is `error` or `warning`."""
+    if sys.stderr.isatty():
+        _set_out(problems, kind)
+        return
+    for problem in problems:
+        click.echo(f"{kind}: {problem}", err=True)
+
+
+def located(problem: RegoProblem) -> Problem:
+    """A problem of the engine in the form of the gateway's others."""
+    return Problem(
+        problem.message,
+        file=problem.file,
+        line=problem.row,
+        column=problem.col,
+        remedy=problem.remedy,
+    )
+
+
+def as_json(problem: Problem) -> dict[str, Any]:
+    """A problem as JSON; line and column are 0 where unknown."""
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "key": problem.key,
+        "message": problem.message,
+        "remedy": problem.remedy,
+    }
+
+
+def _set_out(problems: Iterable[Problem], kind: str) -> None:
+    # Slow to import, and only terminals need them.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.padding import Padding  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(stderr=True, highlight=False)
+    colour = "red" if kind == "error" else "yellow"
+    for problem in problems:
+        where = ":".join(str(each) for each in (problem.file, problem.line, problem.column) if each)
+        head = [(kind, f"bold {colour}"), (where, "bold"), (problem.key, "cyan")]
+        console.print(Text(" ").join(Text(text, style) for text, style in head if text))
+        console.print(Padding(Text(problem.message), (0, 0, 0, 4)))
+        if problem.remedy:
+            console.print(Padding(Text(problem.remedy, "green"), (0, 0, 0, 4)))

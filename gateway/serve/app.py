@@ -1,0 +1,230 @@
+"""One gateway in one event loop: listeners, runtime, reloader, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quart import Quart, Response
+
+from gateway.config.model import Listener
+from gateway.config.secrets import admin_token
+from gateway.config.show import effective
+from gateway.record.mask import Mask
+from gateway.record.metrics import Gauges, KeyGauges, Metrics
+from gateway.record.recorder import Recorder
+from gateway.record.ring import Ring
+from gateway.serve.admin import AdminState, IssuerStatus, ReloadStatus, admin_app
+from gateway.serve.hypercorn import BoundListener, bind, serve
+from gateway.serve.proxy import OWN_PREFIX, Proxy
+from gateway.serve.reload import Reloader, Start
+from gateway.serve.runtime import Runtime
+from gateway.serve.sink import open_sinks
+
+if TYPE_CHECKING:
+    from gateway.snapshot import Snapshot
+
+log = logging.getLogger("gateway")
+
+DISTRIBUTION = "policy-gateway"
+SINK_TIMEOUT = 5.0
+
+
+class Gateway:
+    """A gateway that is bound to its addresses; `run` serves until `stop` is set.
+
+    `edge` and `admin` are the bound listeners. Building it raises ConfigError where an address,
+    a certificate or a log file cannot be used.
+    """
+
+    def __init__(self, path: Path, environ: Mapping[str, str], begun: Start) -> None:
+        config = begun.snapshot.config
+        self.started = time.time()
+        self.environ = environ
+        self.stop = asyncio.Event()
+        self.metrics = Metrics()
+        self.ring = Ring(config.log.decisions.ring)
+        self.sinks = open_sinks(config.log, lambda text: log.warning("%s", text))
+        self.runtime = Runtime(begun.snapshot, self.recorder(begun.snapshot))
+        self.reloader = Reloader(
+            path,
+            environ,
+            begun,
+            check=self.check,
+            activate=self.activate,
+            reported=lambda success: self.metrics.reloaded(success=success),
+        )
+        proxy = Proxy(self.runtime, own_app(self.ready).asgi_app)
+        self.edge: list[BoundListener] = []
+        self.admin: BoundListener | None = None
+        try:
+            self.edge += [bind(listener, proxy) for listener in config.listeners]
+            if config.admin.enabled:
+                self.admin = self.bind_admin(config.admin.address)
+        except BaseException:
+            for bound in self.edge:
+                bound.close()
+            raise
+
+    async def run(self) -> None:
+        """Serve until `stop` is set, then drain."""
+        listeners = [*self.edge, *([self.admin] if self.admin else [])]
+        self.runtime.activate(self.runtime.snapshot, self.runtime.recorder)
+        self.reloader.start()
+        try:
+            await serve(
+                listeners,
+                shutdown=self.stop,
+                limits=self.runtime.snapshot.config.limits,
+                counters=self.metrics.refused_below,
+            )
+        finally:
+            await self.reloader.close()
+            await self.runtime.close()
+            await asyncio.to_thread(self.sinks.close, SINK_TIMEOUT)
+
+    def check(self, snapshot: Snapshot) -> None:
+        """Raise ConfigError for what a snapshot alone cannot know."""
+        Mask.build(snapshot.config)
+        admin_token(snapshot.config)
+        for listener in self.edge:
+            if listener.certificate is not None:
+                listener.certificate.reload()
+
+    def activate(self, snapshot: Snapshot) -> None:
+        """Serve with another snapshot from now on."""
+        self.runtime.activate(snapshot, self.recorder(snapshot))
+
+    def hangup(self) -> None:
+        """SIGHUP: look at the files, and open the logs anew."""
+        self.sinks.reopen()
+        self.reloader.watcher.touch()
+
+    def recorder(self, snapshot: Snapshot) -> Recorder:
+        """The recorder of a snapshot."""
+        sinks = self.sinks
+        return Recorder(
+            metrics=self.metrics,
+            ring=self.ring,
+            mask=Mask.build(snapshot.config),
+            labels=snapshot.config.log.labels,
+            entrypoints=snapshot.decider.entrypoints,
+            decisions=sinks.decisions.put if sinks.decisions else None,
+            access=sinks.access.put if sinks.access else None,
+        )
+
+    def bind_admin(self, address: str) -> BoundListener:
+        """The admin listener; its connections are not counted against those of clients."""
+        state = AdminState(
+            version=version(DISTRIBUTION),
+            started=self.started,
+            clock=time.time,
+            token=lambda: admin_token(self.runtime.snapshot.config),
+            ready=self.ready,
+            reload=lambda: self.reloader.status,
+            issuers=self.issuers,
+            gauges=self.gauges,
+            config=self.masked_config,
+            metrics=self.metrics,
+            ring=lambda: self.ring,
+            unix=address.startswith("unix:"),
+        )
+        return bind(Listener(address=address), admin_app(state).asgi_app, capped=False)
+
+    def ready(self) -> list[str]:
+        """What is missing until every request can be decided; nothing while draining."""
+        missing = [
+            f"issuer {name} has no keys"
+            for name, issuer in self.runtime.snapshot.config.issuers.items()
+            if issuer.required and not self.runtime.snapshot.keyrings[name].loaded
+        ]
+        return ["shutting down"] if self.stop.is_set() else missing
+
+    def issuers(self) -> dict[str, IssuerStatus]:
+        """The issuers' keys."""
+        snapshot = self.runtime.snapshot
+        found = {}
+        for name, issuer in snapshot.config.issuers.items():
+            keyring = snapshot.keyrings[name]
+            remote = self.runtime.keys.remote.get(name)
+            found[name] = IssuerStatus(
+                loaded=keyring.loaded,
+                keys=len(keyring.keys),
+                revision=keyring.revision,
+                fetched_at=remote.fetched_at if remote else self.reloader.status.last_success,
+                last_error=remote.last_error if remote else "",
+                problems=keyring.problems,
+                required=issuer.required,
+            )
+        return found
+
+    def gauges(self) -> Gauges:
+        """What the metrics show of this moment."""
+        now = time.time()
+        status: ReloadStatus = self.reloader.status
+        return Gauges(
+            version=version(DISTRIBUTION),
+            started=self.started,
+            revision=status.revision,
+            reloaded_at=status.last_success,
+            reload_ok=not status.problems,
+            issuers={
+                name: KeyGauges(
+                    keys=issuer.keys,
+                    age=None if issuer.fetched_at is None else now - issuer.fetched_at,
+                    fresh=not issuer.last_error,
+                )
+                for name, issuer in self.issuers().items()
+            },
+            upstreams={
+                upstream.url: pool.gauges() for upstream, pool in self.runtime.pools.items()
+            },
+            sinks=self.sinks.counts(),
+        )
+
+    def masked_config(self) -> Mapping[str, Any]:
+        """The effective configuration without its secrets."""
+        shown: Mapping[str, Any] = effective(self.runtime.snapshot.config)
+        return shown
+
+
+def own_app(ready: Any) -> Quart:
+    """What the edge listeners answer themselves, below `/.well-known/gateway/`.
+
+    Load balancers often reach only the port that they send traffic to: they learn whether to,
+    but not why.
+    """
+    app = Quart("gateway.edge", static_folder=None)
+    prefix = OWN_PREFIX.decode()
+
+    @app.get(f"{prefix}live")
+    async def live() -> Response:
+        return Response(b'{"status":"live"}\n', content_type="application/json")
+
+    @app.get(f"{prefix}ready")
+    async def is_ready() -> Response:
+        missing = bool(ready())
+        body = b'{"ready":false}\n' if missing else b'{"ready":true}\n'
+        return Response(body, 503 if missing else 200, content_type="application/json")
+
+    return app
+
+
+def run_loop(main: Any) -> None:
+    """Run a coroutine on uvloop, where it is installed."""
+    factory = None
+    if sys.platform != "win32":
+        try:
+            import uvloop  # noqa: PLC0415  not on every platform
+        except ImportError:
+            pass
+        else:
+            factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main)

@@ -1,0 +1,91 @@
+"""Passes WebSocket messages between a client and an upstream, until either ends or time is up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from gateway.serve.upstream import Closed
+
+if TYPE_CHECKING:
+    from gateway.serve.asgi import Receive, Send
+    from gateway.serve.upstream import UpstreamSocket
+
+NORMAL = 1000
+NO_STATUS = 1005
+POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
+INTERNAL_ERROR = 1011
+UNSENDABLE = frozenset({NO_STATUS, 1006, 1015})
+"""Codes that only say what happened; RFC 6455 §7.4.1 forbids to send them."""
+
+
+async def relay(
+    socket: UpstreamSocket, receive: Receive, send: Send, *, expires_at: float | None
+) -> tuple[int, int]:
+    """Accept the client and relay; the bytes that came from the client, and those to it.
+
+    At `expires_at` (Unix seconds) both sides are closed with 1008.
+    """
+    counts = [0, 0]
+    tasks: list[asyncio.Task[Closed]] = []
+    try:
+        accept = {"type": "websocket.accept", "subprotocol": socket.subprotocol, "headers": []}
+        await send(accept)
+        tasks = [
+            asyncio.create_task(_upwards(socket, receive, counts)),
+            asyncio.create_task(_downwards(socket, send, counts)),
+        ]
+        left = None if expires_at is None else max(0.0, expires_at - time.time())
+        done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            closed = Closed(code=POLICY_VIOLATION, reason="token expired")
+            await _close_client(send, closed)
+        else:
+            closed = done.pop().result()
+            if tasks[1].done():
+                await _close_client(send, closed)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await _close_upstream(socket, locals().get("closed"))
+    return counts[0], counts[1]
+
+
+async def _upwards(socket: UpstreamSocket, receive: Receive, counts: list[int]) -> Closed:
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return Closed(code=message.get("code") or NO_STATUS, reason=message.get("reason") or "")
+        data = message.get("text")
+        if data is None:
+            data = message.get("bytes") or b""
+        counts[0] += len(data)
+        await socket.send(data)
+
+
+async def _downwards(socket: UpstreamSocket, send: Send, counts: list[int]) -> Closed:
+    while True:
+        message = await socket.receive()
+        if isinstance(message, Closed):
+            return message
+        counts[1] += len(message)
+        if isinstance(message, str):
+            await send({"type": "websocket.send", "text": message})
+        else:
+            await send({"type": "websocket.send", "bytes": message})
+
+
+async def _close_client(send: Send, closed: Closed) -> None:
+    code = INTERNAL_ERROR if closed.code == 1006 else closed.code
+    code = NORMAL if code in UNSENDABLE else code
+    try:
+        await send({"type": "websocket.close", "code": code, "reason": closed.reason})
+    except ConnectionResetError:
+        return  # it left first
+
+
+async def _close_upstream(socket: UpstreamSocket, closed: Closed | None) -> None:
+    code = closed.code if closed is not None else INTERNAL_ERROR
+    await socket.close(NORMAL if code in UNSENDABLE else code, closed.reason if closed else "")
