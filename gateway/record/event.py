@@ -96,13 +96,8 @@ def build(
         event["issuer"] = principal.issuer
     if code:
         event["code"] = code.text
-    if exchange.detail or (code and code is not Code.POLICY_DENIED):
-        detail = exchange.detail or trail.detail or (code.title if code else "")
-        detail = without_credentials(detail[: 4 * MAX_DETAIL], head.headers, is_secret_name)
-        event["error"] = {
-            "code": code.text if code else "",
-            "message": escape(detail[:MAX_DETAIL]),
-        }
+    if exchange.detail or code not in (None, Code.POLICY_DENIED):
+        event["error"] = _error(code, trail, exchange, is_secret_name)
     if decision:
         event["result"] = decision.result
         if decision.reasons:
@@ -149,6 +144,15 @@ def _outcome(outcome: Recorded, exchange: Exchange) -> str:
     if isinstance(outcome, Forward):
         return "failed" if exchange.code else "forwarded"
     return "refused" if isinstance(outcome, Refuse) else "answered"
+
+
+def _error(
+    code: Code | None, trail: Trail, exchange: Exchange, is_secret_name: Callable[[str], bool]
+) -> dict[str, str]:
+    detail = exchange.detail or trail.detail or (code.title if code else "")
+    # Cut first too: the search costs its length for each piece of a credential.
+    detail = without_credentials(detail[: 4 * MAX_DETAIL], trail.head.headers, is_secret_name)
+    return {"code": code.text if code else "", "message": escape(detail[:MAX_DETAIL])}
 
 
 def _timers(exchange: Exchange) -> dict[str, int]:

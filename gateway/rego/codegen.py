@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.rego.builtins import BUILTINS
+from gateway.rego.index import SMALLEST, Node, build, conditions
 from gateway.rego.plan import (
     DATA,
     INPUT,
@@ -51,6 +52,7 @@ from gateway.rego.plan import (
     Statement,
     With,
     inner_blocks,
+    operands,
     steps,
     targets,
 )
@@ -113,7 +115,8 @@ class Generated:
 
     `constants` are C0, C1 …; `builtins` are the names of b0, b1 …; `rules` maps the path of a
     rule or function to (its function's number, its number of parameters); `entries` maps the
-    name of an entry to its function's number.
+    name of an entry to its function's number; `indexes` maps a function's number to its rule
+    index and the number of its bodies.
     """
 
     source: str
@@ -121,15 +124,16 @@ class Generated:
     builtins: tuple[str, ...]
     rules: Mapping[tuple[str, ...], tuple[int, int]]
     entries: Mapping[str, int]
+    indexes: Mapping[int, tuple[Node, int]]
 
 
-def generate(plan: Plan, *, strict: bool = True) -> Generated:
+def generate(plan: Plan, *, strict: bool = True, indexed: bool = True) -> Generated:
     """Write the Python source of a plan, whose calls were checked.
 
-    Unless `strict`, an error of a builtin makes its expression undefined. PlanError if the plan
-    does not hold together.
+    Unless `strict`, an error of a builtin makes its expression undefined. `indexed` is whether
+    rules with many bodies get an index. PlanError if the plan does not hold together.
     """
-    program = _Program(plan, strict=strict)
+    program = _Program(plan, strict=strict, indexed=indexed)
     parts = [program.function(index, item) for index, item in enumerate(plan.functions)]
     parts += [program.entry(index, item) for index, item in enumerate(plan.entries)]
     return Generated(
@@ -142,14 +146,17 @@ def generate(plan: Plan, *, strict: bool = True) -> Generated:
             if item.generation == "g0"
         },
         entries={item.name: index for index, item in enumerate(plan.entries)},
+        indexes=program.indexes,
     )
 
 
 class _Program:
     """What the functions of one plan share: constants, builtins, numbers of functions."""
 
-    def __init__(self, plan: Plan, *, strict: bool) -> None:
+    def __init__(self, plan: Plan, *, strict: bool, indexed: bool) -> None:
         self.plan = plan
+        self.indexed = indexed
+        self.indexes: dict[int, tuple[Node, int]] = {}
         self.strict = strict
         self.constants: list[Value] = []
         self.builtins: dict[str, int] = {}
@@ -164,11 +171,43 @@ class _Program:
         return f"b{self.builtins.setdefault(name, len(self.builtins))}"
 
     def function(self, index: int, item: Function) -> str:
-        writer = _Writer(self, item.blocks, item.parameters, item.result)
         remember = len(item.parameters) == 2 and item.name not in self.once
+        written = self.divided(index, item, remember=remember) if self.indexed else None
+        if written is None:
+            writer = _Writer(self, item.blocks, item.parameters, item.result)
+            written = writer.function(f"f{index}", index if remember else None)
         place = "data" if item.generation == "g0" else item.generation
         title = _title(".".join((place, *item.path)), item.at, self.plan.files)
-        return title + writer.function(index, remember=remember)
+        return title + written
+
+    def divided(self, index: int, item: Function, *, remember: bool) -> str | None:
+        """Write a rule with an index: a function for each body, and one that picks them."""
+        parts = bodies(item)
+        if parts is None:
+            return None
+        before, within, after = parts
+        usages = [Usage((body,), item.parameters) for body in within]
+        node = build(
+            [
+                conditions(body, item.parameters, usage)
+                for body, usage in zip(within, usages, strict=True)
+            ]
+        )
+        if node is None:
+            return None
+        self.indexes[index] = (node, len(within))
+        collected = any(
+            isinstance(step, Make) and step.target == item.result for step in steps(before)
+        )
+        written: list[str] = []
+        for number, body in enumerate(within):
+            parameters = (*item.parameters, item.result) if collected else item.parameters
+            writer = _Writer(self, (body,), parameters, None if collected else item.result)
+            written.append(writer.function(f"f{index}_{number}", None))
+        writer = _Writer(self, (*before, *after), item.parameters, item.result)
+        writer.returns = _direct_returns(item.blocks, item.result)
+        written.append(writer.picking(index, before, after, collected=collected, remember=remember))
+        return "\n\n".join(written)
 
     def entry(self, index: int, item: Entry) -> str:
         writer = _Writer(self, item.blocks, (INPUT, DATA), None)
@@ -243,24 +282,75 @@ class _Writer:
 
     # --- whole functions
 
-    def function(self, index: int, *, remember: bool) -> str:
+    def function(self, name: str, remember: int | None) -> str:
+        """Write a whole rule or function, or one body of it."""
+        self.begin(remember)
+        self.all(self.blocks)
+        return self.end(name)
+
+    def picking(
+        self,
+        index: int,
+        before: tuple[Block, ...],
+        after: tuple[Block, ...],
+        *,
+        collected: bool,
+        remember: bool,
+    ) -> str:
+        """Write a rule that calls those of its bodies that the index picks."""
+        assert self.result is not None
+        self.begin(index if remember else None)
+        for block in before:
+            self.once(block)
+        parameters = ", ".join(map(self.name, self.parameters))
+        result = self.name(self.result)
+        picked = f"for body in select(s, I{index}, ({parameters})):"
+        if collected:
+            self.body.append(Suite(picked, [f"body(s, {parameters}, {result})"]))
+        else:
+            outer, self.body = self.body, [f"r = body(s, {parameters})"]
+            check = self.agreement()
+            found: list[Line] = [f"{result} = r if {result} is U else {check}(s, {result}, r)"]
+            if self.returns:
+                found = [*self.given("r")]
+            else:
+                self.unset.add(self.result)
+            outer.append(Suite(picked, [*self.body, Suite("if r is not U:", found)]))
+            self.body = outer
+        self.all(after)
+        return self.end(f"f{index}")
+
+    def begin(self, remember: int | None) -> None:
         for parameter in self.parameters:
             self.name(parameter)
-        self.remember = index if remember else None
+        self.remember = remember
         weight = sum(map(_weight, self.blocks))
         self.body.append(f"s.steps -= {weight}")
         self.body.append(Suite("if s.steps < 0:", ["s.exceeded()"]))
-        *first, last = self.blocks or ((),)
+
+    def all(self, blocks: tuple[Block, ...]) -> None:
+        """Write the blocks of a function up to its end."""
+        *first, last = blocks or ((),)
         for block in first:
+            if self.ended:
+                return
             self.once(block)
         if not self.ended and not self.final(last):
             self.once(last)
-            self.give("U")
+            if not self.ended:
+                unset = self.result is None or self.returns
+                self.give("U" if unset else self.term(self.result or 0).text)
+
+    def end(self, name: str) -> str:
         arguments = ", ".join(map(self.name, self.parameters))
         start: list[Line] = []
-        if remember:
-            start = ["m = s.rules", Suite(f"if {index} in m:", [f"return m[{index}]"])]
-        return self.render(f"def f{index}(s, {arguments}):", start)
+        if self.remember is not None:
+            found = f"return m[{self.remember}]"
+            start = ["m = s.rules", Suite(f"if {self.remember} in m:", [found])]
+        return self.render(f"def {name}(s, {arguments}):", start)
+
+    def agreement(self) -> str:
+        return "agree" if len(self.parameters) == 2 else "agree_function"
 
     def entry(self, index: int) -> str:
         self.rows = True
@@ -368,11 +458,13 @@ class _Writer:
 
     def give(self, text: str) -> None:
         """Return a value from the function, remembering it where that is of use."""
-        if self.remember is not None:
-            self.body.append(f"m[{self.remember}] = r = {text}")
-            text = "r"
-        self.body.append(f"return {text}")
+        self.body += self.given(text)
         self.ended = True
+
+    def given(self, text: str) -> list[str]:
+        if self.remember is None:
+            return [f"return {text}"]
+        return [f"m[{self.remember}] = r = {text}", "return r"]
 
     def once(self, block: Block) -> None:
         """Write a block after which execution goes on, whether it completed or not."""
@@ -447,7 +539,7 @@ class _Writer:
         target = self.name(step.target)
         if step.target not in self.defined:
             self.unset.add(step.target)
-        check = "agree" if len(self.parameters) == 2 else "agree_function"
+        check = self.agreement()
         line = f"{target} = {term.text} if {target} is U else {check}(s, {target}, {term.text})"
         if term.defined:
             self.body.append(line)
@@ -794,6 +886,49 @@ def _constant_items(value: Value, *, keyed: bool) -> tuple[Value, ...] | None:
     else:
         return None
     return tuple(pairs) if keyed else tuple(member for _, member in pairs)
+
+
+Parts = tuple[tuple[Block, ...], tuple[Block, ...], tuple[Block, ...]]
+
+
+def bodies(item: Function) -> Parts | None:
+    """Divide a rule into what comes before its bodies, the bodies, and what comes after.
+
+    None if there are few, or if they use each other's locals.
+    """
+    found = [number for number, block in enumerate(item.blocks) if _is_body(block)]
+    if len(found) < SMALLEST or found[-1] - found[0] + 1 != len(found):
+        return None
+    before, after = item.blocks[: found[0]], item.blocks[found[-1] + 1 :]
+    within = item.blocks[found[0] : found[-1] + 1]
+    shared = {*item.parameters, item.result}
+    seen: set[int] = {local for block in (*before, *after) for local in _locals(block)} - shared
+    for block in within:
+        own = _locals(block) - shared
+        if own & seen:
+            return None
+        seen |= own
+    return before, tuple(_inner(block) for block in within), after
+
+
+def _is_body(block: Block) -> bool:
+    return len(block) == 1 and isinstance(block[0], Blocks)
+
+
+def _inner(block: Block) -> Block:
+    """Return a body without the statement that only wraps it."""
+    match block:
+        case (Blocks(blocks=(inner,)),):
+            return inner
+        case _:
+            return block
+
+
+def _locals(block: Block) -> set[int]:
+    used = {target for step in steps((block,)) for target in targets(step)}
+    for step in steps((block,)):
+        used.update(operand for operand in operands(step) if isinstance(operand, int))
+    return used
 
 
 def _direct_returns(blocks: tuple[Block, ...], result: int | None) -> bool:

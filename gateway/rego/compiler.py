@@ -284,6 +284,7 @@ def finish(unit: Unit, text: str) -> Program:
         query=plan.query if unit.query is not None else None,
         skeleton=skeleton(sources),
         strict=unit.strict,
+        indexes=made.indexes,
         impure=tuple(sorted(name for name in made.builtins if BUILTINS[name].impure)),
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.builtins import BUILTINS
 from gateway.rego.errors import BuiltinError, EvalError
+from gateway.rego.index import Node, bind, select
 from gateway.rego.runtime import (
     State,
     agree,
@@ -61,6 +62,7 @@ class Program:
     skeleton: Mapping[str, Any] = field(repr=False)
     strict: bool
     impure: tuple[str, ...]
+    indexes: Mapping[int, tuple[Node, int]] = field(repr=False)
 
     def defines(self, entrypoint: str) -> bool:
         """Tell whether `entrypoint`, such as `gateway/authz/allow`, can be decided."""
@@ -81,6 +83,8 @@ class Policy:
         code: CodeType = marshal.loads(program.code)  # noqa: S302  written by this package
         names = _names(program)
         exec(code, names)  # noqa: S102  the generator's output: see codegen
+        for number, (node, count) in program.indexes.items():
+            names[f"I{number}"] = bind(node, [names[f"f{number}_{body}"] for body in range(count)])
         functions = names["FUNCTIONS"]
         for path, (number, parameters) in program.rules.items():
             functions[path] = (names[f"f{number}"], parameters)
@@ -196,6 +200,7 @@ _RUNTIME: Final[tuple[Callable[..., Any], ...]] = (
     pairs,
     patch,
     same,
+    select,
 )
 
 

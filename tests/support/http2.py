@@ -84,8 +84,19 @@ class Client:
         """Send a well-formed request; the stream when it has ended."""
         stream_id = self.open(head(method, path, lines), end=not body)
         if body:
-            self.h2.send_data(stream_id, body, end_stream=True)
+            await self.send_body(stream_id, body)
         return await self.finished(stream_id)
+
+    async def send_body(self, stream_id: int, body: bytes) -> None:
+        """Send a body and end the stream, as fast as the server's windows allow."""
+        sent = 0
+        while sent < len(body):
+            await self.until(lambda: self.h2.local_flow_control_window(stream_id) > 0)
+            size = min(self.h2.local_flow_control_window(stream_id), 16384)
+            piece = body[sent : sent + size]
+            sent += len(piece)
+            self.h2.send_data(stream_id, piece, end_stream=sent == len(body))
+        await self.flush()
 
     async def finished(self, stream_id: int) -> Stream:
         """The stream when it has ended, was reset, or the connection has closed."""
@@ -127,6 +138,8 @@ class Client:
         match event:
             case h2.events.ConnectionTerminated():
                 self.goaway, self.last_stream = event.error_code, event.last_stream_id
+                if event.error_code == 0:  # h2 reads no further, though streams may go on
+                    self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
             case h2.events.PingAckReceived():
                 self.pings += 1
             case _ if stream is None:

@@ -106,6 +106,15 @@ patches = st.fixed_dictionaries(
 )
 
 
+def exact(value):
+    """Turn a value into something that is equal only for the same types and members."""
+    if isinstance(value, dict):
+        return value.__class__, {key: exact(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return list, list(map(exact, value))
+    return value.__class__, value
+
+
 def is_value(value):
     """Tell whether `value` is made of Rego's types only."""
     kind = value.__class__

@@ -12,15 +12,18 @@ HEADER = 9
 FRAMES_PER_TURN = 16
 MAX_LENGTH = 16384
 
-DATA, HEADERS, RST_STREAM, PING, WINDOW_UPDATE = 0x0, 0x1, 0x3, 0x6, 0x8
-END_STREAM = 0x1
+DATA, HEADERS, RST_STREAM, CONTINUATION = 0x0, 0x1, 0x3, 0x9
+END_STREAM, END_HEADERS = 0x1, 0x4
 
 # Cost of a frame by its type (RFC 9113 §6); DATA only when it is empty.
 COSTS = {
-    DATA: 1, HEADERS: 0, 0x2: 1, RST_STREAM: 10, 0x4: 10, 0x5: 10, PING: 5, 0x7: 0,
-    WINDOW_UPDATE: 1, 0x9: 10,
+    DATA: 1, HEADERS: 0, 0x2: 1, RST_STREAM: 10, 0x4: 10, 0x5: 10, 0x6: 5, 0x7: 0, 0x8: 1,
+    CONTINUATION: 10,
 }  # fmt: skip
 UNKNOWN = 5
+HEADER_BYTES_PER_CREDIT = 1024
+HEADER_BYTES_PER_FRAME = 128
+"""Unpacking a header block takes as long as so many bytes of it are of other frames."""
 
 CAPACITY = 1000.0
 """The most that a client can have saved up: 200 pings or 100 resets at once."""
@@ -38,13 +41,18 @@ class TooManyFrames(Exception):  # noqa: N818  a verdict on the client
 
 
 class TooLongFrame(Exception):  # noqa: N818  same
-    """A frame is longer than we allow; h2 would first wait for all of it."""
+    """A frame or header block is longer than we allow; h2 would first wait for all of it."""
 
 
 class FrameMeter:
-    """Walks the frames of one connection and charges for each; times are the loop's."""
+    """Walks the frames of one connection and charges for each; times are the loop's.
 
-    def __init__(self, now: float) -> None:
+    `max_block` is the most bytes that a header block may have before it is unpacked.
+    """
+
+    def __init__(self, now: float, max_block: int) -> None:
+        self._max_block = max_block
+        self._block = 0
         self._credit = CAPACITY
         self._since = now
         self._skip = len(PREFACE)
@@ -61,13 +69,13 @@ class FrameMeter:
             raise TooManyFrames
 
     def pieces(self, data: bytes, now: float) -> Iterator[bytes]:
-        """The data in pieces of at most FRAMES_PER_TURN frames.
+        """The data in pieces that take about as long as FRAMES_PER_TURN small frames.
 
         Raises TooManyFrames or TooLongFrame before the piece that goes too far.
         """
         self.earn((now - self._since) * PER_SECOND)
         self._since = now
-        start = at = frames = 0
+        start = at = weight = 0
         while at < len(data):
             if self._skip:
                 step = min(self._skip, len(data) - at)
@@ -79,15 +87,15 @@ class FrameMeter:
             at += len(part)
             if len(self._header) < HEADER:
                 break
-            self._begin_frame()
-            frames += 1
-            if frames % FRAMES_PER_TURN == 0:
+            weight += self._begin_frame()
+            if weight >= FRAMES_PER_TURN:
                 yield data[start:at]
-                start = at
+                start, weight = at, 0
         if start < len(data):
             yield data[start:]
 
-    def _begin_frame(self) -> None:
+    def _begin_frame(self) -> int:
+        """Charge for the frame whose header is there; how many small frames it weighs."""
         length, kind, flags = int.from_bytes(self._header[:3], "big"), *self._header[3:5]
         self._header.clear()
         self._skip = length
@@ -95,3 +103,12 @@ class FrameMeter:
             raise TooLongFrame
         if kind != DATA or (length == 0 and not flags & END_STREAM):
             self.charge(COSTS.get(kind, UNKNOWN))
+        if kind not in {HEADERS, CONTINUATION}:
+            return 1
+        self.charge(length // HEADER_BYTES_PER_CREDIT)
+        self._block += length
+        if self._block > self._max_block:
+            raise TooLongFrame
+        if flags & END_HEADERS:
+            self._block = 0
+        return 1 + length // HEADER_BYTES_PER_FRAME

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 RECEIVE_WINDOW = 1024 * 1024
 """Bytes of request bodies that wait for applications, over all streams of a connection."""
+FIELD_OVERHEAD = 32
+"""Bytes that a field counts for besides its name and value (RFC 9113 §6.5.2)."""
 GOAWAY = struct.Struct(">3sBBLLL")
 
 
@@ -97,13 +99,15 @@ class Http2(H2Protocol):
     stream_buffers: dict[int, FlowBuffer]  # type: ignore[assignment]
 
     def __init__(self, peer: Peer) -> None:
-        server = peer.server
         super().__init__(*peer.shared, ConnectionState({}), *peer.ends, peer.send)
         self.peer = peer
         self.unread = True
         self.draining = False
-        self.meter = frames.FrameMeter(peer.loop.time())
-        self.connection = _connection(server.limits.streams, server.limits.head)
+        # What is a little too large is answered with 431, what is larger ends the connection.
+        limits = peer.server.limits
+        largest = limits.url + limits.head + (limits.headers + 8) * FIELD_OVERHEAD
+        self.meter = frames.FrameMeter(peer.loop.time(), largest)
+        self.connection = _connection(limits.streams, limits.head, largest)
 
     # the peer's side
 
@@ -367,7 +371,7 @@ class Http2(H2Protocol):
         await self.send(RawData(GOAWAY.pack(b"\0\0\x08", 7, 0, 0, last, error)))
 
 
-def _connection(streams: int, head: int) -> h2.connection.H2Connection:
+def _connection(streams: int, head: int, largest: int) -> h2.connection.H2Connection:
     # Heads are checked by http2_head, stream by stream; h2 would end the whole connection.
     connection = h2.connection.H2Connection(
         config=h2.config.H2Configuration(
@@ -381,6 +385,5 @@ def _connection(streams: int, head: int) -> h2.connection.H2Connection:
             h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: head,
         },
     )
-    # Twice the limit is still read, to be answered with 431; more ends the connection.
-    connection.decoder.max_header_list_size = 2 * head
+    connection.decoder.max_header_list_size = largest
     return connection

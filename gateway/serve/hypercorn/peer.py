@@ -283,14 +283,15 @@ class Peer(asyncio.Protocol):
         return piece
 
     async def _handle(self, data: bytes) -> None:
+        preface = b""
         try:
             await self.protocol.handle(RawData(data))
-            return
         except H2ProtocolAssumedError as assumed:
-            data = assumed.data
-        self.protocol = Http2(self)
-        await self.protocol.initiate()
-        await self.protocol.handle(RawData(data))
+            preface = assumed.data
+        if preface:
+            self.protocol = Http2(self)
+            await self.protocol.initiate()
+            await self.protocol.handle(RawData(preface))
 
     def _flush(self) -> None:
         if self._outgoing:

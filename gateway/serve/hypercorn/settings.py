@@ -52,9 +52,9 @@ class _Date:
 def completed(status: int, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The headers with a Date, unless there is one (RFC 9110 §6.6.1).
 
-    A 204 loses its Content-Length (§8.6).
+    204 must not have a Content-Length (§8.6); with 304 some clients wait for the bytes.
     """
-    if status == 204:
+    if status in {204, 304}:
         headers = [line for line in headers if line[0].lower() != b"content-length"]
     if any(name == b"date" for name, _ in headers):
         return headers

@@ -97,6 +97,11 @@ class Pool:
         reader = ResponseReader("GET", self.upstream.max_head, upgrade=True)
         return await _exchange(connection, head, Response(reader), b"", 0)
 
+    def counts(self) -> tuple[int, int, int]:
+        """How many connections are in use and unused, and how many requests wait for one."""
+        idle = len(self._idle)
+        return len(self._members) - idle, idle, len(self._waiters)
+
     def retire(self) -> None:
         """Keep no unused connection from now on; requests are served as before."""
         self._retired = True

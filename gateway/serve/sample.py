@@ -1,0 +1,57 @@
+"""An OpenID provider and an upstream for demonstrations; neither is for production."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from quart import Quart, Response, request
+
+from gateway.jose.sign import SigningKey, public_jwks
+
+if TYPE_CHECKING:
+    from gateway.serve.asgi import App
+
+
+def issuer_app(url: Callable[[], str], keys: Sequence[SigningKey]) -> App:
+    """Discovery and key set of the issuer at `url` (OpenID Connect Discovery 1.0)."""
+    app = Quart("gateway.sample.issuer", static_folder=None)
+
+    @app.get("/.well-known/openid-configuration")
+    async def discovery() -> Response:
+        return _json({"issuer": url(), "jwks_uri": f"{url()}/jwks.json"})
+
+    @app.get("/jwks.json")
+    async def jwks() -> Response:
+        return _json(public_jwks(keys))
+
+    made: App = app.asgi_app  # type: ignore[assignment]  the same thing in Quart's own types
+    return made
+
+
+def upstream_app() -> App:
+    """Answers every request with what it received, as JSON."""
+    app = Quart("gateway.sample.upstream", static_folder=None)
+
+    @app.route("/", defaults={"path": ""}, methods=METHODS)
+    @app.route("/<path:path>", methods=METHODS)
+    async def echo(path: str) -> Response:
+        return _json(
+            {
+                "method": request.method,
+                "path": request.scope["raw_path"].decode("latin-1"),
+                "headers": {name.lower(): value for name, value in request.headers.items()},
+                "body": (await request.get_data()).decode("latin-1"),
+            }
+        )
+
+    made: App = app.asgi_app  # type: ignore[assignment]  the same thing in Quart's own types
+    return made
+
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+
+def _json(value: Mapping[str, Any]) -> Response:
+    return Response(orjson.dumps(value) + b"\n", content_type="application/json")
