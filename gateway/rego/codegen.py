@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.rego.builtins import BUILTINS
-from gateway.rego.index import SMALLEST, Node, build, conditions
+from gateway.rego.index import SMALLEST, Test, build, conditions
 from gateway.rego.plan import (
     DATA,
     INPUT,
@@ -124,7 +124,7 @@ class Generated:
     builtins: tuple[str, ...]
     rules: Mapping[tuple[str, ...], tuple[int, int]]
     entries: Mapping[str, int]
-    indexes: Mapping[int, tuple[Node, int]]
+    indexes: Mapping[int, tuple[Test, int]]
 
 
 def generate(plan: Plan, *, strict: bool = True, indexed: bool = True) -> Generated:
@@ -156,7 +156,7 @@ class _Program:
     def __init__(self, plan: Plan, *, strict: bool, indexed: bool) -> None:
         self.plan = plan
         self.indexed = indexed
-        self.indexes: dict[int, tuple[Node, int]] = {}
+        self.indexes: dict[int, tuple[Test, int]] = {}
         self.strict = strict
         self.constants: list[Value] = []
         self.builtins: dict[str, int] = {}
@@ -304,7 +304,7 @@ class _Writer:
             self.once(block)
         parameters = ", ".join(map(self.name, self.parameters))
         result = self.name(self.result)
-        picked = f"for body in select(s, I{index}, ({parameters})):"
+        picked = f"for _, body in select(s, I{index}, ({parameters})):"
         if collected:
             self.body.append(Suite(picked, [f"body(s, {parameters}, {result})"]))
         else:

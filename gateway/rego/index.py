@@ -1,8 +1,7 @@
 """The rule index: of a rule's many bodies, find the few that an input can satisfy.
 
 A body is left out only for a condition that it tests before anything in it could fail with an
-error, so that the index never changes a result. A node is a tuple of bodies, in their order, or
-a test that leads to another node.
+error, so that the index never changes a result.
 """
 
 from __future__ import annotations
@@ -36,11 +35,8 @@ if TYPE_CHECKING:
 SMALLEST: Final = 8
 """Fewer bodies are tried one after the other."""
 
-WORTHWHILE: Final = 0.7
-"""A test must leave at most this part of the bodies in the worst case."""
-
-MAX_ENTRIES: Final = 50_000
-"""Most bodies that the leaves of one index list together."""
+WORTHWHILE: Final = 0.3
+"""A test must leave out at least this part of the bodies."""
 
 GLOB_SPECIAL: Final = frozenset("[]{}\\!,")
 
@@ -148,7 +144,7 @@ class _Reader:
 
 
 def _members(collection: Any) -> Iterable[Value]:
-    return collection if collection.__class__ is list else collection.values()  # type: ignore[no-any-return]
+    return collection if collection.__class__ is list else collection.values()
 
 
 _HARMLESS: Final = (Add, Append, Assign, Compare, Dot, Insert, IsDefined, Make)
@@ -163,191 +159,144 @@ _CALLS: Final[Mapping[str, Callable[[_Reader, Call, tuple[Value, ...]], bool]]] 
 # --- building
 
 
-Leaf = tuple[Any, ...]
-"""Bodies to try, in order: their numbers, or once loaded their functions."""
+Leaf = tuple[tuple[int, Any], ...]
+"""Bodies to try, each with its number, by which they are put in order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Equal:
-    """Leads on by the value at a place: `table` by key form, else `rest`."""
+class Test:
+    """Picks by the value at a place.
 
-    place: Place
-    table: Mapping[Any, Node]
-    rest: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """Leads on by the start of the text at a place.
-
-    `table` maps a start to (number, body) pairs, `lengths` are those of the starts, `rest` are
-    pairs that need none. Anything but text at the place: `every` body, for its error.
+    `equal` holds the bodies that need a certain value there, by its key form; `starts` those
+    that need a text which starts so, `lengths` being the lengths of the starts. Text is what
+    they need to not fail, so anything else at the place picks all of `texts`. `rest` holds the
+    bodies that need nothing there.
     """
 
     place: Place
-    table: Mapping[str, tuple[tuple[int, Any], ...]]
+    equal: Mapping[Any, Node]
+    starts: Mapping[str, Node]
     lengths: tuple[int, ...]
-    rest: tuple[tuple[int, Any], ...]
-    every: Leaf
+    texts: Leaf
+    rest: Node
 
 
-Node = Leaf | Equal | Prefix
+Node = Leaf | Test
 
 _Body = tuple[int, Conditions]
 
 
-def build(bodies: Sequence[Conditions]) -> Node | None:
+def build(bodies: Sequence[Conditions]) -> Test | None:
     """Return the index over bodies with these conditions; None where none is worthwhile."""
     node = _build(list(enumerate(bodies)), frozenset())
-    return None if isinstance(node, tuple) else node
+    return node if isinstance(node, Test) else None
 
 
 def _build(bodies: list[_Body], used: frozenset[Place]) -> Node:
-    numbers = tuple(number for number, _ in bodies)
+    leaf = tuple((number, number) for number, _ in bodies)
     if len(bodies) < SMALLEST:
-        return numbers
-    equal = _cheapest(bodies, used, _equal_cost)
-    prefix = _cheapest(bodies, used, _prefix_cost)
-    best = min((cost for cost, _ in (*equal, *prefix)), default=len(bodies))
-    if best > len(bodies) * WORTHWHILE:
-        return numbers
-    if equal and equal[0][0] == best:
-        return _build_equal(bodies, equal[0][1], used)
-    return _build_prefix(bodies, prefix[0][1])
+        return leaf
+    places = {place: None for _, body in bodies for place in (*body.equal, *body.prefix)}
+    gains = {place: _gain(bodies, place) for place in places if place not in used}
+    place = max(gains, key=gains.__getitem__, default=None)
+    if place is None or gains[place] < len(bodies) * WORTHWHILE:
+        return leaf
+    return _test(bodies, place, used | {place})
 
 
-def _cheapest(
-    bodies: list[_Body],
-    used: frozenset[Place],
-    cost: Callable[[list[_Body], Place], int],
-) -> list[tuple[int, Place]]:
-    field = "equal" if cost is _equal_cost else "prefix"
-    places = {place: None for _, body in bodies for place in getattr(body, field)}
-    found = [(cost(bodies, place), place) for place in places if place not in used]
-    return [min(found, key=lambda pair: pair[0])] if found else []
-
-
-def _equal_cost(bodies: list[_Body], place: Place) -> int:
-    counts: dict[Any, int] = {}
-    rest = 0
+def _gain(bodies: list[_Body], place: Place) -> int:
+    """Return how many bodies a test of the place leaves out, whatever the value."""
+    equal: dict[Any, int] = {}
+    starts: dict[str, int] = {}
+    covered = 0
     for _, body in bodies:
         forms = body.equal.get(place)
-        if forms is None:
-            rest += 1
         for form in forms or ():
-            counts[form] = counts.get(form, 0) + 1
-    if len(counts) * rest > MAX_ENTRIES:
-        return len(bodies)
-    return rest + max(counts.values(), default=0)
+            equal[form] = equal.get(form, 0) + 1
+        if forms is None and place in body.prefix:
+            starts[body.prefix[place]] = starts.get(body.prefix[place], 0) + 1
+        covered += forms is not None or place in body.prefix
+    lengths = sorted({len(start) for start in starts})
+
+    def starting(text: str) -> int:
+        return sum(starts.get(text[:length], 0) for length in lengths if length <= len(text))
+
+    worst = [n + (starting(f) if f.__class__ is str else 0) for f, n in equal.items()]
+    return covered - max([*worst, *map(starting, starts)], default=0)
 
 
-def _prefix_cost(bodies: list[_Body], place: Place) -> int:
-    counts: dict[str, int] = {}
-    for _, body in bodies:
-        start = body.prefix.get(place)
-        if start is not None:
-            counts[start] = counts.get(start, 0) + 1
-    rest = len(bodies) - sum(counts.values())
-    lengths = sorted({len(start) for start in counts})
-    worst = max(
-        (sum(counts.get(start[:length], 0) for length in lengths if length <= len(start)))
-        for start in counts
-    )
-    return rest + worst
-
-
-def _build_equal(bodies: list[_Body], place: Place, used: frozenset[Place]) -> Node:
-    forms = {form: None for _, body in bodies for form in body.equal.get(place, ())}
-    below = used | {place}
-    listed: dict[Any, list[_Body]] = {form: [] for form in forms}
+def _test(bodies: list[_Body], place: Place, used: frozenset[Place]) -> Test:
+    equal: dict[Any, list[_Body]] = {}
+    starts: dict[str, list[_Body]] = {}
     rest: list[_Body] = []
     for pair in bodies:
-        wanted = pair[1].equal.get(place)
-        if wanted is None:
-            rest.append(pair)
-        for form in forms if wanted is None else wanted:
-            listed[form].append(pair)
-    return Equal(
-        place, {form: _build(some, below) for form, some in listed.items()}, _build(rest, below)
-    )
-
-
-def _build_prefix(bodies: list[_Body], place: Place) -> Node:
-    table: dict[str, list[tuple[int, Any]]] = {}
-    rest: list[tuple[int, Any]] = []
-    for number, body in bodies:
-        start = body.prefix.get(place)
-        (rest if start is None else table.setdefault(start, [])).append((number, number))
-    return Prefix(
+        forms, start = pair[1].equal.get(place), pair[1].prefix.get(place)
+        for form in forms or ():
+            equal.setdefault(form, []).append(pair)
+        if forms is None:
+            (rest if start is None else starts.setdefault(start, [])).append(pair)
+    return Test(
         place=place,
-        table={start: tuple(pairs) for start, pairs in table.items()},
-        lengths=tuple(sorted({len(start) for start in table})),
-        rest=tuple(rest),
-        every=tuple(number for number, _ in bodies),
+        equal={form: _build(some, used) for form, some in equal.items()},
+        starts={start: _build(some, used) for start, some in starts.items()},
+        lengths=tuple(sorted({len(start) for start in starts})),
+        texts=tuple((number, number) for some in starts.values() for number, _ in some),
+        rest=_build(rest, used),
     )
 
 
 def bind(node: Node, functions: Sequence[Any]) -> Node:
     """Return the same index with functions in place of the numbers of bodies."""
-    match node:
-        case Equal(place=place, table=table, rest=rest):
-            bound = {form: bind(below, functions) for form, below in table.items()}
-            return Equal(place, bound, bind(rest, functions))
-        case Prefix():
-            return Prefix(
-                place=node.place,
-                table={start: _bound(pairs, functions) for start, pairs in node.table.items()},
-                lengths=node.lengths,
-                rest=_bound(node.rest, functions),
-                every=tuple(functions[number] for number in node.every),
-            )
-        case _:
-            return tuple(functions[number] for number in node)
-
-
-def _bound(
-    pairs: tuple[tuple[int, Any], ...], functions: Sequence[Any]
-) -> tuple[tuple[int, Any], ...]:
-    return tuple((number, functions[body]) for number, body in pairs)
+    if not isinstance(node, Test):
+        return tuple((number, functions[number]) for number, _ in node)
+    return Test(
+        place=node.place,
+        equal={form: bind(below, functions) for form, below in node.equal.items()},
+        starts={start: bind(below, functions) for start, below in node.starts.items()},
+        lengths=node.lengths,
+        texts=tuple((number, functions[number]) for number, _ in node.texts),
+        rest=bind(node.rest, functions),
+    )
 
 
 # --- looking up
 
 
-def select(state: State, node: Node, arguments: tuple[Value, ...]) -> Leaf:
-    """Return the bodies that these arguments can satisfy, in order."""
-    while node.__class__ is not tuple:
-        position, path = node.place  # type: ignore[union-attr]
+def select(state: State, node: Node, arguments: tuple[Value, ...]) -> list[tuple[int, Any]]:
+    """Return the bodies that these arguments can satisfy, with their numbers, in order."""
+    found: list[tuple[int, Any]] = []
+    _collect(state, node, arguments, found)
+    if len(found) > 1:
+        found.sort()  # numbers differ, so functions are never compared
+    return found
+
+
+def _collect(
+    state: State, node: Node, arguments: tuple[Value, ...], found: list[tuple[int, Any]]
+) -> None:
+    while isinstance(node, Test):
+        position, path = node.place
         value = arguments[position]
         for key in path:
             if value.__class__ is dict:
                 value = value.get(key, UNDEFINED)
             else:
                 value = lookup(state, value, key)
-        if node.__class__ is Equal:
-            if value.__class__ in COLLECTIONS:
-                node = node.rest
-            else:
-                node = node.table.get(
-                    value if value.__class__ is str else key_form(value), node.rest
-                )
+        is_text = value.__class__ is str
+        if is_text or value.__class__ not in COLLECTIONS:
+            below = node.equal.get(value if is_text else key_form(value))
+            if below is not None:
+                _collect(state, below, arguments, found)
+        if value is UNDEFINED:
+            pass
+        elif not is_text:
+            found += node.texts
         else:
-            return _by_start(node, value)  # type: ignore[arg-type]
-    return node  # type: ignore[return-value]
-
-
-def _by_start(node: Prefix, value: Value) -> Leaf:
-    if value.__class__ is not str:
-        return node.every
-    found: list[tuple[int, Any]] = list(node.rest)
-    for length in node.lengths:
-        if length > len(value):
-            break
-        found += node.table.get(value[:length], ())
-    if len(found) > 1:
-        found.sort(key=_number)
-    return tuple([body for _, body in found])
-
-
-def _number(pair: tuple[int, Any]) -> int:
-    return pair[0]
+            for length in node.lengths:
+                if length > len(value):
+                    break
+                below = node.starts.get(value[:length])
+                if below is not None:
+                    _collect(state, below, arguments, found)
+        node = node.rest
+    found += node

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -282,76 +282,74 @@ class Plan:
 
 def inner_blocks(statement: Statement) -> tuple[Block, ...]:
     """Return the blocks directly inside a statement."""
-    match statement:
-        case Blocks(blocks=blocks):
-            return blocks
-        case Scan(block=block) | Not(block=block) | With(block=block):
-            return (block,)
-        case _:
-            return ()
+    read = _INNER_BLOCKS.get(statement.__class__)
+    return () if read is None else read(statement)
 
 
-def steps(blocks: tuple[Block, ...]) -> Iterator[Statement]:
-    """Yield every statement in `blocks`, outer before inner, in program order."""
+def steps(blocks: tuple[Block, ...]) -> list[Statement]:
+    """Return every statement in `blocks`, outer before inner, in program order."""
+    found: list[Statement] = []
+    _collect(blocks, found)
+    return found
+
+
+def _collect(blocks: tuple[Block, ...], found: list[Statement]) -> None:
     for block in blocks:
         for statement in block:
-            yield statement
-            yield from steps(inner_blocks(statement))
+            found.append(statement)
+            read = _INNER_BLOCKS.get(statement.__class__)
+            if read is not None:
+                _collect(read(statement), found)
 
 
 def targets(statement: Statement) -> tuple[int, ...]:
     """Return the locals that the statement itself sets."""
-    match statement:
-        case Scan(key=key, value=value):
-            return (key, value)
-        case With(local=local):
-            return (local,)
-        case (
-            Reset(target=target)
-            | Make(target=target)
-            | Assign(target=target)
-            | AssignOnce(target=target)
-            | Dot(target=target)
-            | Length(target=target)
-            | Merge(target=target)
-            | Call(target=target)
-            | CallDynamic(target=target)
-        ):
-            return (target,)
-        case _:
-            return ()
+    read = _TARGETS.get(statement.__class__)
+    return () if read is None else read(statement)
 
 
 def operands(statement: Statement) -> tuple[Operand, ...]:
     """Return what the statement itself reads."""
-    match statement:
-        case Dot(source=source, key=key):
-            return (source, key)
-        case Compare(left=left, right=right) | Merge(left=left, right=right):
-            return (left, right)
-        case Append(array=local, value=value) | Add(set=local, value=value):
-            return (local, value)
-        case Insert(object=local, key=key, value=value):
-            return (local, key, value)
-        case Call(arguments=arguments):
-            return arguments
-        case CallDynamic(path=path, arguments=arguments):
-            return (*path, *arguments)
-        case With(value=value) | Result(value=value):
-            return (value,)
-        case (
-            Assign(source=source)
-            | AssignOnce(source=source)
-            | IsDefined(source=source)
-            | IsUndefined(source=source)
-            | IsKind(source=source)
-            | Length(source=source)
-            | Scan(source=source)
-            | Return(source=source)
-        ):
-            return (source,)
-        case _:
-            return ()
+    read = _OPERANDS.get(statement.__class__)
+    return () if read is None else read(statement)
+
+
+_Blocks = Callable[[Any], tuple[Block, ...]]
+_Locals = Callable[[Any], tuple[int, ...]]
+_Operands = Callable[[Any], tuple[Operand, ...]]
+
+_INNER_BLOCKS: Final[Mapping[type, _Blocks]] = {
+    Blocks: lambda s: s.blocks,
+    Scan: lambda s: (s.block,),
+    Not: lambda s: (s.block,),
+    With: lambda s: (s.block,),
+}
+
+_TARGETS: Final[Mapping[type, _Locals]] = {
+    Scan: lambda s: (s.key, s.value),
+    With: lambda s: (s.local,),
+    **dict.fromkeys(
+        (Reset, Make, Assign, AssignOnce, Dot, Length, Merge, Call, CallDynamic),
+        lambda s: (s.target,),
+    ),
+}
+
+_OPERANDS: Final[Mapping[type, _Operands]] = {
+    Dot: lambda s: (s.source, s.key),
+    Compare: lambda s: (s.left, s.right),
+    Merge: lambda s: (s.left, s.right),
+    Append: lambda s: (s.array, s.value),
+    Add: lambda s: (s.set, s.value),
+    Insert: lambda s: (s.object, s.key, s.value),
+    Call: lambda s: s.arguments,
+    CallDynamic: lambda s: (*s.path, *s.arguments),
+    With: lambda s: (s.value,),
+    Result: lambda s: (s.value,),
+    **dict.fromkeys(
+        (Assign, AssignOnce, IsDefined, IsUndefined, IsKind, Length, Scan, Return),
+        lambda s: (s.source,),
+    ),
+}
 
 
 # --- reading

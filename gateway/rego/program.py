@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.builtins import BUILTINS
 from gateway.rego.errors import BuiltinError, EvalError
-from gateway.rego.index import Node, bind, select
+from gateway.rego.index import Test, bind, select
 from gateway.rego.runtime import (
     State,
     agree,
@@ -62,7 +62,7 @@ class Program:
     skeleton: Mapping[str, Any] = field(repr=False)
     strict: bool
     impure: tuple[str, ...]
-    indexes: Mapping[int, tuple[Node, int]] = field(repr=False)
+    indexes: Mapping[int, tuple[Test, int]] = field(repr=False)
 
     def defines(self, entrypoint: str) -> bool:
         """Tell whether `entrypoint`, such as `gateway/authz/allow`, can be decided."""

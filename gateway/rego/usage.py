@@ -128,7 +128,7 @@ class Usage:
         """Whether a collection is made and filled in one block before anything reads it."""
         return (
             self.stable(local)
-            and isinstance(self._definition[local], Make)
+            and isinstance(self._definition.get(local), Make)
             and self._changed_in.get(local) == {self._block[local]}
             and self._last_change[local] < self._first_read.get(local, self._clock + 1)
         )

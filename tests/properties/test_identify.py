@@ -12,7 +12,18 @@ from gateway.identify.keyring import KeysError
 from gateway.jose import base64url
 from gateway.jose.sign import SigningKey, sign, sign_bytes
 from gateway.model import ANONYMOUS, Facts, Missing, Principal
-from tests.support.tokens import AUDIENCE, ISSUER, NOW, claims, config, head, key, keyring, match, token
+from tests.support.tokens import (
+    AUDIENCE,
+    ISSUER,
+    NOW,
+    claims,
+    config,
+    head,
+    key,
+    keyring,
+    match,
+    token,
+)
 
 ROUTES = [
     {"id": "all", "paths": "/a", "upstream": "http://127.0.0.1:9"},
@@ -47,7 +58,9 @@ def outcome(identifier, of, request, route, rings, facts, now):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 TIME = st.integers(int(NOW) - 700, int(NOW) + 700) | st.floats(NOW - 700, NOW + 700) | JSON
@@ -83,7 +96,9 @@ def dump(value):
 
 
 SIGNED = st.builds(
-    lambda header, payload: sign_bytes(dump({"alg": "ES256", "kid": "k1", **header}), dump(payload), key()),
+    lambda header, payload: sign_bytes(
+        dump({"alg": "ES256", "kid": "k1", **header}), dump(payload), key()
+    ),
     HEADERS,
     CLAIMS | JSON,
 ).map(str.encode)
@@ -145,7 +160,9 @@ def test_no_headers_raise_anything_else(lines, route):
 )
 def test_a_warm_cache_changes_no_answer(requests, payloads, strict):
     of = configured(strict)
-    good = [sign({}, claims(exp=int(NOW) + 300, a={"b": 1}, aud=[AUDIENCE, "orders"]), key()).encode()] * 2
+    good = [
+        sign({}, claims(exp=int(NOW) + 300, a={"b": 1}, aud=[AUDIENCE, "orders"]), key()).encode()
+    ] * 2
     tokens = [*good, *(sign_bytes(b'{"alg":"ES256","kid":"k1"}', dump(each), key()).encode() for each in payloads)]  # fmt: skip
     warm = Identifier.build(of)
     for number, route, rings, fetched, now in requests:
@@ -156,7 +173,10 @@ def test_a_warm_cache_changes_no_answer(requests, payloads, strict):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=60) | st.builds(dump, JSON | st.builds(lambda keys: {"keys": keys}, st.lists(JSON))))
+@given(
+    st.binary(max_size=60)
+    | st.builds(dump, JSON | st.builds(lambda keys: {"keys": keys}, st.lists(JSON)))
+)
 def test_no_key_set_raises_anything_else(data):
     for read in (Keyring.from_jwks, Keyring.from_pem, Keyring.from_secret):
         try:

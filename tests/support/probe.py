@@ -118,6 +118,14 @@ class Probe:
             else:
                 await send(message | {"type": "websocket.send"})
 
+    async def wsdeaf(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Accept, and receive nothing before `go`."""
+        await receive()
+        await send({"type": "websocket.accept"})
+        await self.go.wait()
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
     async def denied(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the handshake with a response."""
         await receive()

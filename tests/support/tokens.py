@@ -69,7 +69,12 @@ def config(
             }
         },
         "routes": [
-            {"id": "all", "paths": "/{rest:path}", "upstream": "http://127.0.0.1:9", **(route or {})}
+            {
+                "id": "all",
+                "paths": "/{rest:path}",
+                "upstream": "http://127.0.0.1:9",
+                **(route or {}),
+            }
         ],
     }
     return Config.model_validate({**base, **top})

@@ -108,7 +108,7 @@ def test_what_is_not_there_is_located_by_what_surrounds_it(key, line):
         ("a: b: c\n", "mapping values are not allowed here", 1, 5),
         ("ok: 1\nbad: \x07\n", "a control character", 2, 6),
         (b"a: 1\nb: \xff\n", "not UTF-8", 2, 0),
-        ("a: " + "[" * 100 + "]" * 100, f"nested deeper than {MAX_DEPTH} levels", 1, 34),
+        ("a: " + "[" * 100 + "]" * 100, f"nested deeper than {MAX_DEPTH} levels", 1, 35),
         (b"#" * (MAX_BYTES + 1), "the file is larger than", 0, 0),
     ],
 )

@@ -8,7 +8,12 @@ ISSUER = "https://issuer.example/tenant"
 
 
 def metadata(**changes):
-    members = {"issuer": ISSUER, "jwks_uri": "https://keys.example/jwks?v=1", "other": [], **changes}
+    members = {
+        "issuer": ISSUER,
+        "jwks_uri": "https://keys.example/jwks?v=1",
+        "other": [],
+        **changes,
+    }
     return json.dumps({name: value for name, value in members.items() if value is not ...}).encode()
 
 
@@ -16,7 +21,9 @@ def test_good():
     assert parse(metadata(), ISSUER) == "https://keys.example/jwks?v=1"
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/jwks", "http://localhost/jwks", "http://[::1]/jwks"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/jwks", "http://localhost/jwks", "http://[::1]/jwks"]
+)
 def test_plain_http_on_loopback(url):
     assert parse(metadata(jwks_uri=url), ISSUER) == url
 

@@ -136,7 +136,10 @@ def test_a_key_given_twice_is_one():
 
 def test_revision_is_of_the_usable_keys():
     one = Keyring.from_jwks(jwks(entry("ES256", "a"), entry("RS256", "b")))
-    assert one.revision == Keyring.from_jwks(jwks(entry("RS256", "b"), entry("ES256", "a"), *BAD)).revision
+    assert (
+        one.revision
+        == Keyring.from_jwks(jwks(entry("RS256", "b"), entry("ES256", "a"), *BAD)).revision
+    )
     others = [
         jwks(entry("ES256", "a")),
         jwks(entry("ES256", "a"), entry("RS256", "c")),
@@ -162,7 +165,9 @@ def certificate(algorithm):
     private = key(algorithm).key.private_key
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "issuer")])
     start = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-    builder = x509.CertificateBuilder(name, name, private.public_key(), 1, start, start.replace(year=2021))
+    builder = x509.CertificateBuilder(
+        name, name, private.public_key(), 1, start, start.replace(year=2021)
+    )
     return builder.sign(private, SHA256()).public_bytes(Encoding.PEM)
 
 
@@ -194,7 +199,9 @@ def test_pem_keeps_good_keys():
     assert "key 0" in found.problems[0]
 
 
-PRIVATE_PEM = key("ES256").key.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+PRIVATE_PEM = key("ES256").key.private_key.private_bytes(
+    Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +222,17 @@ def test_secret():
     assert found.select(None, "HS384") == found.select(None, "RS256") == ()
 
 
-@pytest.mark.parametrize("secret", ["", "short", "s" * 31, public_pem("ES256"), certificate("RS256")])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "",
+        "short",
+        "s" * 31,
+        "-----BEGIN PUBLIC KEY-----" + "s" * 32,
+        public_pem("ES256"),
+        certificate("RS256"),
+    ],
+)
 def test_unusable_secret(secret):
     with pytest.raises(KeysError):
         Keyring.from_secret(secret)

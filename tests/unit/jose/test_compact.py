@@ -20,7 +20,9 @@ def refusal(token, **limits):
 
 
 def test_parts():
-    found = parse(compact(b'{"typ":"application/AT+jwt","alg":"ES256","kid":"k","x":1}', b"payload"))
+    found = parse(
+        compact(b'{"typ":"application/AT+jwt","alg":"ES256","kid":"k","x":1}', b"payload")
+    )
     assert (found.algorithm, found.key_id, found.type) == ("ES256", "k", "at+jwt")
     assert (found.payload, found.signature) == (b"payload", b"sig")
     assert found.header["x"] == 1
@@ -111,7 +113,9 @@ def test_refused_headers(header):
     ids=str,
 )
 def test_legal_extras_are_not_refused(extra):
-    assert parse(compact(json.dumps({"alg": "ES256", **extra}).encode())).header.keys() > extra.keys()
+    assert (
+        parse(compact(json.dumps({"alg": "ES256", **extra}).encode())).header.keys() > extra.keys()
+    )
 
 
 def test_size_of_the_token():

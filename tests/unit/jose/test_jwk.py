@@ -63,7 +63,12 @@ def test_algorithms_of_a_key(algorithm, changes, algorithms):
 
 
 def refuse_small():
-    return rsa.generate_private_key(public_exponent=65537, key_size=1024).public_key().public_numbers().n
+    return (
+        rsa.generate_private_key(public_exponent=65537, key_size=1024)
+        .public_key()
+        .public_numbers()
+        .n
+    )
 
 
 def weak_generator_modulus():
@@ -73,7 +78,9 @@ def weak_generator_modulus():
     return residue + product * (times + (residue + times + 1) % 2)  # odd, of 2,048 bits
 
 
-GOOD_MODULUS = int.from_bytes(base64.urlsafe_b64decode(key("RS256").public_jwk()["n"] + "=="), "big")
+GOOD_MODULUS = int.from_bytes(
+    base64.urlsafe_b64decode(key("RS256").public_jwk()["n"] + "=="), "big"
+)
 SMALL_ORDER = {
     "identity": (1).to_bytes(32, "little"),
     "identity, other sign": (1 | 1 << 255).to_bytes(32, "little"),
@@ -146,6 +153,20 @@ REFUSED = {
 def test_refused(value):
     with pytest.raises(JwkError):
         from_jwk(value)
+
+
+def test_a_second_spelling_of_an_ed25519_key_is_refused():
+    """y and y + p are the same point for a reader that reduces; some of them have large order."""
+    spelled_twice = 0
+    for y in range(2, 19):
+        try:
+            from_jwk({"kty": "OKP", "crv": "Ed25519", "x": b64(y.to_bytes(32, "little"))})
+        except JwkError:
+            continue
+        spelled_twice += 1
+        with pytest.raises(JwkError):
+            from_jwk({"kty": "OKP", "crv": "Ed25519", "x": b64((y + FIELD).to_bytes(32, "little"))})
+    assert spelled_twice
 
 
 def test_good_ed25519_keys_are_not_refused():
