@@ -12,15 +12,19 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from multiprocessing.connection import Connection as Pipe
+from typing import TYPE_CHECKING, cast
 
 import aiohttp
 import uvloop
 import yarl
 
 from gateway.config.model import Upstream
-from gateway.model import Headers
 from gateway.serve.upstream import Pool
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection as Pipe
+
+    from gateway.model import Headers
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
@@ -46,10 +50,9 @@ class Sample(asyncio.Protocol):
     """Answers each segment, taken for one request."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, _data: bytes) -> None:
-        assert isinstance(self.transport, asyncio.Transport)
         self.transport.write(ANSWER)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from gateway.errors import Code
-
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.config.model import Route, Upstream
+    from gateway.errors import Code
     from gateway.identify.keyring import Keyring
 
 Headers = tuple[tuple[bytes, bytes], ...]

@@ -121,9 +121,7 @@ def problem(code: Code, status: int, trail: Trail) -> dict[str, Any]:
     }
 
 
-def _completed(
-    headers: list[tuple[bytes, bytes]], trail: Trail, snapshot: Snapshot
-) -> Headers:
+def _completed(headers: list[tuple[bytes, bytes]], trail: Trail, snapshot: Snapshot) -> Headers:
     route = trail.match.route if trail.match else None
     cors = snapshot.cors.response_headers(trail.head, route) or ()
     decision_id = (b"x-decision-id", trail.head.id.encode())

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.bundle import folder
-from gateway.bundle.folder import PolicySources
 from gateway.config import load as config_load
 from gateway.config.secrets import secret_of
 from gateway.decide import Decider
 from gateway.errors import ConfigError, Problem
 from gateway.forward import Forwarder
 from gateway.identify import Identifier, Keyring, accepted_algorithms
-from gateway.rego import CompileError, Policy, Program, compile as compile_rego
+from gateway.rego import CompileError, Policy, Program, Value, compile as compile_rego
 from gateway.rego.testing import TestResult, compile_tests, run_tests
 from gateway.route.cors import CorsRules
 from gateway.route.source import SourceReader
 from gateway.route.table import RouteTable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from gateway.bundle.folder import PolicySources
     from gateway.config.load import Loaded
     from gateway.config.model import Config, Issuer
 
@@ -126,12 +127,7 @@ def build(
     forwarder = attempt(lambda: Forwarder.build(config))
     keyrings = attempt(lambda: local_keyrings(config))
     policies = attempt(lambda: folder.parse_files(candidate.files, config.policy.paths))
-    program = policies and attempt(lambda: compile_policies(policies, previous, cache))
-    entrypoints = program and attempt(lambda: resolve_entrypoints(config, program))
-    decider = None
-    if policies and program and entrypoints is not None:
-        policy = Policy(program, policies.data)
-        decider = attempt(lambda: Decider.build(config, policy, entrypoints))
+    decider = policies and attempt(lambda: _decider(config, policies, previous, cache))
     if problems:
         raise ConfigError(tuple(problems))
     assert routes and cors and origins and forwarder and policies and decider  # noqa: PT018
@@ -152,6 +148,14 @@ def build(
     )
 
 
+def _decider(
+    config: Config, policies: PolicySources, previous: Snapshot | None, cache: Path | None
+) -> Decider:
+    program = compile_policies(policies, previous, cache)
+    entrypoints = resolve_entrypoints(config, program)
+    return Decider.build(config, Policy(program, policies.data), entrypoints)
+
+
 def compile_policies(
     policies: PolicySources, previous: Snapshot | None = None, cache: Path | None = None
 ) -> Program:
@@ -162,6 +166,14 @@ def compile_policies(
         return previous.decider.policy.program
     try:
         return compile_rego(policies.modules, cache_dir=cache)
+    except CompileError as error:
+        raise as_config_error(error) from None
+
+
+def with_data(program: Program, data: Value) -> Policy:
+    """The program over its data; ConfigError where data and a rule define the same."""
+    try:
+        return Policy(program, data)
     except CompileError as error:
         raise as_config_error(error) from None
 

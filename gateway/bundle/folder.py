@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from gateway.errors import ConfigError, Problem
 from gateway.jose.strict_json import JsonError, loads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 DATA_FILES = ("data.json", "data.yaml", "data.yml")
 TEST_SUFFIX = "_test.rego"
@@ -165,9 +167,7 @@ class _DataLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(
-                problem="aliases are not taken in data", problem_mark=self.peek_event().start_mark
-            )
+            raise yaml.YAMLError("aliases are not taken in data")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -184,7 +184,9 @@ class _DataLoader(yaml.SafeLoader):
 
 
 _DataLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":merge"))]
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":merge"))
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 

@@ -11,11 +11,10 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -28,6 +27,9 @@ from gateway.serve.hypercorn import BoundListener, bind, serve
 from gateway.serve.reload import start
 from gateway.serve.sample import issuer_app, upstream_app
 from gateway.serve.upstream import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 POLICIES = Path(__file__).parents[2] / "policies"
 READY_WITHIN = 20.0
@@ -312,7 +314,9 @@ class Show:
     def __init__(self, *, json_lines: bool) -> None:
         self.json_lines = json_lines
         self.console = Console(highlight=False)
-        self.table = Table("request", "status", "code", "upstream saw", "", box=None, pad_edge=False)
+        self.table = Table(
+            "request", "status", "code", "upstream saw", "", box=None, pad_edge=False
+        )
 
     def begin(self, gateway: Gateway) -> None:
         """Say where everything is."""

@@ -168,7 +168,9 @@ def _report(results: list[TestResult], shape: str, *, verbose: bool) -> None:
     counts = {kind: sum(r.outcome == kind for r in results) for kind in ("pass", "fail", "error")}
     skipped = sum(result.outcome == "skip" for result in results)
     said = [f"PASS: {counts['pass']}/{len(results)}"]
-    said += [f"{kind.upper()}: {count}" for kind, count in counts.items() if kind != "pass" and count]
+    said += [
+        f"{kind.upper()}: {count}" for kind, count in counts.items() if kind != "pass" and count
+    ]
     click.echo("  ".join([*said, *([f"SKIPPED: {skipped}"] if skipped else [])]))
 
 

@@ -35,7 +35,7 @@ def token() -> None:
     "--key", "-k", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
     help="A private JWK, as `gateway keys generate` writes it.",
 )  # fmt: skip
-@click.option("--claims", default="{}", help="Claims as JSON, or @FILE.")
+@click.option("--claims", default="{}", help="Claims as JSON, or a file with them.")
 @click.option("--iss", help="The issuer.")
 @click.option("--sub", help="The subject.")
 @click.option("--aud", multiple=True, help="An audience; may be given several times.")
@@ -151,9 +151,7 @@ def _identify(snapshot: Any, keyrings: Any, text: str, route: Route | None) -> P
         route = Route(id="any", paths=("/",), upstream="http://127.0.0.1")
     route = route.model_copy(update={"authentication": "required"})
     match = Match(route=route, path="/", segments=(), params={}, host="")
-    principal: Principal = snapshot.identifier.identify(
-        head, match, Facts(), keyrings, time.time()
-    )
+    principal: Principal = snapshot.identifier.identify(head, match, Facts(), keyrings, time.time())
     return principal
 
 
@@ -182,7 +180,7 @@ def _seconds(text: str) -> int:
 
 def _claims(text: str) -> dict[str, Any]:
     try:
-        data = Path(text[1:]).read_bytes() if text.startswith("@") else text.encode()
+        data = text.encode() if text.lstrip().startswith("{") else Path(text).read_bytes()
         claims = loads(data)
     except (OSError, ValueError) as error:
         raise click.BadParameter(f"not JSON: {error}") from None
@@ -207,6 +205,6 @@ def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
         parts = [loads(base64url.decode(part)) for part in (header, claims)]
     except ValueError as error:
         raise click.ClickException(f"not a compact token: {error}") from None
-    if not all(isinstance(part, dict) for part in parts):
+    if not (isinstance(parts[0], dict) and isinstance(parts[1], dict)):
         raise click.ClickException("not a compact token: header and claims must be objects")
-    return parts[0], parts[1]  # type: ignore[return-value]  checked above
+    return parts[0], parts[1]

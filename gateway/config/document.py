@@ -8,7 +8,7 @@ not strings, aliases, tags, and nesting deeper than `MAX_DEPTH`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
@@ -43,7 +43,7 @@ class Document:
     read; without `readable` there are no values at all.
     """
 
-    tree: Any
+    tree: Any = field(repr=False)  # with its secrets in the clear
     values: Mapping[str, Mark]
     names: Mapping[str, Mark]
     problems: tuple[Problem, ...]
@@ -90,6 +90,7 @@ def read_document(data: bytes, environ: Mapping[str, str]) -> Document:
         )
         return Document(tree={}, values={}, names={}, problems=(problem,), readable=False)
     reader = _Reader(environ)
+    reader.values[""] = Mark(1, 1)
     tree = reader.read(root, (), Mark(1, 1)) if root is not None else {}
     return Document(
         tree=tree,
@@ -121,6 +122,8 @@ def _compose(data: bytes) -> yaml.Node | None:
         place = error.problem_mark or error.context_mark
         parts = (error.context, error.problem) if error.problem_mark else (error.context,)
         remedy = "indent with spaces" if "'\\t'" in (error.problem or "") else ""
+        if place and text[place.index - 1 : place.index + 1] == "${":
+            remedy = "inside { } and [ ], put a value with ${NAME} in quotes"
         raise _FormError(": ".join(filter(None, parts)), _mark(place), remedy) from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position] if isinstance(error.position, int) else ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.config import checks
+from gateway.config import checks, disk
 from gateway.config.document import MAX_BYTES, Document, Fault, Key, dotted, read_document
 from gateway.config.validate import validate
 from gateway.config.walk import files, leaves, map_paths
@@ -94,7 +94,7 @@ def read(data: bytes, path: Path, environ: Mapping[str, str]) -> Loaded:
         problems += map(document.problem, faults)
     if config is not None:
         config = _absolute(config, path.absolute().parent)
-        names = checks.Names.of(config, document.tree)
+        names = checks.Names.of(draft)
         for fault in checks.check(config, names):
             key = draft.original(fault.key)
             written = replace(fault, key=key + fault.key[len(key) :])
@@ -102,7 +102,7 @@ def read(data: bytes, path: Path, environ: Mapping[str, str]) -> Loaded:
     if problems or config is None:
         problems.sort(key=lambda problem: (problem.line, problem.column))
         raise ConfigError(tuple(_in_file(problem, path) for problem in problems))
-    warnings = (_in_file(document.problem(fault), path) for fault in checks.warn(config))
+    warnings = (_in_file(document.problem(fault), path) for fault in disk.warn(config))
     return Loaded(config=config, path=path, document=document, warnings=tuple(warnings))
 
 

@@ -69,8 +69,7 @@ INSIDE: Mapping[type | None, str] = {None: "", tuple: "[]", dict: ".NAME"}
 
 
 def _section(heading: str, section: type[Section]) -> str:
-    schema = Config.model_json_schema()
-    properties = (schema if section is Config else schema["$defs"][section.__name__])["properties"]
+    properties = _properties(section)
     place = tuple(heading.replace("[]", "").replace(".NAME", "").split(".")) if heading else ()
     rows = [
         f"| `{name}` | {_type(section, name, properties[name])} "
@@ -81,6 +80,18 @@ def _section(heading: str, section: type[Section]) -> str:
         f"\n{'#' * (1 + max(1, len(place)))} {heading or 'Top level'}\n\n{section.__doc__}\n\n"
         f"| Key | Type | Default | Meaning |\n|---|---|---|---|\n{''.join(rows)}"
     )
+
+
+def _properties(section: type[Section]) -> Mapping[str, Any]:
+    schema = _whole_schema()
+    found: Mapping[str, Any] = schema if section is Config else schema["$defs"][section.__name__]
+    properties: Mapping[str, Any] = found["properties"]
+    return properties
+
+
+@cache
+def _whole_schema() -> Mapping[str, Any]:
+    return Config.model_json_schema()
 
 
 def _meaning(field: FieldInfo, key: tuple[str, ...]) -> str:

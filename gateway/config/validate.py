@@ -105,6 +105,11 @@ class Draft:
                 break
         return found
 
+    def written(self, section: str) -> Any:
+        """What the document holds as that top-level section, faulty or not; None if nothing."""
+        key = self.original((section,))
+        return self.tree[key[0]] if key else None
+
     def explains(self, finding: Finding) -> bool:
         """Whether the finding may only follow from an earlier removal."""
         if finding.kind == "missing":
@@ -232,6 +237,12 @@ def _explain(detail: ErrorDetails) -> tuple[str, str]:
             close = nearest(given, choices) if isinstance(given, str) else ""
             wanted = ctx["expected"].replace("'", "")
             return f"expected {wanted}", f"did you mean {close!r}?" if close else ""
+        case "too_short" | "string_too_short":
+            return (
+                "expected at least one entry"
+                if isinstance(given, list | tuple)
+                else "expected text that is not empty"
+            ), ""
         case "greater_than_equal":
             return f"expected at least {ctx['ge']:g}", ""
         case "less_than_equal":
@@ -255,9 +266,7 @@ EXPECTED: Mapping[str, str] = {
     "int_type": "a whole number",
     "model_type": "a mapping",
     "path_type": "a file name",
-    "string_too_short": "text",
     "string_type": "text",
-    "too_short": "at least one entry",
     "tuple_type": "a list",
 }
 """What was expected, by pydantic's type of error."""
@@ -276,6 +285,6 @@ KINDS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
     (int | float, lambda _: "a number"),
     (str, lambda given: "text" if given else "empty text"),
     (dict, lambda _: "a mapping"),
-    (list | tuple, lambda given: "a list" if given else "none"),
+    (list | tuple, lambda _: "a list"),
 )
 """How a value is spoken of; itself it may be a secret."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from gateway import wire
 from gateway.decide.body import read_body
 from gateway.decide.decision import read_decision
+from gateway.decide.dialects import apisix, envoy, kong
 from gateway.decide.document import native
-from gateway.decide.inquiry import DocumentRules, Inquiry, end_to_end
-from gateway.errors import Code, ConfigError, DecisionError, Problem
+from gateway.decide.inquiry import DocumentRules, Inquiry
+from gateway.errors import Code, DecisionError
 from gateway.rego import EvalError, Policy, StepLimitExceeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gateway.config.model import Config
     from gateway.model import Decision, Facts, Head, Match, Principal, Source
@@ -31,7 +31,12 @@ class Dialect:
     decision: Callable[[Any, frozenset[bytes]], Decision]
 
 
-DIALECTS = {"native": Dialect(document=native, decision=read_decision)}
+DIALECTS = {
+    "native": Dialect(document=native, decision=read_decision),
+    "envoy": Dialect(document=envoy.document, decision=envoy.read_decision),
+    "kong": Dialect(document=kong.document, decision=kong.read_decision),
+    "apisix": Dialect(document=apisix.document, decision=apisix.read_decision),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +51,7 @@ class Decider:
 
     @classmethod
     def build(cls, config: Config, policy: Policy, entrypoints: Mapping[str, str]) -> Self:
-        """Prepare the rules; ConfigError for a dialect that is not spoken."""
-        problems = tuple(
-            Problem(f"the dialect {route.dialect} is not available", key=f"routes.{index}.dialect")
-            for index, route in enumerate(config.routes)
-            if route.dialect not in DIALECTS
-        )
-        if problems:
-            raise ConfigError(problems)
+        """Prepare the rules."""
         names = set(config.identity_headers)
         for route in config.routes:
             names.update(route.identity_headers or ())
@@ -75,7 +73,7 @@ class Decider:
         now: float,
     ) -> dict[str, Any]:
         """The input document; Missing or DecisionError where it needs the body."""
-        headers = end_to_end(head)
+        headers = wire.end_to_end(head.headers)
         body = read_body(head, headers, facts, match, depth=self.rules.json_depth)
         inquiry = Inquiry(
             head=head,

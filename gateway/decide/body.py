@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway import wire
 from gateway.decide.inquiry import Body
 from gateway.errors import Code, DecisionError
-from gateway.jose.strict_json import JsonError, loads
+from gateway.jose.strict_json import loads
 from gateway.model import Missing, Need
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def read_body(head: Head, headers: Headers, facts: Facts, match: Match, *, depth
     parse = _parser(headers)
     try:
         return Body(size=size, raw=facts.body, value=parse(facts.body, depth))
-    except (JsonError, ValueError) as error:
+    except ValueError as error:
         raise DecisionError(Code.BODY_MALFORMED, str(error)) from None
 
 

@@ -1,20 +1,27 @@
-"""The policy's value → Decision; whatever is not exactly right refuses (docs/policies.md)."""
+"""The policy's value as a decision; whatever is not exactly right refuses (docs/policies.md)."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway import wire
 from gateway.errors import Code, DecisionError
 from gateway.model import Decision, Reason
 from gateway.rego.values import UNDEFINED, RegoSet, to_json
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KEYS: Final = frozenset((
     "allow", "reasons", "status", "headers", "remove_headers", "response_headers", "body",
 ))  # fmt: skip
 MAX_REASONS: Final = 64
+
+ALLOWED: Final = Decision(allow=True, result=True)
+DENIED: Final = Decision(allow=False, code=Code.POLICY_DENIED, result=False)
+NONE_MADE: Final = Decision(allow=False, code=Code.UNDEFINED)
+
 _CODE: Final = re.compile(r"[!-~]{1,128}")
 
 
@@ -24,41 +31,63 @@ def read_decision(value: Any, reserved: frozenset[bytes]) -> Decision:
     Raises DecisionError `decision-shape` for anything but true, false and an object as
     documented. Undefined is a refusal with the code `undefined`.
     """
-    if value is UNDEFINED:
-        return Decision(allow=False, code=Code.UNDEFINED)
-    if value is True:
-        return Decision(allow=True, result=True)
-    if value is False:
-        return Decision(allow=False, code=Code.POLICY_DENIED, result=False)
-    if value.__class__ is not dict:
-        raise _shape("expected true, false or an object")
+    plain = read_boolean(value)
+    if plain is not None:
+        return plain
     unknown = [key for key in value if key not in KEYS]
     if unknown:
-        raise _shape(f"unknown key {unknown[0]!r}")
-    allow = value.get("allow")
-    if allow.__class__ is not bool:
-        raise _shape("allow must be true or false")
+        raise shape(f"unknown key {unknown[0]!r}")
+    allow = read_flag(value, "allow")
+    lines = header_lines(value.get("headers", {}), "headers", reserved)
+    removed = header_names(value.get("remove_headers", []), "remove_headers", reserved)
     return Decision(
         allow=allow,
         code=None if allow else Code.POLICY_DENIED,
         status=_status(value.get("status", Code.POLICY_DENIED.status)),
         reasons=_reasons(value.get("reasons", [])),
-        headers=_headers(value.get("headers", {}), "headers", reserved),
-        remove_headers=_names(value.get("remove_headers", []), reserved),
-        response_headers=_headers(value.get("response_headers", {}), "response_headers", reserved),
+        headers=lines,
+        remove_headers=removed,
+        response_headers=header_lines(
+            value.get("response_headers", {}), "response_headers", reserved
+        ),
         body=to_json(value.get("body")),
         has_body="body" in value,
         result=to_json(value),
     )
 
 
-def _shape(detail: str) -> DecisionError:
+def read_boolean(value: Any) -> Decision | None:
+    """The decision of true, false and undefined; None for an object, which says more.
+
+    Raises DecisionError `decision-shape` for every other value.
+    """
+    if value is True:
+        return ALLOWED
+    if value is False:
+        return DENIED
+    if value is UNDEFINED:
+        return NONE_MADE
+    if value.__class__ is not dict:
+        raise shape("expected true, false or an object")
+    return None
+
+
+def read_flag(value: Mapping[Any, Any], key: str) -> bool:
+    """The boolean that an object must hold at `key`."""
+    flag = value.get(key)
+    if flag.__class__ is not bool:
+        raise shape(f"{key} must be true or false")
+    return flag is True
+
+
+def shape(detail: str) -> DecisionError:
+    """The error for a value that is not as documented."""
     return DecisionError(Code.DECISION_SHAPE, detail)
 
 
 def _status(value: Any) -> int:
     if value.__class__ is not int or not 400 <= value <= 499:
-        raise _shape("status must be an integer from 400 to 499")
+        raise shape("status must be an integer from 400 to 499")
     return int(value)
 
 
@@ -67,13 +96,13 @@ def _members(value: Any, what: str) -> list[Any]:
         return list(value.values())
     if value.__class__ is list:
         return list(value)
-    raise _shape(f"{what} must be a set or an array")
+    raise shape(f"{what} must be a set or an array")
 
 
 def _reasons(value: Any) -> tuple[Reason, ...]:
     members = _members(value, "reasons")
     if len(members) > MAX_REASONS:
-        raise _shape(f"more than {MAX_REASONS} reasons")
+        raise shape(f"more than {MAX_REASONS} reasons")
     # A set has no order of its own; people and tests want one.
     return tuple(sorted(map(_reason, members), key=lambda reason: (reason.code, reason.message)))
 
@@ -82,39 +111,43 @@ def _reason(value: Any) -> Reason:
     if value.__class__ is str:
         value = {"code": value}
     if value.__class__ is not dict or not {"code"} <= value.keys() <= {"code", "message"}:
-        raise _shape("a reason is a string or an object with code and message")
+        raise shape("a reason is a string or an object with code and message")
     code, message = value["code"], value.get("message", "")
     if code.__class__ is not str or not _CODE.fullmatch(code) or message.__class__ is not str:
-        raise _shape("a reason's code is visible ASCII, its message a string")
+        raise shape("a reason's code is visible ASCII, its message a string")
     return Reason(code=code, message=message)
 
 
 def _name(value: Any, reserved: frozenset[bytes]) -> str:
     if value.__class__ is not str or not wire.FIELD_NAME.fullmatch(value):
-        raise _shape(f"{value!r} is not a field name")
+        raise shape(f"{value!r} is not a field name")
     name: str = value.lower()
     if name.encode().translate(wire.SPELLING) in reserved:
-        raise _shape(f"the header {name} is not the policy's to set or remove")
+        raise shape(f"the header {name} is not the policy's to set or remove")
     return name
 
 
-def _names(value: Any, reserved: frozenset[bytes]) -> tuple[str, ...]:
-    return tuple(_name(name, reserved) for name in _members(value, "remove_headers"))
+def header_names(value: Any, what: str, reserved: frozenset[bytes]) -> tuple[str, ...]:
+    """The lower-case names of a set or an array, each one a policy's to change."""
+    return tuple(_name(name, reserved) for name in _members(value, what))
 
 
-def _headers(value: Any, what: str, reserved: frozenset[bytes]) -> tuple[tuple[str, str], ...]:
+def header_lines(value: Any, what: str, reserved: frozenset[bytes]) -> tuple[tuple[str, str], ...]:
+    """The lines of an object: name to string, or to an array of strings.
+
+    A name must not come in two spellings that an upstream may take for one.
+    """
     if value.__class__ is not dict:
-        raise _shape(f"{what} must be an object")
+        raise shape(f"{what} must be an object")
     lines = []
+    seen: set[bytes] = set()
     for key, given in value.items():
         name = _name(key, reserved)
+        seen.add(name.encode().translate(wire.SPELLING))
         for one in given if given.__class__ is list else [given]:
             if one.__class__ is not str or not wire.FIELD_VALUE.fullmatch(one):
-                raise _shape(f"{what}: the value of {name} is not a field value")
+                raise shape(f"{what}: the value of {name} is not a field value")
             lines.append((name, one))
-    names = [key.lower() for key in value]
-    if len(set(names)) < len(names):
-        raise _shape(f"{what}: a name is given twice")
+    if len(seen) < len(value):
+        raise shape(f"{what}: a name is given twice")
     return tuple(lines)
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -75,7 +76,9 @@ def _identity(principal: Principal) -> Document:
 def _cookie_pairs(headers: dict[str, str], credential: str) -> list[tuple[str, str]]:
     """The cookies (RFC 6265 §4.2.1) without the credential, which leaves the header as well."""
     parts = [part.strip(" \t") for part in headers["cookie"].split(";")]
-    pairs = [(name.rstrip(), value.lstrip()) for name, _, value in (p.partition("=") for p in parts)]
+    pairs = [
+        (name.rstrip(), value.lstrip()) for name, _, value in (p.partition("=") for p in parts)
+    ]
     if credential and any(name == credential for name, _ in pairs):
         kept = [part for part, (name, _) in zip(parts, pairs, strict=True) if name != credential]
         headers["cookie"] = "; ".join(kept)
@@ -90,5 +93,5 @@ def _once(pairs: list[tuple[str, str]]) -> dict[str, str]:
     found = {name: value for name, value in pairs if name}
     if len(found) == len(pairs):
         return found
-    names = [name for name, _ in pairs]
-    return {name: value for name, value in found.items() if names.count(name) == 1}
+    times = Counter(name for name, _ in pairs)
+    return {name: value for name, value in found.items() if times[name] == 1}

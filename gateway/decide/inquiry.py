@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway import wire
-
 if TYPE_CHECKING:
     from gateway.config.model import Config
     from gateway.model import Head, Headers, Match, Principal, Source
@@ -91,8 +89,3 @@ def port_of(inquiry: Inquiry) -> int:
 def exact(number: float) -> float | int:
     """A number as the engine holds it: whole ones are integers."""
     return int(number) if number == int(number) else number
-
-
-def end_to_end(head: Head) -> Headers:
-    """The headers that policy and upstream both see."""
-    return wire.end_to_end(head.headers)

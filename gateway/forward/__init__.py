@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -13,6 +12,8 @@ from gateway.forward.headers import RouteHeaders, check_identity_names, response
 from gateway.model import Forward
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.config.model import Config, Route
     from gateway.model import Decision, Head, Headers, Match, Principal, Source, Trail
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
@@ -10,11 +9,11 @@ from urllib.parse import urlsplit
 import orjson
 
 from gateway import wire
-from gateway.errors import Code, ConfigError, ForwardError, Problem
+from gateway.errors import Code, ForwardError, Problem
 from gateway.jose.claim_path import ABSENT, find
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.config.model import Config, Route, Upstream
     from gateway.model import Decision, Forward, Head, Headers, Match, Principal, Source

@@ -3,6 +3,7 @@
 It imports nothing else of the gateway.
 """
 
+from gateway.rego.checks import data_problems
 from gateway.rego.compiler import compile  # noqa: A004  the engine's public verb
 from gateway.rego.errors import (
     BuiltinError,
@@ -11,6 +12,7 @@ from gateway.rego.errors import (
     RegoProblem,
     StepLimitExceeded,
 )
+from gateway.rego.footprint import Footprint
 from gateway.rego.program import Policy, Program
 from gateway.rego.values import UNDEFINED, Undefined, Value
 
@@ -19,6 +21,7 @@ __all__ = [
     "BuiltinError",
     "CompileError",
     "EvalError",
+    "Footprint",
     "Policy",
     "Program",
     "RegoProblem",
@@ -26,4 +29,5 @@ __all__ = [
     "Undefined",
     "Value",
     "compile",
+    "data_problems",
 ]

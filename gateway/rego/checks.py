@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.rego.builtins import BUILTINS, UNSUPPORTED
 from gateway.rego.errors import RegoProblem
@@ -37,6 +37,11 @@ from gateway.rego.source import KEYWORDS, RESERVED, Source, Token
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from gateway.rego.values import Value
+
+Path = tuple[str, ...]
+"""The path of a rule below data."""
+
 
 def plan_problems(
     plan: Plan, sources: Sequence[Source], entrypoints: Iterable[str]
@@ -52,33 +57,44 @@ def plan_problems(
     return sorted(dict.fromkeys(found), key=lambda p: (p.file, p.row, p.col, p.code))
 
 
-def data_problems(rules: Iterable[tuple[str, ...]], data: Mapping[str, Any]) -> list[RegoProblem]:
-    """Return where a data document defines what a rule defines too."""
-    found: dict[str, RegoProblem] = {}
+def data_problems(rules: Iterable[Path], data: Value) -> list[RegoProblem]:
+    """Return where a data document stands in the way of a rule, the path of its package included.
+
+    Data below a package's path is no fault, as long as no rule has that name.
+    """
+    if not isinstance(data, dict):
+        return [_data_problem("data-shape", "the data document is not an object", "")]
+    found: dict[Path, str] = {}
     for path in rules:
-        value: Any = data
+        value: Value = data
         for depth, name in enumerate(path):
             if not isinstance(value, dict):
-                _add_overlap(found, path[:depth], "a package")
+                found[path[:depth]] = "a package"
                 break
             if name not in value:
                 break
             value = value[name]
         else:
-            _add_overlap(found, path, "a rule")
-    return [found[name] for name in sorted(found)]
+            found[path] = "a rule"
+    remedy = "move the data to a path of its own"
+    return [
+        _data_problem("data-overlap", f"data.{'.'.join(path)} is data and {other} too", remedy)
+        for path, other in sorted(found.items())
+    ]
 
 
-def _add_overlap(found: dict[str, RegoProblem], path: tuple[str, ...], other: str) -> None:
-    name = ".".join(("data", *path))
-    found[name] = RegoProblem(
-        file="",
-        row=0,
-        col=0,
-        code="data-overlap",
-        message=f"{name} is both in the data and {other}",
-        remedy="move the data to a path of its own",
-    )
+def _data_problem(code: str, message: str, remedy: str) -> RegoProblem:
+    return RegoProblem(file="", row=0, col=0, code=code, message=message, remedy=remedy)
+
+
+def source_of(plan: Plan, sources: Sequence[Source], at: At | None) -> Source | None:
+    """Return the module that a place is in: the compiler is given `m0.rego`, `m1.rego` …."""
+    if at is None or at.file >= len(plan.files):
+        return None
+    named = re.fullmatch(r"m([0-9]{1,9})\.rego", plan.files[at.file])
+    if named is None or int(named[1]) >= len(sources):
+        return None
+    return sources[int(named[1])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +119,7 @@ class _Check:
         self.functions = {item.name: item for item in plan.functions}
 
     def source(self, at: At | None) -> Source | None:
-        if at is None or at.file >= len(self.plan.files):
-            return None
-        named = re.fullmatch(r"m([0-9]+)\.rego", self.plan.files[at.file])
-        if named is None or int(named[1]) >= len(self.sources):
-            return None
-        return self.sources[int(named[1])]
+        return source_of(self.plan, self.sources, at)
 
     def problem(self, at: At | None, code: str, message: str, remedy: str = "") -> RegoProblem:
         source = self.source(at)

@@ -11,7 +11,7 @@ and before a scan by its length times the statements inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -127,13 +127,16 @@ class Generated:
     indexes: Mapping[int, tuple[Test, int]]
 
 
-def generate(plan: Plan, *, strict: bool = True, indexed: bool = True) -> Generated:
+def generate(
+    plan: Plan, *, files: Sequence[str] = (), strict: bool = True, indexed: bool = True
+) -> Generated:
     """Write the Python source of a plan, whose calls were checked.
 
-    Unless `strict`, an error of a builtin makes its expression undefined. `indexed` is whether
-    rules with many bodies get an index. PlanError if the plan does not hold together.
+    `files` are the names of its modules, for the comment above each function. Unless `strict`,
+    an error of a builtin makes its expression undefined. `indexed` is whether rules with many
+    bodies get an index. PlanError if the plan does not hold together.
     """
-    program = _Program(plan, strict=strict, indexed=indexed)
+    program = _Program(plan, files, strict=strict, indexed=indexed)
     parts = [program.function(index, item) for index, item in enumerate(plan.functions)]
     parts += [program.entry(index, item) for index, item in enumerate(plan.entries)]
     return Generated(
@@ -153,8 +156,9 @@ def generate(plan: Plan, *, strict: bool = True, indexed: bool = True) -> Genera
 class _Program:
     """What the functions of one plan share: constants, builtins, numbers of functions."""
 
-    def __init__(self, plan: Plan, *, strict: bool, indexed: bool) -> None:
+    def __init__(self, plan: Plan, files: Sequence[str], *, strict: bool, indexed: bool) -> None:
         self.plan = plan
+        self.files = files
         self.indexed = indexed
         self.indexes: dict[int, tuple[Test, int]] = {}
         self.strict = strict
@@ -177,7 +181,7 @@ class _Program:
             writer = _Writer(self, item.blocks, item.parameters, item.result)
             written = writer.function(f"f{index}", index if remember else None)
         place = "data" if item.generation == "g0" else item.generation
-        title = _title(".".join((place, *item.path)), item.at, self.plan.files)
+        title = _title(".".join((place, *item.path)), item.at, self.files)
         return title + written
 
     def divided(self, index: int, item: Function, *, remember: bool) -> str | None:
@@ -211,10 +215,10 @@ class _Program:
 
     def entry(self, index: int, item: Entry) -> str:
         writer = _Writer(self, item.blocks, (INPUT, DATA), None)
-        return _title(item.name, None, self.plan.files) + writer.entry(index)
+        return _title(item.name, None, self.files) + writer.entry(index)
 
 
-def _title(name: str, at: At | None, files: tuple[str, ...]) -> str:
+def _title(name: str, at: At | None, files: Sequence[str]) -> str:
     place = f"  {ascii(files[at.file])[1:-1]}:{at.row}" if at and at.file < len(files) else ""
     return f"# {ascii(name)[1:-1]}{place}\n"
 
@@ -715,7 +719,7 @@ class _Writer:
             self.unset.add(step.local)
         before = step.local in self.defined
         kept, rules = self.temporary(), self.temporary()
-        path = "".join(f"{ascii(name)}, " for name in step.path)
+        path = "".join(f"{name!a}, " for name in step.path)
         self.body.append(f"{kept}, {rules}, s.rules = {target}, s.rules, {{}}")
         self.body.append(f"{target} = patch(s, {target}, ({path}), {value.text})")
         body, jumped, defined = self.inside(step.block, "break", self.defined | {step.local})
@@ -939,38 +943,34 @@ def _direct_returns(blocks: tuple[Block, ...], result: int | None) -> bool:
     """
     if result is None:
         return False
-    sources: list[Operand] = []
-    repeated = False
-
-    def look(block: Block, *, scanned: bool) -> bool:
-        nonlocal repeated
-        for step in block:
-            if isinstance(step, AssignOnce) and step.target == result:
-                sources.append(step.source)
-                repeated = repeated or scanned
-            elif result in targets(step) and not isinstance(step, Reset):
-                return False
-            for inner in inner_blocks(step):
-                within = scanned or isinstance(step, Scan)
-                if isinstance(step, With) and _assigns(inner, result):
-                    return False
-                if not look(inner, scanned=within):
-                    return False
-        return True
-
+    found: list[tuple[Operand, bool]] = []
     for block in blocks:
-        match block:
-            case (IsUndefined(source=source), *_) if source == result:
-                continue
-            case _:
-                if not look(block, scanned=False):
-                    return False
-    if not sources:
+        is_default = bool(block) and block[0] == IsUndefined(block[0].at, result)
+        if not is_default and not _results(block, result, found, scanned=False):
+            return False
+    if not found:
         return False
-    first = sources[0]
+    first, scanned = found[0]
     if isinstance(first, Const):
-        return all(isinstance(s, Const) and equal(s.value, first.value) for s in sources)
-    return len(sources) == 1 and not repeated
+        return all(isinstance(s, Const) and equal(s.value, first.value) for s, _ in found)
+    return len(found) == 1 and not scanned
+
+
+def _results(
+    block: Block, result: int, found: list[tuple[Operand, bool]], *, scanned: bool
+) -> bool:
+    """Collect what is assigned to the result, and whether in a scan; False if not only so."""
+    for step in block:
+        if isinstance(step, AssignOnce) and step.target == result:
+            found.append((step.source, scanned))
+        elif result in targets(step) and not isinstance(step, Reset):
+            return False
+        if isinstance(step, With) and any(result in targets(s) for s in steps((step.block,))):
+            return False
+        within = scanned or isinstance(step, Scan)
+        if not all(_results(b, result, found, scanned=within) for b in inner_blocks(step)):
+            return False
+    return True
 
 
 def _without_flag(block: Block) -> Block:
@@ -982,10 +982,6 @@ def _without_flag(block: Block) -> Block:
             return tuple(body)
         case _:
             return block
-
-
-def _assigns(block: Block, local: int) -> bool:
-    return any(local in targets(step) for step in steps((block,)))
 
 
 # --- builtins written in place, for the types that policies use most; the call does the rest
@@ -1005,7 +1001,7 @@ def _integers(operator: str) -> _Inline:
     return inline
 
 
-def _unequal(arguments: list[Term], call: str) -> str | None:  # noqa: ARG001  one signature
+def _unequal(arguments: list[Term], _call: str) -> str | None:
     left, right = arguments
     return None if left.constant and right.constant else _compared(left, right, equal_=False)
 
@@ -1025,7 +1021,7 @@ def _count(arguments: list[Term], call: str) -> str:
     return f"len({value.text}) if {value.dotted}.__class__ in SIZED else {call}"
 
 
-def _member(arguments: list[Term], call: str) -> str | None:
+def _member(arguments: list[Term], _call: str) -> str | None:
     value, collection = arguments
     if collection.value.__class__ is RegoSet:
         text = value.text

@@ -24,15 +24,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.builtins import BUILTINS, UNSUPPORTED
-from gateway.rego.checks import plan_problems
+from gateway.rego.checks import plan_problems, source_of
 from gateway.rego.codegen import generate
 from gateway.rego.errors import CompileError, RegoProblem
-from gateway.rego.plan import PlanError, read_plan
+from gateway.rego.footprint import footprint
+from gateway.rego.plan import At, PlanError, read_plan
 from gateway.rego.program import Program
 from gateway.rego.source import Source, faults, hidden_builtins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from gateway.rego.plan import Plan
 
 CPU_SECONDS: Final = 60
 WALL_SECONDS: Final = 120
@@ -55,24 +58,33 @@ class Unit:
     entrypoints: tuple[str, ...]
     query: str | None
     strict: bool
+    indexed: bool = True
 
 
-def compile(  # noqa: A001  the engine's public verb
+def compile(  # noqa: A001, PLR0913  the engine's public verb and its options
     modules: Mapping[str, str],
     entrypoints: Sequence[str] = (),
     query: str | None = None,
     *,
     strict: bool = True,
+    indexed: bool = True,
     cache_dir: Path | None = None,
 ) -> Program:
     """Compile modules (name to source) into a program; CompileError lists every fault found.
 
     `entrypoints` (`package/path/rule`, or a package) must exist; any other rule can be decided
     too. `query` is a Rego query that `Policy.run(program.query, …)` answers. Unless `strict`,
-    an error of a builtin makes its expression undefined. `cache_dir` keeps plans by content.
+    an error of a builtin makes its expression undefined. `indexed` is whether rules with many
+    bodies get an index, which changes no result. `cache_dir` keeps plans by content.
     Blocking: it runs child processes.
     """
-    unit = Unit(modules=dict(modules), entrypoints=tuple(entrypoints), query=query, strict=strict)
+    unit = Unit(
+        modules=dict(modules),
+        entrypoints=tuple(entrypoints),
+        query=query,
+        strict=strict,
+        indexed=indexed,
+    )
     sources = read_sources(unit)
     text = _cached(unit, cache_dir)
     if text is None:
@@ -263,7 +275,9 @@ def finish(unit: Unit, text: str) -> Program:
         problems = plan_problems(plan, sources, unit.entrypoints)
         if problems:
             raise CompileError(problems)
-        made = generate(plan, strict=unit.strict)
+        files = [source_of(plan, sources, At(number, 1, 1)) for number in range(len(plan.files))]
+        names = ["" if source is None else source.name for source in files]
+        made = generate(plan, files=names, strict=unit.strict, indexed=unit.indexed)
         code = builtins.compile(made.source, "<policy>", "exec", dont_inherit=True)
     except (PlanError, SyntaxError, RecursionError, MemoryError) as error:
         # SyntaxError and RecursionError: only by nesting beyond what Python can compile.
@@ -285,8 +299,29 @@ def finish(unit: Unit, text: str) -> Program:
         skeleton=skeleton(sources),
         strict=unit.strict,
         indexes=made.indexes,
+        places=_places(plan, sources),
+        footprints={
+            name: footprint(plan, tuple(name.split("/")))
+            for name in unit.entrypoints
+            if tuple(name.split("/")) in made.rules
+        },
         impure=tuple(sorted(name for name in made.builtins if BUILTINS[name].impure)),
     )
+
+
+def _places(plan: Plan, sources: Sequence[Source]) -> dict[tuple[str, ...], tuple[str, int]]:
+    """Return the file and row of each rule and function."""
+    places: dict[tuple[str, ...], tuple[str, int]] = {}
+    for item in plan.functions:
+        if item.generation != "g0":
+            continue
+        source = source_of(plan, sources, item.at)
+        at = item.at
+        if source is None or at is None:
+            places[item.path] = ("", 0)
+        else:
+            places[item.path] = (source.name, source.place_prepared(at.row, at.col)[0])
+    return places
 
 
 def _finish_apart(unit: Unit, text: str) -> Program:

@@ -28,7 +28,7 @@ from gateway.rego.runtime import COLLECTIONS, State, lookup
 from gateway.rego.values import UNDEFINED, RegoSet, Value, key_form
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gateway.rego.usage import Usage
 
@@ -278,25 +278,25 @@ def _collect(
         position, path = node.place
         value = arguments[position]
         for key in path:
-            if value.__class__ is dict:
-                value = value.get(key, UNDEFINED)
-            else:
-                value = lookup(state, value, key)
-        is_text = value.__class__ is str
-        if is_text or value.__class__ not in COLLECTIONS:
-            below = node.equal.get(value if is_text else key_form(value))
-            if below is not None:
+            value = lookup(state, value, key)
+        if value.__class__ is str:
+            for below in _by_text(node, value):
                 _collect(state, below, arguments, found)
-        if value is UNDEFINED:
-            pass
-        elif not is_text:
+        elif value is not UNDEFINED:
             found += node.texts
-        else:
-            for length in node.lengths:
-                if length > len(value):
-                    break
-                below = node.starts.get(value[:length])
-                if below is not None:
-                    _collect(state, below, arguments, found)
+            if value.__class__ not in COLLECTIONS:
+                _collect(state, node.equal.get(key_form(value), ()), arguments, found)
         node = node.rest
     found += node
+
+
+def _by_text(node: Test, text: str) -> Iterator[Node]:
+    below = node.equal.get(text)
+    if below is not None:
+        yield below
+    for length in node.lengths:
+        if length > len(text):
+            break
+        below = node.starts.get(text[:length])
+        if below is not None:
+            yield below

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.builtins import BUILTINS
-from gateway.rego.errors import BuiltinError, EvalError
+from gateway.rego.checks import data_problems
+from gateway.rego.errors import BuiltinError, CompileError, EvalError
 from gateway.rego.index import Test, bind, select
 from gateway.rego.runtime import (
     State,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import CodeType
 
+    from gateway.rego.footprint import Footprint
+
 DEFAULT_STEPS: Final = 1_000_000
 """Steps that a decision may take: about 0.1 s of the slowest policies."""
 
@@ -47,7 +50,9 @@ class Program:
     `files` are the names of the modules. `rules` maps the path of each rule or function below
     `data` to (number of its Python function, number of its parameters), `entries` the named
     queries to theirs. `skeleton` is what the data document must hold at least: an empty object
-    for each package.
+    for each package. `impure` names the impure builtins called, `indexes` holds the rule index of
+    a Python function and its number of bodies, `places` the (file, row) of each rule,
+    `footprints` what each rule among `entrypoints` reads of the input.
     """
 
     source: str = field(repr=False)
@@ -63,6 +68,8 @@ class Program:
     strict: bool
     impure: tuple[str, ...]
     indexes: Mapping[int, tuple[Test, int]] = field(repr=False)
+    places: Mapping[tuple[str, ...], tuple[str, int]] = field(repr=False)
+    footprints: Mapping[str, Footprint] = field(repr=False)
 
     def defines(self, entrypoint: str) -> bool:
         """Tell whether `entrypoint`, such as `gateway/authz/allow`, can be decided."""
@@ -79,7 +86,10 @@ class Policy:
     __slots__ = ("_entries", "_rules", "data", "program")
 
     def __init__(self, program: Program, data: Value = None) -> None:
-        """Load `program`; `data` is a JSON object, and is never changed."""
+        """Load `program`; `data` is a JSON object, and is never changed.
+
+        CompileError if data and a rule define the same.
+        """
         code: CodeType = marshal.loads(program.code)  # noqa: S302  written by this package
         names = _names(program)
         exec(code, names)  # noqa: S102  the generator's output: see codegen
@@ -89,7 +99,7 @@ class Policy:
         for path, (number, parameters) in program.rules.items():
             functions[path] = (names[f"f{number}"], parameters)
         self.program = program
-        self.data = _with_skeleton({} if data is None else data, program.skeleton)
+        self.data = _document(program, {} if data is None else data)
         self._rules: dict[str, Callable[..., Value]] = {
             "/".join(path): function
             for path, (function, parameters) in functions.items()
@@ -100,10 +110,10 @@ class Policy:
         }
 
     def with_data(self, data: Value) -> Policy:
-        """Return the same policy over other data."""
+        """Return the same policy over other data, or raise CompileError as for a new one."""
         made = object.__new__(Policy)
         made.program = self.program
-        made.data = _with_skeleton(data, self.program.skeleton)
+        made.data = _document(self.program, data)
         made._rules = self._rules
         made._entries = self._entries
         return made
@@ -204,10 +214,15 @@ _RUNTIME: Final[tuple[Callable[..., Any], ...]] = (
 )
 
 
-def _with_skeleton(data: Any, skeleton: Mapping[str, Any]) -> Any:
+def _document(program: Program, data: Value) -> Value:
+    problems = data_problems(program.rules, data)
+    if problems:
+        raise CompileError(problems)
+    return _with_skeleton(data, program.skeleton)
+
+
+def _with_skeleton(data: dict[str, Any], skeleton: Mapping[str, Any]) -> dict[str, Any]:
     """Return `data` with an empty object wherever a package would stand and nothing does."""
-    if not isinstance(data, dict):
-        return data
     made = dict(data)
     for key, below in skeleton.items():
         made[key] = _with_skeleton(made.get(key, {}), below)

@@ -257,10 +257,10 @@ def _edits(text: str, found: Sequence[Token]) -> Iterator[Edit]:
             # new value inside the input; the plan's reader turns this one into the whole.
             yield Edit(found[index + 1].end, found[index + 1].end, f".{WHOLE_INPUT}")
         elif token.text == "if" and index + 1 < len(found):
-            if found[index + 1].text == "not":
-                yield from _braced(found, index + 1, "with")
-            elif found[index + 1].text == "every":
+            if found[index + 1].text == "every":
                 yield from _braced(found, index + 1, "every")
+            elif found[index + 1].text != "{":
+                yield from _braced(found, index + 1, "with")
 
 
 def _unrolled_some(found: Sequence[Token], index: int) -> Iterator[Edit]:
@@ -354,7 +354,7 @@ _CONTINUES: Final = frozenset(
 def _braced(found: Sequence[Token], index: int, needing: str) -> Iterator[Edit]:
     """Put braces round a body of one expression, if the word `needing` is in it.
 
-    The compiler refuses `if not … with …` and `if every …` without.
+    The compiler refuses most of `if … with …`, and `if every …`, without.
     """
     depth = 0
     last = index

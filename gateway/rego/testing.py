@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gateway.rego.compiler import compile as compile_rego
 from gateway.rego.errors import EvalError
 from gateway.rego.program import DEFAULT_STEPS, PARAMETERS_OF_RULE, Policy, Program
-from gateway.rego.source import Source
-from gateway.rego.values import UNDEFINED, Value
+from gateway.rego.values import UNDEFINED, Value, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterator, Mapping
+    from pathlib import Path
 
 PREFIX = "test_"
 SKIPPED = "todo_test_"
@@ -50,30 +50,39 @@ def compile_tests(
     return compile_rego({**modules, **tests}, cache_dir=cache_dir)
 
 
-def run_tests(
+def run_tests(  # noqa: PLR0913  each is an option of the command
     program: Program,
-    tests: Mapping[str, str],
+    tests: Container[str],
     data: Value,
     *,
     now: float,
-    selected: Callable[[str], bool] = lambda name: True,
+    selected: Callable[[str], bool] = lambda _: True,
     steps: int = DEFAULT_STEPS,
 ) -> Iterator[TestResult]:
-    """Run the test rules of the modules in `tests`, in the order of the sources.
+    """Run the test rules of the modules named in `tests`, by file and row.
 
-    A test passes if its value is true. `selected` gets the full name.
+    A test passes if its value is true; an object is a table of cases, each of which must be true.
+    `todo_test_` rules are skipped. `selected` gets the full name. CompileError if data and a
+    rule define the same.
     """
     policy = Policy(program, data)
-    for file, text in sorted(tests.items()):
-        package = ".".join(("data", *Source(file, text).package))
-        for name, row in _rules(text):
-            path = tuple(package.split(".")[1:]) + (name,)
-            known = program.rules.get(path)
-            if known is None or known[1] != PARAMETERS_OF_RULE:
-                continue
-            made = TestResult(package=package, name=name, file=file, row=row, outcome="skip")
-            if selected(made.full_name):
-                yield made if name.startswith(SKIPPED) else _run(policy, made, path, now, steps)
+    for file, row, path in _found(program, tests):
+        *package, name = path
+        test = TestResult(
+            package=".".join(("data", *package)), name=name, file=file, row=row, outcome="skip"
+        )
+        if selected(test.full_name):
+            yield test if name.startswith(SKIPPED) else _run(policy, test, path, now, steps)
+
+
+def _found(program: Program, tests: Container[str]) -> list[tuple[str, int, tuple[str, ...]]]:
+    return sorted(
+        (*program.places[path], path)
+        for path, (_, parameters) in program.rules.items()
+        if parameters == PARAMETERS_OF_RULE
+        and path[-1].startswith((PREFIX, SKIPPED))
+        and program.places[path][0] in tests
+    )
 
 
 def _run(
@@ -82,12 +91,12 @@ def _run(
     output: list[str] = []
     outcome: Outcome
     try:
-        value = policy.decide("/".join(path), {}, now=now, steps=steps, output=output)
+        value = policy.decide("/".join(path), UNDEFINED, now=now, steps=steps, output=output)
     except EvalError as error:
         outcome, message = "error", f"{error.code}: {error}"
     else:
-        outcome = "pass" if value is True else "fail"
-        message = "" if value is True else _seen(value)
+        message = _shortfall(value)
+        outcome = "fail" if message else "pass"
     return TestResult(
         package=test.package,
         name=test.name,
@@ -99,15 +108,11 @@ def _run(
     )
 
 
-def _seen(value: object) -> str:
-    return "undefined" if value is UNDEFINED else "not true"
-
-
-def _rules(text: str) -> list[tuple[str, int]]:
-    """The test rules of a module with the row of their first definition."""
-    found: dict[str, int] = {}
-    for row, line in enumerate(text.splitlines(), 1):
-        head = re.match(r"((?:todo_)?test_\w*)", line)
-        if head:
-            found.setdefault(head[1], row)
-    return list(found.items())
+def _shortfall(value: Value) -> str:
+    """Say why a test's value is no pass; empty if it is one."""
+    if value is UNDEFINED:
+        return "undefined"
+    if isinstance(value, dict) and value:
+        failed = [name for name, case in to_json(value).items() if case is not True]
+        return "not true: " + ", ".join(failed) if failed else ""
+    return "" if value is True else "not true"

@@ -6,10 +6,8 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from quart import Quart, Response
 
@@ -28,6 +26,10 @@ from gateway.serve.runtime import Runtime
 from gateway.serve.sink import open_sinks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from pathlib import Path
+
+    from gateway.serve.asgi import App
     from gateway.snapshot import Snapshot
 
 log = logging.getLogger("gateway")
@@ -60,7 +62,7 @@ class Gateway:
             activate=self.activate,
             reported=lambda success: self.metrics.reloaded(success=success),
         )
-        proxy = Proxy(self.runtime, own_app(self.ready).asgi_app)
+        proxy = Proxy(self.runtime, own_app(self.ready))
         self.edge: list[BoundListener] = []
         self.admin: BoundListener | None = None
         try:
@@ -135,7 +137,9 @@ class Gateway:
             ring=lambda: self.ring,
             unix=address.startswith("unix:"),
         )
-        return bind(Listener(address=address), admin_app(state).asgi_app, capped=False)
+        return bind(
+            Listener(address=address), cast("App", admin_app(state).asgi_app), capped=False
+        )
 
     def ready(self) -> list[str]:
         """What is missing until every request can be decided; nothing while draining."""
@@ -196,7 +200,7 @@ class Gateway:
         return shown
 
 
-def own_app(ready: Any) -> Quart:
+def own_app(ready: Callable[[], Sequence[str]]) -> App:
     """What the edge listeners answer themselves, below `/.well-known/gateway/`.
 
     Load balancers often reach only the port that they send traffic to: they learn whether to,
@@ -215,17 +219,17 @@ def own_app(ready: Any) -> Quart:
         body = b'{"ready":false}\n' if missing else b'{"ready":true}\n'
         return Response(body, 503 if missing else 200, content_type="application/json")
 
-    return app
+    return cast("App", app.asgi_app)
 
 
-def run_loop(main: Any) -> None:
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine on uvloop, where it is installed."""
     factory = None
     if sys.platform != "win32":
         try:
             import uvloop  # noqa: PLC0415  not on every platform
-        except ImportError:
-            pass
+        except ImportError:  # pragma: no cover
+            log.debug("uvloop is not installed")
         else:
             factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:

@@ -6,15 +6,17 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from gateway.config.model import Issuer, is_loopback_host
 from gateway.identify.discovery import parse as parse_discovery
 from gateway.identify.keyring import Keyring
 from gateway.serve.fetch import FetchError, fetch
 
-from urllib.parse import urlsplit
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 log = logging.getLogger("gateway.keys")
 
@@ -191,7 +193,7 @@ async def fetch_keyring(issuer: Issuer) -> Keyring:
     url = keys.jwks_url
     if url is None:
         source = discovery_url(issuer)
-        url = parse_discovery(await get(source), issuer.issuer)
+        url = parse_discovery(await get(source), issuer.issuer, insecure_http=keys.insecure_http)
         if _loopback(url) and not (_loopback(source) or keys.allow_private_addresses):
             raise FetchError(f"{source} points to a loopback address for its keys")
     return Keyring.from_jwks(await get(url))

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +18,8 @@ from gateway.serve.relay import relay
 from gateway.serve.upstream import Response, connect_websocket
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from gateway.model import Answer, Facts, Headers
     from gateway.record.event import Recorded
     from gateway.serve.asgi import App, Receive, Scope, Send
@@ -189,14 +190,14 @@ class Request:
         await self.send(
             {"type": "http.response.start", "status": response.status, "headers": list(headers)}
         )
-        while not response.ended:
+        more = not response.ended
+        while more:
             piece = await response.read_chunk()
             self.bytes_out += len(piece)
-            last = response.ended
-            await self.send({"type": "http.response.body", "body": piece, "more_body": not last})
-            if last:
-                return
-        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+            more = not response.ended
+            await self.send({"type": "http.response.body", "body": piece, "more_body": more})
+        if not self.bytes_out:
+            await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def watch(self) -> None:
         """From now on, the end of the client ends the forwarding."""

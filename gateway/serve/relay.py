@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.serve.upstream import Closed
 
 if TYPE_CHECKING:
-    from gateway.serve.asgi import Receive, Send
+    from gateway.serve.asgi import Message, Receive, Send
     from gateway.serve.upstream import UpstreamSocket
 
 NORMAL = 1000
@@ -29,9 +29,10 @@ async def relay(
     """
     counts = [0, 0]
     tasks: list[asyncio.Task[Closed]] = []
+    closed: Closed | None = None
     try:
-        accept = {"type": "websocket.accept", "subprotocol": socket.subprotocol, "headers": []}
-        await send(accept)
+        accept: Message = {"type": "websocket.accept", "subprotocol": socket.subprotocol}
+        await send({**accept, "headers": []})
         tasks = [
             asyncio.create_task(_upwards(socket, receive, counts)),
             asyncio.create_task(_downwards(socket, send, counts)),
@@ -49,7 +50,7 @@ async def relay(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await _close_upstream(socket, locals().get("closed"))
+        await _close_upstream(socket, closed)
     return counts[0], counts[1]
 
 

@@ -8,7 +8,6 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,8 @@ from gateway.serve.watch import Watcher
 from gateway.snapshot import Candidate, Snapshot, build, candidate_of, read
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from gateway.config.model import Config
 
 log = logging.getLogger("gateway.reload")
@@ -196,9 +197,7 @@ class Reloader:
         if seen == self.seen:
             return
         self.seen = seen
-        problems = (
-            error.problems if isinstance(error, ConfigError) else (Problem(str(error)),)
-        )
+        problems = error.problems if isinstance(error, ConfigError) else (Problem(str(error)),)
         self.status = replace(self.status, last_failure=time.time(), problems=problems)
         self.reported(False)
         log.error(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gateway.errors import Code, GatewayError
-from gateway.model import Facts, Head, Need, Outcome
 from gateway.serve.jwks import KeyService
 from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
+    import asyncio
+
     from gateway.config.model import Upstream
     from gateway.identify import Keyring
     from gateway.record.recorder import Recorder

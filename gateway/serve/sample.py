@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 from quart import Quart, Response, request
@@ -11,6 +10,8 @@ from quart import Quart, Response, request
 from gateway.jose.sign import SigningKey, public_jwks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from gateway.serve.asgi import App
 
 
@@ -26,8 +27,7 @@ def issuer_app(url: Callable[[], str], keys: Sequence[SigningKey]) -> App:
     async def jwks() -> Response:
         return _json(public_jwks(keys))
 
-    made: App = app.asgi_app  # type: ignore[assignment]  the same thing in Quart's own types
-    return made
+    return cast("App", app.asgi_app)
 
 
 def upstream_app() -> App:
@@ -42,12 +42,11 @@ def upstream_app() -> App:
                 "method": request.method,
                 "path": request.scope["raw_path"].decode("latin-1"),
                 "headers": {name.lower(): value for name, value in request.headers.items()},
-                "body": (await request.get_data()).decode("latin-1"),
+                "body": bytes(await request.get_data(as_text=False)).decode("latin-1"),
             }
         )
 
-    made: App = app.asgi_app  # type: ignore[assignment]  the same thing in Quart's own types
-    return made
+    return cast("App", app.asgi_app)
 
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]

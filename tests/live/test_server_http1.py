@@ -499,7 +499,12 @@ async def test_unix_socket(tmp_path) -> None:
 @live
 async def test_a_connection_that_breaks_is_only_its_own(caplog: pytest.LogCaptureFixture) -> None:
     async with served(Probe()) as server, connect(server.port) as good:
-        for raw in (b"", b"\0" * 9000, b"GET / HTTP/1.1\r\n" * 9, b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"):
+        for raw in (
+            b"",
+            b"\0" * 9000,
+            b"GET / HTTP/1.1\r\n" * 9,
+            b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+        ):
             async with connect(server.port) as bad:
                 await bad.send(raw)
         assert (await good.request()).status == 200

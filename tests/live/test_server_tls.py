@@ -44,7 +44,9 @@ async def test_http1_http2_and_websocket_on_tls(authority: Authority, tls: Tls) 
         async with http1.connect(server.port, context=trusting(authority)) as client:
             assert (await client.request("POST", "/echo", (), b"abc")).body == b"abc"
         async with http2.connect(server.port, context=trusting(authority)) as client:
-            assert (await client.request("POST", "/echo", body=bytes(200_000))).body == bytes(200_000)
+            assert (await client.request("POST", "/echo", body=bytes(200_000))).body == bytes(
+                200_000
+            )
         async with websocket.connect(server.port, context=trusting(authority)) as client:
             await client.send("text")
             assert await client.receive() == "text"

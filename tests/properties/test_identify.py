@@ -109,7 +109,7 @@ HALF_SIGNED = st.builds(
 BEARER = SIGNED | GARBAGE | HALF_SIGNED
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(BEARER, st.booleans(), st.integers(0, 2), st.sampled_from(RINGS), st.sampled_from(RINGS))
 def test_no_token_raises_anything_else(bearer, strict, route, rings, fetched):
     of = configured(strict)
@@ -134,7 +134,7 @@ LINE = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(LINE, max_size=4), st.integers(0, 2))
 def test_no_headers_raise_anything_else(lines, route):
     of = configured(False)
@@ -143,7 +143,7 @@ def test_no_headers_raise_anything_else(lines, route):
         assert [value.count(GOOD) for name, value in lines if name == b"authorization" or (name == b"cookie" and b"session" in value)] == [1]  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -172,7 +172,7 @@ def test_a_warm_cache_changes_no_answer(requests, payloads, strict):
         )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.binary(max_size=60)
     | st.builds(dump, JSON | st.builds(lambda keys: {"keys": keys}, st.lists(JSON)))
@@ -195,7 +195,7 @@ JWK = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(JWK, max_size=3))
 def test_no_key_takes_a_good_one_with_it(entries):
     good = key().public_jwk()
@@ -207,7 +207,7 @@ def test_no_key_takes_a_good_one_with_it(entries):
         assert any(each.id == "k1" for each in found.keys)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.binary(max_size=40) | JSON.map(dump) | st.fixed_dictionaries({"issuer": st.just(ISSUER), "jwks_uri": JSON | st.text().map("https://".__add__)}).map(dump))  # fmt: skip
 def test_no_metadata_raises_anything_else(data):
     try:

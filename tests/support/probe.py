@@ -111,7 +111,9 @@ class Probe:
     async def ws(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Accept, then send every message back; `close` in a message closes with 4001."""
         assert (await receive())["type"] == "websocket.connect"
-        await send({"type": "websocket.accept", "subprotocol": next(iter(scope["subprotocols"]), None)})
+        await send(
+            {"type": "websocket.accept", "subprotocol": next(iter(scope["subprotocols"]), None)}
+        )
         while (message := await receive())["type"] == "websocket.receive":
             if message["text"] == "close":
                 await send({"type": "websocket.close", "code": 4001, "reason": "asked to"})

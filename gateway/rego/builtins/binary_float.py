@@ -38,8 +38,8 @@ def rounded(exact: Fraction) -> Fraction:
         return exact
     shift = top.bit_length() - bottom.bit_length() - MANTISSA_BITS
     mantissa = _half_even(top, bottom, shift)
-    if mantissa.bit_length() < MANTISSA_BITS:
-        shift -= 1
+    if mantissa.bit_length() > MANTISSA_BITS:
+        shift += 1
         mantissa = _half_even(top, bottom, shift)
     sized = mantissa if exact > 0 else -mantissa
     return Fraction(sized << shift) if shift >= 0 else Fraction(sized, 1 << -shift)
@@ -62,7 +62,8 @@ def to_number(exact: Fraction) -> Number:
     if value.denominator == 1 and abs(value.numerator) < 1 << MANTISSA_BITS:
         return value.numerator
     for precision in _PRECISIONS:
-        text = precision.divide(Decimal(value.numerator), Decimal(value.denominator))
+        quotient = precision.divide(Decimal(value.numerator), Decimal(value.denominator))
+        text = precision.normalize(quotient)
         if rounded(Fraction(text)) == value:
             return normalize_number(text)
     return normalize_number(text)

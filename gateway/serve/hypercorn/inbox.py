@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from gateway.serve.asgi import Message
 
 HIGH_WATER = 65536
-"""Bytes of a body that wait for the application before the client has to."""
-MESSAGES = 16
-"""WebSocket messages that wait for the application before the client has to."""
+"""Bytes that wait for the application before the client has to."""
+MESSAGES = 64
+"""WebSocket messages that do."""
 
 
 class BodyInbox:
@@ -96,6 +96,7 @@ class MessageInbox:
 
     def __init__(self) -> None:
         self._messages: deque[Message] = deque()
+        self._size = 0
         self._gone = False
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -108,8 +109,9 @@ class MessageInbox:
             self._gone = True
             self._emptied.set()
         self._messages.append(message)
+        self._size += _size(message)
         self._filled.set()
-        while len(self._messages) > MESSAGES and not self._gone:
+        while (self._size > HIGH_WATER or len(self._messages) > MESSAGES) and not self._gone:
             self._emptied.clear()
             await self._emptied.wait()
 
@@ -121,10 +123,16 @@ class MessageInbox:
         self._emptied.set()
         if self._messages[0]["type"] == "websocket.disconnect":
             return self._messages[0]
-        return self._messages.popleft()
+        message = self._messages.popleft()
+        self._size -= _size(message)
+        return message
 
     def close(self) -> None:
         """The application has ended: nothing waits for it any more."""
         self._gone = True
         self._messages.clear()
         self._emptied.set()
+
+
+def _size(message: Message) -> int:
+    return len(message.get("bytes") or message.get("text") or b"")

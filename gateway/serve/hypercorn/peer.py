@@ -277,7 +277,7 @@ class Peer(asyncio.Protocol):
             piece = bytes(self._received[:PIECE])
             del self._received[:PIECE]
             await asyncio.sleep(0)
-        if self._paused:
+        if self._paused and len(self._received) < PIECE:
             self._paused = False
             self._transport.resume_reading()
         return piece

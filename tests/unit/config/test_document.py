@@ -53,13 +53,7 @@ def test_scalars_follow_the_core_schema(text, value):
 
 
 def test_every_value_has_its_place():
-    document = read(
-        "top: 1\n"
-        "list:\n"
-        "  - one\n"
-        "  - name: two\n"
-        "    deep: {x: 1, y: [5, 6]}\n"
-    )
+    document = read("top: 1\nlist:\n  - one\n  - name: two\n    deep: {x: 1, y: [5, 6]}\n")
     places = {key: (mark.line, mark.column) for key, mark in document.values.items()}
     assert places == {
         "": (1, 1),

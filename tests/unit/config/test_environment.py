@@ -30,7 +30,9 @@ def test_references(text, expected):
     assert substitute(text, ENVIRON) == expected
 
 
-@pytest.mark.parametrize("text", ["${ABSENT}", "${HOST", "${}", "${1A}", "${A-B}", "${HOST:default}"])
+@pytest.mark.parametrize(
+    "text", ["${ABSENT}", "${HOST", "${}", "${1A}", "${A-B}", "${HOST:default}"]
+)
 def test_what_cannot_be_replaced_is_a_fault(text):
     with pytest.raises(EnvironmentFault):
         substitute(text, ENVIRON)

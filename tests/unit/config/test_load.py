@@ -60,7 +60,7 @@ MISTAKES = {
     ),
     "unknown key that resembles nothing": (
         ("{url: http://127.0.0.1:9000}", "{url: http://127.0.0.1:9000, tls: {zzz: 1}}"),
-        "8:45: upstreams.orders.tls.zzz: unknown key "
+        "8:46: upstreams.orders.tls.zzz: unknown key "
         "(known here: ca_file, certificate, key, server_name)",
     ),
     "a key too far to the left": (
@@ -78,8 +78,7 @@ MISTAKES = {
     ),
     "an upstream URL with a path": (
         ("http://127.0.0.1:9000", "http://127.0.0.1:9000/v1"),
-        "8:3: upstreams.orders: expected a URL without path and query "
-        "(the request's path is sent)",
+        "8:3: upstreams.orders: expected a URL without path and query (the request's path is sent)",
     ),
     "an inline upstream URL with credentials": (
         ("    upstream: orders", "    upstream: http://u:p@h"),
@@ -116,7 +115,7 @@ MISTAKES = {
     ),
     "an empty secret": (
         ("{jwks_url: https://login.example.com/jwks}", "{secret: ''}"),
-        "6:20: issuers.corp.keys.secret: expected text that is not empty, got empty text",
+        "6:20: issuers.corp.keys.secret: expected text that is not empty",
     ),
     "two key sources": (
         ("{jwks_url: https://login.example.com/jwks}", "{discovery: true, secret: x}"),
@@ -133,10 +132,13 @@ MISTAKES = {
         "6:23: issuers.corp.keys.discovery: expected true or false, or an http:// or https:// URL",
     ),
     "two issuers with one iss": (
-        ("upstreams:", (
-            "  two:\n    issuer: https://login.example.com/\n    audience: b\n"
-            "    algorithms: RS256\n    keys: {discovery: true}\nupstreams:"
-        )),
+        (
+            "upstreams:",
+            (
+                "  two:\n    issuer: https://login.example.com/\n    audience: b\n"
+                "    algorithms: RS256\n    keys: {discovery: true}\nupstreams:"
+            ),
+        ),
         "8:13: issuers.two.issuer: another issuer has the same iss; its tokens would have two "
         "sets of keys: https://login.example.com/",
     ),
@@ -146,9 +148,10 @@ MISTAKES = {
         "(remove one of the two)",
     ),
     "a claim both required and forbidden": (
-        ("    audience: api\n", (
-            "    audience: api\n    required_claims: {act: '*'}\n    forbidden_claims: [act]\n"
-        )),
+        (
+            "    audience: api\n",
+            ("    audience: api\n    required_claims: {act: '*'}\n    forbidden_claims: [act]\n"),
+        ),
         "6:5: issuers.corp.forbidden_claims: the claim act is required and forbidden",
     ),
     "a misspelt choice": (
@@ -170,9 +173,10 @@ MISTAKES = {
         "(add issuers, or set authentication: anonymous)",
     ),
     "issuers on an anonymous route": (
-        ("    upstream: orders", (
-            "    upstream: orders\n    authentication: anonymous\n    issuers: corp"
-        )),
+        (
+            "    upstream: orders",
+            ("    upstream: orders\n    authentication: anonymous\n    issuers: corp"),
+        ),
         "14:14: routes.0.issuers: an anonymous route reads no token "
         "(set authentication: optional, or remove this)",
     ),
@@ -225,7 +229,7 @@ MISTAKES = {
     ),
     "a section without contents": (
         ("routes:", "limits:\nroutes:"),
-        "9:9: limits: expected a mapping, got nothing",
+        "9:8: limits: expected a mapping, got nothing",
     ),
     "a list where a mapping is expected": (
         ("  orders: {url", "  - {url"),
@@ -281,6 +285,10 @@ MISTAKES = {
         "9:18: admin.address: an admin listener that is not on loopback needs a token "
         "(set admin.token_file, or listen on 127.0.0.1)",
     ),
+    "an admin token file that is not there": (
+        ("routes:", "admin: {token_file: /absent}\nroutes:"),
+        "9:21: admin.token_file: /absent: cannot be read: No such file or directory",
+    ),
     "an admin token that no header can carry": (
         ("routes:", "admin: {token: 'two words'}\nroutes:"),
         "9:16: admin.token: the admin token cannot be sent in a header; use visible ASCII "
@@ -298,6 +306,16 @@ MISTAKES = {
         ("audience: api", "audience: ${AUDIENCE}"),
         "4:15: issuers.corp.audience: the environment variable AUDIENCE is not set "
         "(set it, or give a default: ${AUDIENCE:-value})",
+    ),
+    "an unquoted variable inside braces": (
+        ("http://127.0.0.1:9000", "${URL}"),
+        "8:18: while parsing a flow mapping: expected ',' or '}', but got '{' "
+        "(inside { } and [ ], put a value with ${NAME} in quotes)",
+    ),
+    "a tab": (
+        ("    paths:", "\tpaths:"),
+        "11:1: while scanning for the next token: found character '\\t' that cannot start any "
+        "token (indent with spaces)",
     ),
     "a client certificate without its key": (
         ("http://127.0.0.1:9000}", "http://127.0.0.1:9000, tls: {certificate: a.pem}}"),
@@ -359,7 +377,6 @@ def test_every_problem_is_reported_at_once_in_order(folder):
         "issuers.corp.algorithms.1",
         "issuers.corp.keys",
         "issuers.two.audience",
-        "issuers.two.keys.jwks_file",
         "upstreams.orders",
         "routes.0.upstrem",
         "routes.0.upstrem",
@@ -384,7 +401,10 @@ def test_every_problem_is_reported_at_once_in_order(folder):
         ("text\n", ["1:1: expected a mapping, got text"]),
         ("routes: []\n", ["1:1: routes: expected at least one entry"]),
         ("routes: [1]\n", ["1:10: routes.0: expected a mapping, got a number"]),
-        ("a: [1, 2\nb: 3\n", ["2:2: while parsing a flow sequence: expected ',' or ']', but got ':'"]),
+        (
+            "a: [1, 2\nb: 3\n",
+            ["2:2: while parsing a flow sequence: expected ',' or ']', but got ':'"],
+        ),
     ],
 )
 def test_files_that_are_no_configuration(text, expected, folder):
@@ -395,9 +415,7 @@ def test_a_misspelt_key_does_not_hide_what_is_wrong_below_it(folder):
     text = BASE.replace("    upstream: orders", "    upstrem: absent\n    autentication: nope")
     assert problems_of(text, folder) == [
         "12:5: routes.0.upstrem: unknown key (did you mean 'upstream'?)",
-        "12:14: routes.0.upstrem: there is no upstream 'absent' (name one in upstreams, or give a URL)"
-        if False
-        else "12:14: routes.0.upstrem: there is no upstream 'absent' (known here: orders)",
+        "12:14: routes.0.upstrem: there is no upstream 'absent' (known here: orders)",
         "13:5: routes.0.autentication: unknown key (did you mean 'authentication'?)",
         "13:20: routes.0.autentication: expected required, optional or anonymous",
     ]
@@ -413,7 +431,7 @@ def test_secrets_do_not_appear_in_problems(folder):
 
 
 def test_the_environment_is_read(folder):
-    text = BASE.replace("127.0.0.1:9000", "${HOST}:${PORT:-9000}").replace(
+    text = BASE.replace("http://127.0.0.1:9000", "'http://${HOST}:${PORT:-9000}'").replace(
         "routes:", "limits: {headers: '${N}'}\nlog: {access: {sink: '${SINK:-off}'}}\nroutes:"
     )
     config = accepted(text, folder, {"HOST": "orders.internal", "N": "50"})
@@ -524,7 +542,7 @@ class TestCertificates:
     def test_files_that_hold_something_else(self, folder):
         (folder / "a").write_text("nothing")
         (found,) = problems_of(BASE + self.TLS % ("a", "a"), folder)
-        assert "certificate and key cannot be used: not PEM" in found
+        assert "certificate and key cannot be used: one of them is not PEM" in found
 
     def test_an_encrypted_key(self, folder):
         from cryptography.hazmat.primitives import serialization
@@ -619,7 +637,7 @@ def test_a_claim_is_never_dropped_because_its_value_is_null(folder):
         ("listeners: [{address: ':2'}]", ("listeners.0.address",)),
         (
             "listeners: [{address: '127.0.0.1:8080'}, {address: ':2'}]",
-            ("listeners.1.address", "listeners.1.tls", "listeners.1.http2"),
+            ("listeners.1.address", "listeners.1.http2"),
         ),
         ("admin: {address: '127.0.0.1:1'}", ("admin.address",)),
         ("admin: {token: abc}", ()),

@@ -137,7 +137,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(JSON, st.booleans())
 def test_reads_what_json_writes(value, ascii_only):
     assert loads(json.dumps(value, ensure_ascii=ascii_only)) == value
@@ -150,7 +150,7 @@ def depth(value):
     return 0 if inner is None else 1 + max(map(depth, inner), default=0)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(JSON, st.integers(0, 6))
 def test_depth_is_counted_exactly(value, limit):
     try:
@@ -161,7 +161,7 @@ def test_depth_is_counted_exactly(value, limit):
         assert depth(value) <= limit
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.binary() | st.text(alphabet='[]{}",:\\u d80e1-.').map(str.encode))
 def test_raises_nothing_else(text):
     try:

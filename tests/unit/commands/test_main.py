@@ -1,0 +1,105 @@
+"""The group of all commands: what it loads, and what it makes of errors."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from gateway.commands import COMMANDS, Commands, main
+from gateway.errors import ConfigError, Problem
+from gateway.rego import CompileError, RegoProblem
+
+
+def failing_with(error, monkeypatch):
+    @click.command()
+    def failing():
+        raise error
+
+    monkeypatch.setattr(Commands, "get_command", lambda *_: failing)
+    return CliRunner().invoke(main, ["failing"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (
+            ConfigError((Problem("bad", file="a.yaml", line=2, column=3, key="x.y", remedy="do"),)),
+            1,
+            "error: a.yaml:2:3: x.y: bad (do)\n",
+        ),
+        (
+            ConfigError((Problem("one"), Problem("two"))),
+            1,
+            "error: one\nerror: two\n",
+        ),
+        (
+            CompileError([RegoProblem(file="a.rego", row=4, col=1, code="c", message="bad")]),
+            1,
+            "error: a.rego:4:1: bad\n",
+        ),
+        (PermissionError(13, "Permission denied", "x"), 1, "Error: x: Permission denied\n"),
+        (OSError("odd"), 1, "Error: odd\n"),
+        (KeyError("x"), 70, "Error: KeyError: 'x'\nThis is a bug of the gateway."),
+        (RecursionError("deep"), 70, "Error: RecursionError: deep\nThis is a bug"),
+        (click.ClickException("told"), 1, "Error: told\n"),
+        (click.UsageError("misused"), 2, "Error: misused"),
+        (click.exceptions.Exit(5), 5, ""),
+    ],
+)
+def test_no_traceback_reaches_a_user(error, code, said, monkeypatch):
+    result = failing_with(error, monkeypatch)
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+
+
+def test_an_interrupt_is_quiet(monkeypatch):
+    result = failing_with(KeyboardInterrupt(), monkeypatch)
+    assert (result.exit_code, result.output) == (130, "")
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), ConfigError((Problem("bad"),))])
+def test_a_traceback_is_shown_to_who_asks(error, monkeypatch):
+    monkeypatch.setenv("GATEWAY_TRACEBACK", "1")
+    result = failing_with(error, monkeypatch)
+    assert "Traceback" in result.stderr
+    assert "in failing" in result.stderr
+
+
+def test_an_unknown_command_is_wrong_usage():
+    result = CliRunner().invoke(main, ["confg"])
+    assert result.exit_code == 2
+    assert "No such command 'confg'" in result.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_its_module(name):
+    command = main.get_command(click.Context(main), name)
+    assert command.name == name
+    assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
+
+
+def test_help_lists_the_commands_without_loading_them():
+    script = (
+        "import sys; from gateway.commands import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'gateway.snapshot', 'gateway.rego', 'pydantic', 'quart', 'rich'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    for name, summary in COMMANDS.items():
+        assert f"{name} " in done.stdout
+        assert summary in done.stdout
+    assert done.stdout.endswith("[]\n")
+
+
+def test_the_version():
+    result = CliRunner().invoke(main, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("gateway ")
