@@ -40,6 +40,10 @@ def read_decision(value: Any, reserved: frozenset[bytes]) -> Decision:
     allow = read_flag(value, "allow")
     lines = header_lines(value.get("headers", {}), "headers", reserved)
     removed = header_names(value.get("remove_headers", []), "remove_headers", reserved)
+    # A header that the policy gives no line is set to nothing: the client's must not stand for it.
+    removed += tuple(
+        name.lower() for name, given in value.get("headers", {}).items() if given == []
+    )
     return Decision(
         allow=allow,
         code=None if allow else Code.POLICY_DENIED,

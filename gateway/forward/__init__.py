@@ -6,27 +6,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from gateway import wire
-from gateway.config.model import Upstream
-from gateway.errors import Code, ConfigError, ForwardError
-from gateway.forward.headers import RouteHeaders, check_identity_names, response_headers
+from gateway.errors import Code, ConfigError, ForwardError, Problem
+from gateway.forward.headers import RouteHeaders, response_headers
+from gateway.forward.identity import check_identity
+from gateway.forward.target import resolve, target
 from gateway.model import Forward
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.config.model import Config, Route
+    from gateway.config.model import Config, Upstream
     from gateway.model import Decision, Head, Headers, Match, Principal, Source, Trail
 
-__all__ = ["Forwarder", "response_headers"]
+__all__ = ["Forwarder", "Target", "response_headers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where the requests of one route go."""
+    """Where the requests of one route go; `stripped` segments of the path are left out."""
 
     upstream: Upstream
     headers: RouteHeaders
-    prefix: str
+    stripped: int
     max_body: int
 
 
@@ -39,23 +40,27 @@ class Forwarder:
 
     @classmethod
     def build(cls, config: Config) -> Self:
-        """Prepare all routes; ConfigError for identity headers that cannot be sent."""
-        problems = tuple(check_identity_names(config))
-        if problems:
-            raise ConfigError(problems)
+        """Prepare all routes; ConfigError for upstreams and identity headers that cannot be."""
+        problems = list(check_identity(config))
         targets = {}
-        for route in config.routes:
-            upstream = resolve(config, route)
+        for index, route in enumerate(config.routes):
+            try:
+                upstream = resolve(config, route)
+            except ValueError as error:
+                problems.append(Problem(str(error), key=f"routes.{index}.upstream"))
+                continue
             targets[route.id] = Target(
                 upstream=upstream,
                 headers=RouteHeaders.build(config, route, upstream),
-                prefix=route.strip_prefix,
+                stripped=route.strip_prefix.count("/"),
                 max_body=config.limits.body if route.max_body is None else route.max_body,
             )
-        upstreams = frozenset(target.upstream for target in targets.values())
+        if problems:
+            raise ConfigError(tuple(problems))
+        upstreams = frozenset(one.upstream for one in targets.values())
         return cls(targets=targets, upstreams=upstreams)
 
-    def forward(  # noqa: PLR0913  what is known of a request by now
+    def forward(  # noqa: PLR0913, PLR0917  what is known of a request by now
         self,
         head: Head,
         match: Match,
@@ -66,31 +71,23 @@ class Forwarder:
         trail: Trail,
         cors: Headers | None,
     ) -> Forward:
-        """What to send where; ForwardError for a body over the route's limit."""
-        target = self.targets[match.route.id]
+        """What to send where; `cors` is None where the gateway does not answer for CORS.
+
+        ForwardError: BODY_TOO_LARGE over the route's limit, BAD_HEADER, IDENTITY_TOO_LARGE.
+        """
+        chosen = self.targets[match.route.id]
         length = wire.values(head.headers, b"content-length")
-        if length and int(length[0]) > target.max_body:
+        if length and int(length[0]) > chosen.max_body:
             raise ForwardError(Code.BODY_TOO_LARGE, f"{int(length[0])} bytes")
         added = ((name.encode(), value.encode()) for name, value in decision.response_headers)
         return Forward(
-            upstream=target.upstream,
+            upstream=chosen.upstream,
             method=head.method,
-            target=_target(match, head, target.prefix),
-            headers=target.headers.outbound(head, match, principal, decision, source),
+            target=target(match, head, chosen.stripped),
+            headers=chosen.headers.outbound(head, match, principal, decision, source),
             response_headers=(*added, *(cors or ())),
-            max_body=target.max_body,
+            max_body=chosen.max_body,
             expires_at=principal.expires_at,
             cors=cors is not None,
             trail=trail,
         )
-
-
-def resolve(config: Config, route: Route) -> Upstream:
-    """The upstream that a route names, or whose URL it gives."""
-    return config.upstreams.get(route.upstream) or Upstream(url=route.upstream)
-
-
-def _target(match: Match, head: Head, prefix: str) -> bytes:
-    path = match.path.removeprefix(prefix) or "/"
-    query = head.query_string
-    return path.encode() + b"?" + query if query else path.encode()

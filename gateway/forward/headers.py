@@ -3,174 +3,145 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
-import orjson
-
 from gateway import wire
-from gateway.errors import Code, ForwardError, Problem
-from gateway.jose.claim_path import ABSENT, find
+from gateway.errors import Code, ForwardError
+from gateway.forward.identity import identity_names, lines, reader, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
     from gateway.config.model import Config, Route, Upstream
+    from gateway.forward.identity import Reader
     from gateway.model import Decision, Forward, Head, Headers, Match, Principal, Source
 
-MAX_IDENTITY: Final = 8192
-"""Largest value of an identity header, in bytes."""
+OVERRIDES: Final = frozenset((
+    b"x-original-url", b"x-original-uri", b"x-rewrite-url", b"x-http-method",
+    b"x-http-method-override", b"x-method-override", b"proxy",
+))  # fmt: skip
+"""Fields that never pass: they would replace the path or method that the policy saw.
+
+`Proxy` reaches CGI programs as HTTP_PROXY, where their own requests then go (httpoxy).
+"""
 
 CLAIMS_OF_PROXIES: Final = frozenset((
-    b"forwarded", b"via", b"x-real-ip", b"x-original-url", b"x-rewrite-url", b"x-original-host",
-    b"x-host", b"x-http-method", b"x-http-method-override", b"x-method-override", b"x-client-ip",
-    b"true-client-ip", b"cf-connecting-ip", b"x-cluster-client-ip",
+    b"via", b"x-real-ip", b"x-original-host", b"x-original-forwarded-for", b"x-host",
+    b"x-client-ip", b"client-ip", b"true-client-ip", b"cf-connecting-ip", b"fastly-client-ip",
+    b"x-cluster-client-ip",
 ))  # fmt: skip
 """Fields that upstreams believe of a proxy; they pass only where a trusted proxy sent them."""
 
-FORWARDING: Final = b"x-forwarded-"
-NOT_PASSED_BACK: Final = wire.HOP_BY_HOP | {b"transfer-encoding", b"alt-svc"}
+FORWARDING: Final = (b"x-forwarded", b"forwarded")
+"""How the fields begin that say where a request comes from; the gateway sets its own."""
+
+NOT_PASSED_BACK: Final = wire.HOP_BY_HOP | {b"alt-svc"}
 """`Alt-Svc` would lead the client past the gateway."""
 
-_VISIBLE: Final = frozenset(range(0x21, 0x7F)) - {0x25}
+ACCUMULATED: Final = frozenset((b"vary", b"set-cookie"))
+"""Response fields whose lines add up; what the gateway sets replaces any other of the name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteHeaders:
-    """What one route does to headers; all names in spelled form (wire.SPELLING).
+    """What one route does to request headers.
 
-    `removed` never pass; `host` is None where the client's passes; `identity` are the identity
-    headers and what they hold.
+    `removed` are the spelled names (wire.SPELLING) that never pass; `cookie` the credential
+    cookie to take away, or empty; `host` is None where the client's passes; `identity` what the
+    identity headers are read with.
     """
 
     removed: frozenset[bytes]
     cookie: bytes
     host: bytes | None
-    identity: tuple[tuple[bytes, str], ...]
+    identity: tuple[tuple[bytes, Reader], ...]
 
     @classmethod
     def build(cls, config: Config, route: Route, upstream: Upstream) -> Self:
-        """Prepare a route."""
+        """Prepare a route of a configuration that `check_identity` found nothing wrong with."""
         identity = route.identity_headers
         identity = config.identity_headers if identity is None else identity
         credentials = config.credentials
-        removed = wire.RESERVED | spelled(identity_names(config))
+        removed = wire.RESERVED | OVERRIDES | identity_names(config)
         if not route.forward_token:
             removed |= spelled({credentials.header, "authorization"})
         hosts = {"pass": None, "upstream": urlsplit(upstream.url).netloc.encode() or b"localhost"}
+        readers = ((name.encode(), reader(path)) for name, path in identity.items())
         return cls(
             removed=removed,
             cookie=b"" if route.forward_token else (credentials.cookie or "").encode(),
             host=hosts[route.host] if route.host in hosts else route.host.encode(),
-            identity=tuple((name.encode(), path) for name, path in identity.items()),
+            identity=tuple((name, read) for name, read in readers if read),
         )
 
     def outbound(
         self, head: Head, match: Match, principal: Principal, decision: Decision, source: Source
     ) -> Headers:
-        """The complete request headers, but for framing."""
-        removed = self.removed
-        dropped = wire.connection_options(head.headers)
-        if decision.headers or decision.remove_headers:
-            names = {name for name, _ in decision.headers}.union(decision.remove_headers)
-            dropped |= spelled(names)
-        kept: list[tuple[bytes, bytes]] = [
-            (b"host", self.host or head.authority or match.host.encode())
-        ]
-        for line in head.headers:
-            name = line[0].translate(wire.SPELLING)
-            if name in removed or name in dropped or name.startswith(FORWARDING):
-                continue
-            if name in CLAIMS_OF_PROXIES and not source.trusted:
-                continue
-            if name == b"cookie" and self.cookie:
-                line = (line[0], without_cookie(line[1], self.cookie))
-                if not line[1]:
-                    continue
-            kept.append(line)
+        """The complete request headers, but for framing.
+
+        Everything of the client's is removed first, then the gateway's is set, so that nothing
+        which the client sends, `Connection` included, can take away what the gateway says.
+        """
+        authority = _authority(head, match)
         peer = head.peer or "unknown"
         chain = f"{source.forwarded_for}, {peer}" if source.forwarded_for else peer
-        host = source.forwarded_host.encode() or head.authority or match.host.encode()
-        kept += (
+        return (
+            (b"host", self.host or authority),
+            *self._passed(head, decision, source),
             (b"x-forwarded-for", chain.encode()),
             (b"x-forwarded-proto", source.scheme.encode()),
-            (b"x-forwarded-host", host),
+            (b"x-forwarded-host", source.forwarded_host.encode() or authority),
             (b"x-request-id", (source.request_id or head.id).encode()),
             (b"x-decision-id", head.id.encode()),
+            *(lines(self.identity, principal) if principal.authenticated else ()),
+            *((name.encode(), value.encode()) for name, value in decision.headers),
         )
-        if principal.authenticated:
-            kept += self.identify(principal)
-        kept += ((name.encode(), value.encode()) for name, value in decision.headers)
-        return tuple(kept)
 
-    def identify(self, principal: Principal) -> Iterator[tuple[bytes, bytes]]:
-        """The identity headers; ForwardError `identity-too-large` for a value over 8 KiB."""
-        for name, path in self.identity:
-            value = encode_identity(read_identity(principal, path))
-            if len(value) > MAX_IDENTITY:
-                raise ForwardError(Code.IDENTITY_TOO_LARGE, name.decode())
-            if value:
-                yield name, value
+    def _passed(self, head: Head, decision: Decision, source: Source) -> Headers:
+        """The client's own headers, as far as they pass.
 
-
-def spelled(names: Iterable[str]) -> frozenset[bytes]:
-    """Field names in the one spelling that stands for all that an upstream may confuse."""
-    return frozenset(name.encode().translate(wire.SPELLING) for name in names)
-
-
-def identity_names(config: Config) -> set[str]:
-    """Every identity header of every route: no client may send any of them anywhere."""
-    names = set(config.identity_headers)
-    for route in config.routes:
-        names.update(route.identity_headers or ())
-    return names
-
-
-def check_identity_names(config: Config) -> Iterator[Problem]:
-    """Identity headers that would break the message or what the gateway says elsewhere."""
-    sections: list[tuple[str, Mapping[str, str]]] = [("identity_headers", config.identity_headers)]
-    for index, route in enumerate(config.routes):
-        sections.append((f"routes.{index}.identity_headers", route.identity_headers or {}))
-    for key, section in sections:
-        for name in section:
-            if spelled((name,)) & wire.RESERVED:
-                yield Problem(f"{name} cannot be an identity header", key=f"{key}.{name}")
+        ForwardError BAD_HEADER where one name comes in two spellings: the policy saw two headers,
+        and the upstream may see one.
+        """
+        removed = self.removed | wire.connection_options(head.headers)
+        if decision.headers or decision.remove_headers:
+            removed |= spelled(
+                {name for name, _ in decision.headers}.union(decision.remove_headers)
+            )
+        if not source.trusted:
+            removed |= CLAIMS_OF_PROXIES
+        kept: list[tuple[bytes, bytes]] = []
+        cookies: list[bytes] = []
+        odd = False
+        for line in head.headers:
+            name = line[0]
+            spelling = name.translate(wire.SPELLING)
+            if spelling in removed or spelling.startswith(FORWARDING):
+                continue
+            if name == b"cookie":
+                cookies.append(line[1])
+                continue
+            odd = odd or spelling != name
+            kept.append(line)
+        if odd:
+            _refuse_two_spellings((*kept, *((b"cookie", cookie) for cookie in cookies)))
+        # RFC 9113 §8.2.3: HTTP/2 may split the cookies over lines, HTTP/1.1 may not.
+        cookie = b"; ".join(cookies)
+        if self.cookie:
+            cookie = without_cookie(cookie, self.cookie)
+        return (*kept, (b"cookie", cookie)) if cookie else tuple(kept)
 
 
-def read_identity(principal: Principal, path: str) -> Any:
-    """The value at `identity.X`, `claims.PATH` or `token.expires_at`; None where there is none."""
-    kind, _, rest = path.partition(".")
-    if kind == "identity":
-        return getattr(principal, rest)
-    if kind == "claims":
-        found = find(principal.claims, rest)
-        return None if found is ABSENT else found
-    return principal.expires_at
+def _refuse_two_spellings(headers: Headers) -> None:
+    names = {name for name, _ in headers}
+    if len({name.translate(wire.SPELLING) for name in names}) < len(names):
+        raise ForwardError(Code.BAD_HEADER, "one name in two spellings")
 
 
-def encode_identity(value: Any) -> bytes:
-    """A value as visible ASCII: all else and `%` percent-encoded, lists joined with commas.
-
-    In lists a comma inside an item is encoded too. Numbers and objects are JSON. Empty for what
-    is null or empty.
-    """
-    if value is None:
-        return b""
-    if isinstance(value, list | tuple):
-        return b",".join(_encode(item, keep=_VISIBLE - {0x2C}) for item in value)
-    return _encode(value, keep=_VISIBLE)
-
-
-def _encode(value: Any, keep: frozenset[int]) -> bytes:
-    if isinstance(value, str):
-        raw = value.encode("utf-8", "surrogatepass")
-    elif isinstance(value, float) and value.is_integer():
-        raw = b"%d" % value
-    else:
-        raw = orjson.dumps(value, default=str)
-    if keep.issuperset(raw):
-        return raw
-    return b"".join(b"%c" % byte if byte in keep else b"%%%02X" % byte for byte in raw)
+def _authority(head: Head, match: Match) -> bytes:
+    """The validated host, with the port that the client wrote."""
+    port = head.authority.rpartition(b":")[2]
+    host = match.host.encode()
+    return host + b":" + port if port.isdigit() and b":" in head.authority else host
 
 
 def without_cookie(line: bytes, cookie: bytes) -> bytes:
@@ -184,17 +155,13 @@ def without_cookie(line: bytes, cookie: bytes) -> bytes:
 def response_headers(headers: Headers, forward: Forward) -> Headers:
     """The upstream's response headers as the client gets them, with the gateway's added.
 
-    Fields of the connection are dropped, and what the gateway sets replaces the upstream's.
+    Fields of the connection are dropped. What the gateway sets replaces the upstream's, but for
+    `Vary` and `Set-Cookie`, which add up.
     """
     dropped = NOT_PASSED_BACK
-    options = wire.connection_options(headers)
     if forward.response_headers:
-        dropped = dropped | {name for name, _ in forward.response_headers} - {b"vary"}
-    kept = [
-        line
-        for line in headers
-        if line[0] not in dropped
-        and not (options and line[0].translate(wire.SPELLING) in options)
-        and not (forward.cors and line[0].startswith(b"access-control-"))
-    ]
+        dropped |= {name for name, _ in forward.response_headers} - ACCUMULATED
+    kept = [line for line in wire.end_to_end(headers) if line[0] not in dropped]
+    if forward.cors:
+        kept = [line for line in kept if not line[0].startswith(b"access-control-")]
     return (*kept, *forward.response_headers)

@@ -190,14 +190,12 @@ class Request:
         await self.send(
             {"type": "http.response.start", "status": response.status, "headers": list(headers)}
         )
-        more = not response.ended
+        more = True
         while more:
-            piece = await response.read_chunk()
+            piece = b"" if response.ended else await response.read_chunk()
             self.bytes_out += len(piece)
             more = not response.ended
             await self.send({"type": "http.response.body", "body": piece, "more_body": more})
-        if not self.bytes_out:
-            await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def watch(self) -> None:
         """From now on, the end of the client ends the forwarding."""

@@ -42,7 +42,7 @@ def upstream_app() -> App:
                 "method": request.method,
                 "path": request.scope["raw_path"].decode("latin-1"),
                 "headers": {name.lower(): value for name, value in request.headers.items()},
-                "body": bytes(await request.get_data(as_text=False)).decode("latin-1"),
+                "body": await request.get_data(as_text=True),
             }
         )
 

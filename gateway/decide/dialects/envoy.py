@@ -82,7 +82,7 @@ def read_decision(value: Any, reserved: frozenset[bytes]) -> Decision:
         status=status(value, "http_status"),
         headers=headers if allowed else (),
         remove_headers=header_names(
-            value.get("request_headers_to_remove", []), "request_headers_to_remove", identity
+            value.get("request_headers_to_remove", []), "request_headers_to_remove", reserved
         ),
         response_headers=added if allowed else headers,
         body=value.get("body"),

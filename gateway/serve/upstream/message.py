@@ -7,7 +7,6 @@ refused here, each with its reason; the rest of the table is in tests/live/test_
 from __future__ import annotations
 
 import string
-from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -143,8 +142,10 @@ class ResponseReader:
             if self.complete:
                 self.keep_alive = False
                 return
-        with suppress(HttpParserUpgrade):  # at the last byte: there is no rest
+        try:
             self._parser.feed_data(data[-1:])
+        except HttpParserUpgrade:
+            self.rest = b""  # its offset counts from the last byte
 
     def _feed_lines(self, data: bytes) -> None:
         # httptools cannot tell llhttp that a response to HEAD has no content (RFC 9112 §6.3).

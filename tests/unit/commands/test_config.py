@@ -1,6 +1,13 @@
 """`gateway config check`, `show` and `schema`."""
 
+import contextlib
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -35,6 +42,27 @@ def folder(tmp_path, monkeypatch):
 
 def run(*arguments, **environ):
     return CliRunner().invoke(main, ["config", *arguments], env=environ)
+
+
+def on_terminal(arguments, *, columns, colour):
+    """What the command writes to a terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    environ = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
+    environ |= {} if colour else {"NO_COLOR": "1"}
+    environ.pop("FORCE_COLOR", None)
+    repository = Path(__file__).parents[3]
+    process = subprocess.Popen(
+        [sys.executable, repository / "cli.py", *arguments],
+        stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environ,
+    )  # fmt: skip
+    os.close(theirs)
+    written = b""
+    with contextlib.suppress(OSError):  # the other end is closed: EIO on Linux
+        while piece := os.read(ours, 4096):
+            written += piece
+    os.close(ours)
+    process.wait(30)
+    return written.decode().replace("\r\n", "\n")
 
 
 class TestCheck:
@@ -131,6 +159,19 @@ class TestCheck:
             "error: absent.yaml: cannot be read: No such file or directory "
             "(gateway init DIR writes one)\n"
         )
+
+    @pytest.mark.parametrize("colour", [True, False])
+    def test_a_narrow_terminal(self, folder, colour):
+        (folder / "gateway.yaml").write_text(TEXT.replace("paths:", "path:"))
+        text = on_terminal(["config", "check"], columns=30, colour=colour)
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+        assert bool(re.search(r"\x1b\[(\d+;)*3\d", text)) is colour
+        assert [line.rstrip() for line in plain.splitlines()] == [
+            "error gateway.yaml:9:5",
+            "routes.0.path",
+            "    unknown key",
+            "    did you mean 'paths'?",
+        ]
 
     def test_the_environment_names_the_file(self, folder):
         (folder / "gateway.yaml").rename(folder / "other.yaml")

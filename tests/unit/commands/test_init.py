@@ -100,7 +100,7 @@ def test_nothing_is_overwritten(tmp_path, name):
 
 
 def test_a_dangling_link_is_not_followed(tmp_path):
-    (tmp_path / "gateway.yaml").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / ".gitignore").symlink_to(tmp_path / "elsewhere")
     assert run("init", tmp_path).exit_code == 1
     assert files_in(tmp_path) == set()
 

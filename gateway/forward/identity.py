@@ -1,0 +1,126 @@
+"""Identity headers: what the upstream is told of the principal, as visible ASCII."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway import wire
+from gateway.errors import Code, ForwardError, Problem
+from gateway.jose.claim_path import ABSENT, find
+from gateway.rego.values import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from gateway.config.model import Config
+    from gateway.model import Principal
+
+    Reader = Callable[[Principal], Any]
+
+MAX_IDENTITY: Final = 8192
+"""Largest value of an identity header, in bytes."""
+
+MEMBERS: Final = ("subject", "issuer", "scopes", "groups", "roles")
+"""What `identity.X` may name."""
+
+# The client's credentials and cookies are handled as such; an identity header would mix with them.
+NOT_IDENTITY: Final = wire.RESERVED | {b"authorization", b"cookie"}
+
+_VISIBLE: Final = re.compile(rb"[!-$&-~]*+")
+_VISIBLE_ITEM: Final = re.compile(rb"[!-$&-+\--~]*+")
+_ESCAPED: Final = re.compile(rb"[^!-$&-~]")
+_ESCAPED_ITEM: Final = re.compile(rb"[^!-$&-+\--~]")
+
+
+def spelled(names: Iterable[str]) -> frozenset[bytes]:
+    """Field names in the one spelling that stands for all that an upstream may confuse."""
+    return frozenset(name.encode().translate(wire.SPELLING) for name in names)
+
+
+def identity_names(config: Config) -> frozenset[bytes]:
+    """The spelled identity headers of all routes: no client may send any of them anywhere."""
+    names = set(config.identity_headers)
+    for route in config.routes:
+        names.update(route.identity_headers or ())
+    return spelled(names)
+
+
+def check_identity(config: Config) -> Iterator[Problem]:
+    """Identity headers that cannot be told from others, or hold nothing that there is."""
+    sections: list[tuple[str, Mapping[str, str]]] = [("identity_headers", config.identity_headers)]
+    for index, route in enumerate(config.routes):
+        sections.append((f"routes.{index}.identity_headers", route.identity_headers or {}))
+    for key, section in sections:
+        taken: dict[bytes, str] = {}
+        for name, path in section.items():
+            (spelling,) = spelled((name,))
+            other = taken.setdefault(spelling, name)
+            if spelling in NOT_IDENTITY:
+                yield Problem(f"{name} cannot be an identity header", key=f"{key}.{name}")
+            elif other != name:
+                yield Problem(
+                    f"{name} and {other} are one header to many servers", key=f"{key}.{name}"
+                )
+            if reader(path) is None:
+                yield Problem(
+                    f"{path!r} names nothing",
+                    key=f"{key}.{name}",
+                    remedy=f"write identity.{{{','.join(MEMBERS)}}}, claims.PATH or "
+                    "token.expires_at",
+                )
+
+
+def reader(path: str) -> Reader | None:
+    """What reads `identity.X`, `claims.PATH` or `token.expires_at`; None for anything else."""
+    kind, _, rest = path.partition(".")
+    if kind == "identity" and rest in MEMBERS:
+        return lambda principal: getattr(principal, rest)
+    if kind == "claims" and rest:
+        return lambda principal: find(principal.claims, rest)
+    if path == "token.expires_at":
+        return lambda principal: principal.expires_at
+    return None
+
+
+def encode(value: Any) -> bytes:
+    """A value as visible ASCII: all else and `%` percent-encoded, lists joined with commas.
+
+    In lists a comma inside an item is encoded too. Numbers, booleans and objects are JSON. Empty
+    for what is absent, null or empty.
+    """
+    if value is None or value is ABSENT:
+        return b""
+    if isinstance(value, list | tuple):
+        return b",".join([_escape(_text(item), _VISIBLE_ITEM, _ESCAPED_ITEM) for item in value])
+    return _escape(_text(value), _VISIBLE, _ESCAPED)
+
+
+def lines(
+    readers: Iterable[tuple[bytes, Reader]], principal: Principal
+) -> Iterator[tuple[bytes, bytes]]:
+    """The identity headers of a principal, without empty ones.
+
+    ForwardError IDENTITY_TOO_LARGE for a value over 8 KiB: without it the upstream would take
+    the request for one of somebody with fewer groups, or of nobody.
+    """
+    for name, read in readers:
+        value = encode(read(principal))
+        if len(value) > MAX_IDENTITY:
+            raise ForwardError(Code.IDENTITY_TOO_LARGE, name.decode())
+        if value:
+            yield name, value
+
+
+def _text(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return dumps(value).encode("utf-8", "surrogatepass")
+
+
+def _escape(raw: bytes, visible: re.Pattern[bytes], escaped: re.Pattern[bytes]) -> bytes:
+    if visible.fullmatch(raw):
+        return raw
+    return escaped.sub(lambda found: b"%%%02X" % ord(found[0]), raw)

@@ -1,0 +1,242 @@
+"""What policies mean: one module of many rules, each with the value that OPA gives."""
+
+import pytest
+
+from gateway.rego import UNDEFINED, EvalError, Policy
+from gateway.rego.errors import ConflictError
+from gateway.rego.values import RegoSet, make_set, to_json
+from tests.support.rego import NOW, decide, program, rules
+
+SOURCE = """
+package t
+
+default fallback := "none"
+fallback := "some" if input.absent
+
+undefined_input if input.absent
+nested := input.user.name
+array_item := input.items[1]
+no_item if input.items[7]
+false_is_defined := input.no
+negated if not input.absent
+negated_false if not input.no
+not_null if not input.nothing == 1
+
+some_found if { some x in input.items; x > 2 }
+every_true if { every x in input.items { x > 0 } }
+every_false if { every x in input.items { x > 1 } }
+every_empty if { every x in [] { x > 1 } }
+comprehension := [y | some x in input.items; y := x * 2]
+object_comprehension := {k: v | some k, v in input.user}
+set_comprehension := {x % 2 | some x in input.items}
+
+chained := "first" if { input.absent } else := "second" if { input.user } else := "third"
+
+contains_rule contains x if some x in input.items
+contains_rule contains "extra"
+partial[k] := v if some k, v in {"a": 1, "b": 2}
+nested_partial.x.y := 1
+nested_partial.x.z := 2
+double(x) := x * 2
+is_even(x) if x % 2 == 0
+called := double(21)
+matched := [double(x) | some x in input.items; is_even(x)]
+const_function("a") := 1
+const_function("b") := 2
+picked := const_function("b")
+
+with_input := y if { y := nested with input.user.name as "bob" }
+with_keeps := [nested, other] if { other := nested with input as {"user": {"name": "eve"}} }
+with_data := y if { y := data.numbers[0] with data.numbers as [7] }
+with_mock := y if { y := called with double as mock }
+mock(_) := "mocked"
+with_builtin := y if { y := counted with count as 5 }
+counted := count(input.items)
+
+one_is_not_true if 1 == true
+set_of_one := {1, true, 1.0}
+big := 123456789012345678901234567890 + 1
+decimal := 0.1 + 0.2
+unified := [a, b] if { [a, {"k": b}] = [1, {"k": 2}] }
+in_set if "GET" in {"GET", "PUT"}
+in_values := [x | x := 2 in input.items]
+pair if "name", "alice" in input.user
+escaped := "a\\nb\\u00e9\\"\\\\"
+counted_escape := count("a\\nb")
+ordered_mixed := [x | some x in {null, true, 2, "s", [1], {"o": 1}}]
+greater := max([9, 10])
+rank if 100 > false
+template := $"{input.user.name} has {count(input.items)}"
+"""
+
+INPUT = {"user": {"name": "alice"}, "items": [1, 2, 3], "no": False, "nothing": None}
+
+EXPECTED = {
+    "fallback": "none",
+    "undefined_input": UNDEFINED,
+    "nested": "alice",
+    "array_item": 2,
+    "no_item": UNDEFINED,
+    "false_is_defined": False,
+    "negated": True,
+    "negated_false": True,
+    "not_null": True,
+    "some_found": True,
+    "every_true": True,
+    "every_false": UNDEFINED,
+    "every_empty": True,
+    "comprehension": [2, 4, 6],
+    "object_comprehension": {"name": "alice"},
+    "set_comprehension": [0, 1],
+    "chained": "second",
+    "contains_rule": [1, 2, 3, "extra"],
+    "partial": {"a": 1, "b": 2},
+    "nested_partial/x/y": 1,
+    "nested_partial/x/z": 2,
+    "called": 42,
+    "matched": [4],
+    "picked": 2,
+    "with_input": "bob",
+    "with_keeps": ["alice", "eve"],
+    "with_data": 7,
+    "with_mock": "mocked",
+    "with_builtin": 5,
+    "counted": 3,
+    "one_is_not_true": UNDEFINED,
+    "set_of_one": [True, 1],
+    "big": 123456789012345678901234567891,
+    "decimal": 0.3,
+    "unified": [1, 2],
+    "in_set": True,
+    "in_values": [True],
+    "pair": True,
+    "escaped": 'a\nbé"\\',
+    "counted_escape": 3,
+    "ordered_mixed": [None, True, 2, "s", [1], {"o": 1}],
+    "greater": 10,
+    "rank": True,
+    "template": "alice has 3",
+}
+
+
+@pytest.fixture(scope="module")
+def values():
+    return rules(SOURCE, INPUT, {"numbers": [1]})
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_rule(values, name):
+    seen = values[name]
+    assert (seen if seen is UNDEFINED else to_json(seen)) == EXPECTED[name]
+    assert type(seen) is not bool or seen is EXPECTED[name]
+
+
+def test_every_rule_is_judged(values):
+    assert set(values) == set(EXPECTED)
+
+
+def test_a_set_is_a_set(values):
+    assert isinstance(values["contains_rule"], RegoSet)
+    assert values["contains_rule"] == make_set([1, 2, 3, "extra"])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "p := x if some x in [1, 2]",
+        "p := 1 if input.a\np := 2 if input.a",
+        'p[k] := v if { some v in [1, 2]; k := "same" }',
+        "f(x) := 1\nf(x) := 2 if input.a\np := f(1)",
+    ],
+)
+def test_two_values_are_a_conflict(source):
+    with pytest.raises(ConflictError):
+        decide(f"package t\n{source}\n", "t/p", {"a": True})
+
+
+def test_equal_values_are_no_conflict():
+    assert decide("package t\np := 1 if true\np := 1.0 if true\n", "t/p") == 1
+
+
+def test_an_error_of_a_builtin_refuses_where_strict_and_is_undefined_otherwise():
+    source = 'package t\np if to_number(input.x) == 1\nq if not to_number(input.x)\n'
+    with pytest.raises(EvalError, match="parsing") as caught:
+        decide(source, "t/q", {"x": "no number"})
+    assert caught.value.code == "eval_builtin_error"
+    loose = Policy(program(source, strict=False))
+    assert loose.decide("t/q", {"x": "no number"}, now=NOW) is True
+
+
+def test_data_is_read_and_never_changed():
+    source = """package t
+p := object.union(data.base, {"b": 2})
+q := array.concat(data.list, [3])
+r contains x if some x in data.list
+"""
+    data = {"base": {"a": 1}, "list": [1, 2]}
+    seen = rules(source, None, data)
+    assert seen["p"] == {"a": 1, "b": 2}
+    assert seen["q"] == [1, 2, 3]
+    assert data == {"base": {"a": 1}, "list": [1, 2]}
+
+
+def test_data_below_a_package_joins_its_rules():
+    source = "package a.b\nrule := 1\n"
+    policy = Policy(
+        program("package a.b\nrule := 1\nwhole := data.a.b with input as 1 if false\n", "a"),
+        {"a": {"b": {"fact": 2}, "other": 3}},
+    )
+    assert policy.decide("a", None, now=NOW) == {"b": {"fact": 2, "rule": 1}, "other": 3}
+    assert Policy(program(source, "a")).decide("a", None, now=NOW) == {"b": {"rule": 1}}
+
+
+def test_a_dynamic_reference_finds_rules_and_data():
+    source = """package t
+p := data.t.kinds[input.kind].value
+kinds.a.value := 1
+kinds.b := {"value": 2}
+"""
+    assert decide(source, "t/p", {"kind": "a"}) == 1
+    assert decide(source, "t/p", {"kind": "b"}) == 2
+    assert decide(source, "t/p", {"kind": "c"}) is UNDEFINED
+    assert decide(source, "t/p", {"kind": 1}) is UNDEFINED
+
+
+def test_memos_do_not_leak_out_of_with():
+    source = """package t
+base := input.x
+p := [base, inner, base] if { inner := base with input.x as 2 }
+"""
+    assert decide(source, "t/p", {"x": 1}) == [1, 2, 1]
+
+
+def test_deeply_nested_expressions_are_divided():
+    depth = 40
+    body = " ".join(f"some x{n} in input.xs;" for n in range(depth))
+    source = f"package t\np := sum([x0, x{depth - 1}]) if {{ {body} x{depth - 1} == 1 }}\n"
+    assert decide(source, "t/p", {"xs": [1]}) == 2
+    inner = "1"
+    for n in range(30):
+        inner = f"count([y{n} | some y{n} in input.xs; not not_there; y{n} == {inner}])"
+    source = f"package t\nnot_there if input.no\np := {inner}\n"
+    assert decide(source, "t/p", {"xs": [1]}) == 1
+
+
+def test_now_is_given_and_constant():
+    source = "package t\np := [time.now_ns(), time.now_ns()]\n"
+    assert decide(source, "t/p") == [1_700_000_000 * 10**9] * 2
+
+
+def test_print_reaches_the_caller():
+    output = []
+    policy = Policy(program('package t\np if { print("seen", input.x, input.none) }\n'))
+    assert policy.decide("t/p", {"x": [1, "a"]}, now=NOW, output=output) is True
+    assert output == ['seen [1, "a"] <undefined>']
+
+
+def test_a_query_gives_its_bindings():
+    from gateway.rego import compile as compile_rego
+
+    made = compile_rego({"a.rego": "package a\nxs := [1, 2]\n"}, query="some x in data.a.xs; y = x")
+    rows = Policy(made).run(made.query, None, now=NOW)
+    assert [row["result"]["bindings"] for row in rows] == [{"x": 1, "y": 1}, {"x": 2, "y": 2}]
