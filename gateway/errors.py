@@ -125,7 +125,7 @@ class Problem:
 
     __slots__ = ("column", "file", "key", "line", "message", "remedy")
 
-    def __init__(  # noqa: PLR0913  a flat record reads best at its call sites
+    def __init__(
         self,
         message: str,
         *,

@@ -330,7 +330,7 @@ class Show:
             return
         self.table.add_row(row.name, str(seen.status), seen.code, _saw(seen), _mark(ok))
 
-    def edited(  # noqa: PLR0913  one line of the report
+    def edited(
         self, row: Row, seen: Seen, before: str, after: str, seconds: float, *, ok: bool
     ) -> None:
         """Show the request after the edit, and how long the edit took."""

@@ -52,7 +52,7 @@ def policy() -> None:
     help="Keys for issuers that fetch their own.",
 )  # fmt: skip
 @click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
-def test(  # noqa: PLR0913  one argument for each option
+def test(
     paths: tuple[Path, ...],
     path: Path,
     pattern: str,
@@ -190,7 +190,7 @@ def _problem(problem: Problem) -> dict[str, Any]:
     return {name: getattr(problem, name) for name in Problem.__slots__}
 
 
-def _head(  # noqa: PLR0913  the parts of a request
+def _head(
     token: str | None,
     method: str,
     target: str,

@@ -42,7 +42,7 @@ def token() -> None:
 @click.option("--claim", multiple=True, metavar="NAME=VALUE", help="One claim; VALUE may be JSON.")
 @click.option("--expires-in", default="1h", show_default=True, help="Lifetime, such as 5m or 1h.")
 @click.option("--typ", default="at+jwt", show_default=True, help="The header's `typ`.")
-def mint(  # noqa: PLR0913  one argument for each option
+def mint(
     key: Path,
     claims: str,
     iss: str | None,

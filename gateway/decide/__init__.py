@@ -63,7 +63,7 @@ class Decider:
             reserved=wire.RESERVED | {name.encode().translate(wire.SPELLING) for name in names},
         )
 
-    def document(  # noqa: PLR0913, PLR0917  what is known of a request by now
+    def document(
         self,
         head: Head,
         match: Match,

@@ -60,7 +60,7 @@ class Forwarder:
         upstreams = frozenset(one.upstream for one in targets.values())
         return cls(targets=targets, upstreams=upstreams)
 
-    def forward(  # noqa: PLR0913, PLR0917  what is known of a request by now
+    def forward(
         self,
         head: Head,
         match: Match,

@@ -45,12 +45,13 @@ ACCUMULATED: Final = frozenset((b"vary", b"set-cookie"))
 class RouteHeaders:
     """What one route does to request headers.
 
-    `removed` are the spelled names (wire.SPELLING) that never pass; `cookie` the credential
-    cookie to take away, or empty; `host` is None where the client's passes; `identity` what the
-    identity headers are read with.
+    `removed` are the spelled names (wire.SPELLING) that never pass, `distrusted` those that do
+    not pass unless a trusted proxy sent them; `cookie` is the credential cookie to take away, or
+    empty; `host` is None where the client's passes; `identity` reads the identity headers.
     """
 
     removed: frozenset[bytes]
+    distrusted: frozenset[bytes]
     cookie: bytes
     host: bytes | None
     identity: tuple[tuple[bytes, Reader], ...]
@@ -68,6 +69,7 @@ class RouteHeaders:
         readers = ((name.encode(), reader(path)) for name, path in identity.items())
         return cls(
             removed=removed,
+            distrusted=removed | CLAIMS_OF_PROXIES,
             cookie=b"" if route.forward_token else (credentials.cookie or "").encode(),
             host=hosts[route.host] if route.host in hosts else route.host.encode(),
             identity=tuple((name, read) for name, read in readers if read),
@@ -102,13 +104,14 @@ class RouteHeaders:
         ForwardError BAD_HEADER where one name comes in two spellings: the policy saw two headers,
         and the upstream may see one.
         """
-        removed = self.removed | wire.connection_options(head.headers)
+        removed = self.removed if source.trusted else self.distrusted
+        options = wire.connection_options(head.headers)
+        if options:
+            removed |= options
         if decision.headers or decision.remove_headers:
             removed |= spelled(
                 {name for name, _ in decision.headers}.union(decision.remove_headers)
             )
-        if not source.trusted:
-            removed |= CLAIMS_OF_PROXIES
         kept: list[tuple[bytes, bytes]] = []
         cookies: list[bytes] = []
         odd = False

@@ -31,7 +31,7 @@ class Limits:
     depth: int
 
 
-def verify(  # noqa: PLR0913  what a signature depends on, and nothing more
+def verify(
     token: bytes,
     rules: Mapping[str, IssuerRule],
     route: Route,

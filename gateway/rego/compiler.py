@@ -61,7 +61,7 @@ class Unit:
     indexed: bool = True
 
 
-def compile(  # noqa: A001, PLR0913  the engine's public verb and its options
+def compile(  # noqa: A001  the engine's public verb and its options
     modules: Mapping[str, str],
     entrypoints: Sequence[str] = (),
     query: str | None = None,

@@ -50,7 +50,7 @@ def compile_tests(
     return compile_rego({**modules, **tests}, cache_dir=cache_dir)
 
 
-def run_tests(  # noqa: PLR0913  each is an option of the command
+def run_tests(
     program: Program,
     tests: Container[str],
     data: Value,

@@ -331,7 +331,11 @@ def format_number(number: Number) -> str:
             return str(number)
         except ValueError:  # past Python's limit on digits
             number = Decimal(number)
-    return format(number, "f") if -40 < number.adjusted() < 40 else str(number).lower().replace("+", "")
+    return (
+        format(number, "f")
+        if -40 < number.adjusted() < 40
+        else str(number).lower().replace("+", "")
+    )
 
 
 # --- JSON

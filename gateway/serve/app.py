@@ -137,9 +137,7 @@ class Gateway:
             ring=lambda: self.ring,
             unix=address.startswith("unix:"),
         )
-        return bind(
-            Listener(address=address), cast("App", admin_app(state).asgi_app), capped=False
-        )
+        return bind(Listener(address=address), cast("App", admin_app(state).asgi_app), capped=False)
 
     def ready(self) -> list[str]:
         """What is missing until every request can be decided; nothing while draining."""

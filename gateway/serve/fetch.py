@@ -52,18 +52,18 @@ def may_reach(host: str, address: str, allow_private: bool) -> bool:
 
 
 async def fetch(
-    url: str, *, timeout: float, allow_private: bool = False, insecure_http: bool = False
+    url: str, *, seconds: float, allow_private: bool = False, insecure_http: bool = False
 ) -> bytes:
     """The body of a 200 answer, at most 512 KiB; raises FetchError.
 
-    Redirects are followed on the same origin only. `timeout` is in seconds, for everything.
+    Redirects are followed on the same origin only. `seconds` is the limit for everything.
     """
     connector = aiohttp.TCPConnector(
         resolver=GuardedResolver(allow_private=allow_private), force_close=True
     )
     try:
         async with (
-            asyncio.timeout(timeout),
+            asyncio.timeout(seconds),
             aiohttp.ClientSession(
                 connector=connector,
                 auto_decompress=False,
@@ -83,7 +83,7 @@ async def fetch(
                 url = target
             raise FetchError(f"{url} redirects too often")
     except TimeoutError:
-        raise FetchError(f"{url} did not answer within {timeout:g} s") from None
+        raise FetchError(f"{url} did not answer within {seconds:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise FetchError(f"{url}: {error or type(error).__name__}") from None
 

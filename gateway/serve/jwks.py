@@ -185,7 +185,7 @@ async def fetch_keyring(issuer: Issuer) -> Keyring:
         left = deadline - asyncio.get_running_loop().time()
         return await fetch(
             url,
-            timeout=max(left, 0.01),
+            seconds=max(left, 0.01),
             allow_private=keys.allow_private_addresses,
             insecure_http=keys.insecure_http,
         )

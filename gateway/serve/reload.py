@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -54,10 +55,9 @@ def start(path: Path, environ: Mapping[str, str]) -> Start:
 
 def _start_with_last_good(path: Path, environ: Mapping[str, str], broken: ConfigError) -> Start:
     state = path.absolute().parent / config_load.STATE_FOLDER
-    try:
+    # Of a broken configuration, the default folder is the only one that can be known.
+    with contextlib.suppress(ConfigError):
         state = config_load.load(path, environ).config.policy.state or state
-    except ConfigError:
-        pass  # the default folder is the only one that can be known
     try:
         candidate = kept(state, path, environ)
         snapshot = build(candidate, now=time.time(), cache=_plans(candidate))
@@ -167,12 +167,13 @@ class Reloader:
         except ConfigError as error:
             self.failed(error, seen=candidate.digest)
             return
+        # Before the swap: what has been served can be started with again.
+        await asyncio.to_thread(keep, candidate)
         self.seen = candidate.digest
         self.activate(snapshot)
         self.snapshot = snapshot
         self.succeeded(snapshot, time.perf_counter() - began)
         self.watch(snapshot.config)
-        await asyncio.to_thread(keep, candidate)
 
     async def close(self) -> None:
         """Stop watching."""

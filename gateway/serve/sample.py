@@ -36,7 +36,7 @@ def upstream_app() -> App:
 
     @app.route("/", defaults={"path": ""}, methods=METHODS)
     @app.route("/<path:path>", methods=METHODS)
-    async def echo(path: str) -> Response:
+    async def echo(path: str) -> Response:  # noqa: ARG001  Quart's signature
         return _json(
             {
                 "method": request.method,

@@ -120,8 +120,8 @@ class Watcher:
         while True:
             await self._pending.wait()
             end = loop.time() + LONGEST_DEBOUNCE * self.debounce
-            while (quiet := self._last_event + self.debounce) > (now := loop.time()) and now < end:
-                await asyncio.sleep(min(quiet, end) - now)
+            while (left := min(self._last_event + self.debounce, end) - loop.time()) > 0:  # noqa: ASYNC110  a quiet time, not a state
+                await asyncio.sleep(left)
             self._pending.clear()
             try:
                 await self.changed()
@@ -139,7 +139,7 @@ class _Handler(FileSystemEventHandler):
         self.loop = loop
         self.touch = touch
 
-    def on_any_event(self, event: FileSystemEvent) -> None:
+    def on_any_event(self, event: FileSystemEvent) -> None:  # noqa: ARG002  watchdog's
         try:
             self.loop.call_soon_threadsafe(self.touch)
         except RuntimeError:

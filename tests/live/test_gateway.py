@@ -21,9 +21,7 @@ def test_forwards_with_identity_and_refuses_with_a_problem_document(tmp_path):
     async def scenario():
         async with running(tmp_path) as gateway:
             spoofed = ((b"x_auth_subject", b"root"), (b"x-auth-roles", b"root"))
-            status, _, body = await gateway.ask(
-                "/items/%7ea?x=1", gateway.token(), headers=spoofed
-            )
+            status, _, body = await gateway.ask("/items/%7ea?x=1", gateway.token(), headers=spoofed)
             assert status == 200
             assert body.startswith(b"GET /items/~a?x=1 HTTP/1.1\r\n")
             assert b"x-auth-subject: alice\r\n" in body
@@ -38,7 +36,9 @@ def test_forwards_with_identity_and_refuses_with_a_problem_document(tmp_path):
             assert (status, json.loads(body)["code"]) == (403, "policy-denied")
             event = json.loads(gateway.gateway.ring.get(json.loads(body)["decision_id"]))
             assert event["reasons"] == [{"code": "not-granted", "message": ""}]
-            assert event["bundles"]["policy"]["revision"] == gateway.gateway.runtime.snapshot.revision
+            assert (
+                event["bundles"]["policy"]["revision"] == gateway.gateway.runtime.snapshot.revision
+            )
 
     run(scenario())
 
@@ -75,9 +75,7 @@ def test_the_first_byte_arrives_before_the_last_is_sent(tmp_path):
 
     async def scenario():
         async with running(tmp_path, slow) as gateway:
-            response = await gateway.client.request(
-                "GET", b"/open/x", ((b"host", b"api.example"),)
-            )
+            response = await gateway.client.request("GET", b"/open/x", ((b"host", b"api.example"),))
             assert await response.read_chunk() == b"first"
             release.set()
             assert await response.read_chunk() == b"last"
@@ -209,7 +207,9 @@ def test_reloads_under_load_lose_no_request(tmp_path):
             for number in range(5):
                 before = gateway.gateway.runtime.snapshot.revision
                 policy.write_text(f"{POLICY}\n# {number}\n")
-                await until(lambda before=before: gateway.gateway.runtime.snapshot.revision != before)
+                await until(
+                    lambda before=before: gateway.gateway.runtime.snapshot.revision != before
+                )
             stop.set()
             await asyncio.gather(*tasks)
             assert len(statuses) > 20

@@ -82,7 +82,10 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    folder: Path, handler: Handler = echo, keys: str = "{jwks_file: jwks.json}", policy: str = POLICY
+    folder: Path,
+    handler: Handler = echo,
+    keys: str = "{jwks_file: jwks.json}",
+    policy: str = POLICY,
 ) -> AsyncIterator[Running]:
     """Write the files, start upstream and gateway, and end both."""
     key = generate("ES256")

@@ -22,8 +22,9 @@ COSTS = {
 }  # fmt: skip
 UNKNOWN = 5
 HEADER_BYTES_PER_CREDIT = 1024
+REQUEST_WEIGHT = 4
 HEADER_BYTES_PER_FRAME = 128
-"""Unpacking a header block takes as long as so many bytes of it are of other frames."""
+"""Starting a request takes as long as 4 other frames, 128 bytes of its head as one more."""
 
 CAPACITY = 1000.0
 """The most that a client can have saved up: 200 pings or 100 resets at once."""
@@ -111,4 +112,4 @@ class FrameMeter:
             raise TooLongFrame
         if flags & END_HEADERS:
             self._block = 0
-        return 1 + length // HEADER_BYTES_PER_FRAME
+        return REQUEST_WEIGHT + length // HEADER_BYTES_PER_FRAME

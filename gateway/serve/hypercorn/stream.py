@@ -49,7 +49,7 @@ class Stream(HTTPStream):
     `send` raises ConnectionResetError once the client is gone.
     """
 
-    def __init__(  # noqa: PLR0913  what HTTPStream takes, less what the peer knows
+    def __init__(
         self,
         peer: Peer,
         send: Callable[[Event], Awaitable[None]],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import select
+import ssl
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -181,6 +182,8 @@ class Connection(asyncio.Protocol):
         if response is None:
             return
         try:
+            if self._is_cut_off():
+                raise ForwardError(Code.UPSTREAM_RESET, "TLS ended without close_notify")
             response.reader.finish()
         except ForwardError as fault:
             self.fail(fault)
@@ -189,7 +192,6 @@ class Connection(asyncio.Protocol):
             response.wake()
 
     def connection_lost(self, error: Exception | None) -> None:
-        # Without the end of file first: a reset, or TLS cut off before its end.
         self.fail(ForwardError(Code.UPSTREAM_RESET, str(error or "the connection was lost")))
         self.resume_writing()
         self._owner.lost(self)
@@ -203,6 +205,16 @@ class Connection(asyncio.Protocol):
         self._write_deadline = math.inf
         if drained is not None and not drained.done():
             drained.set_result(None)
+
+    def _is_cut_off(self) -> bool:
+        """Whether the end may be anybody's doing: TLS without close_notify (RFC 8446 §6.1)."""
+        tls = self.transport.get_extra_info("ssl_object")
+        if tls is None:
+            return False
+        try:
+            return tls.read(1) != b""  # the loops report both ends alike; this tells them apart
+        except ssl.SSLError:
+            return True
 
     def _pause_reading(self) -> None:
         if self._reading:

@@ -63,9 +63,9 @@ def test_input_within_the_limits_is_taken():
 
 RUNAWAYS = {
     "nested scans": "p if { some x in input.xs; some y in input.xs; some z in input.xs; x+y+z<0 }",
-    "scans of constants": "p if { " + " ".join(
-        f"some x{n} in [1,2,3,4,5,6,7,8,9,10];" for n in range(9)
-    ) + " x0 < 0 }",
+    "scans of constants": "p if { "
+    + " ".join(f"some x{n} in [1,2,3,4,5,6,7,8,9,10];" for n in range(9))
+    + " x0 < 0 }",
     "calls that multiply": "\n".join(
         ["p := f9(1)", "f0(x) := x"]
         + [f"f{n}(x) := sum([f{n - 1}(y) | some y in input.ten])" for n in range(1, 10)]
@@ -136,7 +136,9 @@ def test_names_and_strings_of_a_policy_are_only_literals(text):
     allowed = {"s", "m", "r", "U", "input", "data", "lookup", "same", "form", "dict", "str", "int"}
     allowed |= {"insert_once", "own_object", "RegoSet", "rows"}
     assert {n for n in names if not n[0] in "vtfbCe" or not n[1:].isdigit()} <= allowed
-    assert not any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(ast.parse(made.source)))
+    assert not any(
+        isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(ast.parse(made.source))
+    )
     path = "/".join(("t", text))
     if "/" not in text:
         with_package = [p for p in made.rules if p[:2] == ("t", text)]
@@ -186,7 +188,7 @@ rule := input.x
 
 
 def test_a_program_travels_over_a_pipe():
-    made = program("package t\np := {x | some x in {1, 2.5, \"a\", 1e400, true}}\n")
+    made = program('package t\np := {x | some x in {1, 2.5, "a", 1e400, true}}\n')
     again = pickle.loads(pickle.dumps(made))
     assert again == made
     assert Policy(again).decide("t/p", None, now=NOW) == Policy(made).decide("t/p", None, now=NOW)

@@ -159,7 +159,7 @@ def test_equal_values_are_no_conflict():
 
 
 def test_an_error_of_a_builtin_refuses_where_strict_and_is_undefined_otherwise():
-    source = 'package t\np if to_number(input.x) == 1\nq if not to_number(input.x)\n'
+    source = "package t\np if to_number(input.x) == 1\nq if not to_number(input.x)\n"
     with pytest.raises(EvalError, match="parsing") as caught:
         decide(source, "t/q", {"x": "no number"})
     assert caught.value.code == "eval_builtin_error"
