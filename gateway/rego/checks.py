@@ -27,6 +27,7 @@ from gateway.rego.plan import (
     Plan,
     Reset,
     Statement,
+    With,
     inner_blocks,
     operands,
     steps,
@@ -52,6 +53,7 @@ def plan_problems(
         *check.calls(),
         *check.recursion(),
         *check.unsafe_variables(),
+        *check.lost_replacements(),
         *check.entrypoints(entrypoints),
     ]
     return sorted(dict.fromkeys(found), key=lambda p: (p.file, p.row, p.col, p.code))
@@ -212,6 +214,29 @@ class _Check:
             return source.problem(place, "unsafe-variable", message, remedy)
         message = f"the variable `{token.text}` is used but never assigned"
         return source.problem_at(token, "unsafe-variable", message, remedy)
+
+    # --- replacements
+
+    def lost_replacements(self) -> Iterator[RegoProblem]:
+        """Find `with input… as …` that the compiler left out: it would have no effect."""
+        rows: dict[Source, list[int]] = {}
+        for site in self.sites():
+            source = self.source(site.at)
+            if isinstance(site.step, With) and source is not None and site.at is not None:
+                place = source.place_prepared(site.at.row, site.at.col)
+                rows.setdefault(source, []).append(place[0])
+        for source in self.sources:
+            for statement in source.statements():
+                wanted = source.replacements(statement)
+                if not wanted:
+                    continue
+                first = source.place(statement[0].start)[0]
+                last = source.place(statement[-1].end)[0]
+                kept = sum(first <= row <= last for row in rows.get(source, ()))
+                if kept < len(wanted):
+                    message = "this `with` is lost on the compiler"
+                    remedy = "assign the value to a variable, and write `with … as variable`"
+                    yield source.problem_at(wanted[kept], "lost-with", message, remedy)
 
     # --- entrypoints
 

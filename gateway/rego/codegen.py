@@ -146,7 +146,7 @@ def generate(
         rules={
             item.path: (index, len(item.parameters))
             for index, item in enumerate(plan.functions)
-            if item.generation == "g0"
+            if item.generation == "g0" and item.path != plan.query_rule
         },
         entries={item.name: index for index, item in enumerate(plan.entries)},
         indexes=program.indexes,

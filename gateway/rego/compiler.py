@@ -30,18 +30,20 @@ from gateway.rego.errors import CompileError, RegoProblem
 from gateway.rego.footprint import footprint
 from gateway.rego.plan import At, PlanError, read_plan
 from gateway.rego.program import Program
-from gateway.rego.source import Source, faults, hidden_builtins
+from gateway.rego.source import faults, hidden_builtins, read_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.rego.plan import Plan
+    from gateway.rego.source import Source
 
 CPU_SECONDS: Final = 60
 WALL_SECONDS: Final = 120
 LARGE_PLAN: Final = 256 << 10
 """Plans longer than this (bytes) are turned into code in a child: 0.1 s and more."""
 
+_NAMES: Final = frozenset((*BUILTINS, *UNSUPPORTED))
 _WORKER: Final = Path(__file__).with_name("compile_worker.py")
 _ROOT: Final = Path(__file__).parents[2]
 _START_SECOND: Final = (
@@ -96,9 +98,9 @@ def compile(  # noqa: A001  the engine's public verb and its options
 
 def read_sources(unit: Unit) -> list[Source]:
     """Return the modules of a unit, or raise CompileError for faults that their text shows."""
-    sources = [Source(name, text) for name, text in unit.modules.items()]
+    sources = read_modules(unit.modules, _NAMES)
     problems = [problem for source in sources for problem in faults(source)]
-    problems += hidden_builtins(sources, (*BUILTINS, *UNSUPPORTED))
+    problems += hidden_builtins(sources, _NAMES)
     if problems:
         raise CompileError(problems)
     return sources
@@ -269,7 +271,7 @@ def _unplaced(message: str) -> RegoProblem:
 
 def finish(unit: Unit, text: str) -> Program:
     """Turn plan JSON into a program, or raise CompileError."""
-    sources = [Source(name, source) for name, source in unit.modules.items()]
+    sources = read_modules(unit.modules, _NAMES)
     try:
         plan = read_plan(text)
         problems = plan_problems(plan, sources, unit.entrypoints)

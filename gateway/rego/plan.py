@@ -279,6 +279,11 @@ class Plan:
     entries: tuple[Entry, ...]
     query: str | None
 
+    @property
+    def query_rule(self) -> tuple[str, ...]:
+        """The path of the rule that the compiler makes of the query."""
+        return () if self.query is None else (self.query.rpartition("/")[2],)
+
 
 def inner_blocks(statement: Statement) -> tuple[Block, ...]:
     """Return the blocks directly inside a statement."""
@@ -416,7 +421,7 @@ class _Reader:
         self.depth = 0
 
     def function(self, item: Mapping[str, Any]) -> Function:
-        generation, *path = map(_text, item["path"])
+        generation, *path = map(decode_string, map(_text, item["path"]))
         if not re.fullmatch(r"g[0-9]{1,9}", generation):
             raise PlanError("not a generation")
         parameters = tuple(map(_count, item["params"]))

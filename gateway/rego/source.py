@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.rego.errors import RegoProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 MAX_SOURCE: Final = 4 << 20
 """Longest module, in characters."""
@@ -120,15 +120,20 @@ class Edit:
 
 
 class Source:
-    """One module: its name, its text as written, and its text as the compiler gets it."""
+    """One module: its name, its text as written, and its text as the compiler gets it.
 
-    def __init__(self, name: str, text: str) -> None:
+    `known` are the names that all modules define: see `_enclosed_value`.
+    """
+
+    def __init__(self, name: str, text: str, known: Names | None = None) -> None:
         self.name = name
         self.text = text.removeprefix("\ufeff")
         split = tokens(self.text)
         self.tokens = [token for token in split if token.kind != "comment"]
         self._comments = [token for token in split if token.kind == "comment"]
-        self.edits = sorted(_edits(self.text, self.tokens), key=lambda edit: edit.start)
+        self._known = known or Names(frozenset(), frozenset())
+        found = _edits(self.text, self.tokens, self._known)
+        self.edits = sorted(found, key=lambda edit: (edit.start, edit.end))
         self.prepared = self._rewritten()
         self._prepared_lines = self.prepared.split("\n")
         self._line_starts = _line_starts(self.text)
@@ -175,6 +180,17 @@ class Source:
             statement.append(token)
         if statement:
             yield statement
+
+    def replacements(self, statement: list[Token]) -> list[Token]:
+        """Return each `with` of a statement that replaces a part of input or data."""
+        found: list[Token] = []
+        for index, token in enumerate(statement):
+            if token.text == "with" and token.kind == "name" and statement[index - 1].text != ".":
+                end = _end_of_reference(statement, index + 1)
+                target = [part.text for part in statement[index + 1 : end]]
+                if target and target[0] in RESERVED and not self._known.is_function(target):
+                    found.append(token)
+        return found
 
     def place(self, offset: int) -> tuple[int, int]:
         """Return the row and column, from 1, of an offset into the text as written."""
@@ -243,24 +259,158 @@ def _line_starts(text: str) -> list[int]:
     return [0, *(match.end() for match in re.finditer("\n", text))]
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the modules define.
+
+    `functions` are the last names of functions, their whole names (`data.package.name`) and the
+    builtins; `rules` the first and last names of rules and imports.
+    """
+
+    functions: frozenset[str]
+    rules: frozenset[str]
+
+    def is_function(self, name: Sequence[str]) -> bool:
+        """Tell whether a reference, as its tokens, names a function."""
+        if name[0] == "input":
+            return False
+        return "".join(name) in self.functions or (name[0] != "data" and name[-1] in self.functions)
+
+
+def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[Source]:
+    """Return modules (name to text) as sources."""
+    functions = set(builtins)
+    rules: set[str] = set()
+    for name, text in modules.items():
+        source = Source(name, text)
+        for statement in source.statements():
+            if statement[0].text == "import" and statement[-1].kind == "name":
+                rules.add(statement[-1].text)
+                continue
+            head, is_function = _head_name(statement)
+            if is_function:
+                functions |= {head[-1], ".".join(("data", *source.package, *head))}
+            else:
+                rules.update((*head[:1], *head[-1:]))
+    known = Names(frozenset(functions), frozenset(rules))
+    return [Source(name, text, known) for name, text in modules.items()]
+
+
+def _head_name(statement: list[Token]) -> tuple[list[str], bool]:
+    """Return the names of a rule's head, and whether it is a function's."""
+    parts = statement[1:] if _default_name(statement) is not None else statement
+    end = 0
+    while end < len(parts) and (parts[end].kind == "name" or parts[end].text == "."):
+        end += 1
+    names = [part.text for part in parts[:end] if part.kind == "name"]
+    return names, end < len(parts) and parts[end].text == "("
+
+
 # --- what is rewritten
 
 
-def _edits(text: str, found: Sequence[Token]) -> Iterator[Edit]:
+def _edits(text: str, found: Sequence[Token], known: Names) -> Iterator[Edit]:
     if text and not text.endswith("\n"):
         yield Edit(len(text), len(text), "\n")
     for index, token in enumerate(found):
-        if token.text == "some" and token.kind == "name":
-            yield from _unrolled_some(found, index)
-        elif token.text == "with" and [t.text for t in found[index + 1 : index + 3]] == _INPUT_AS:
-            # The compiler aborts on a new input for a rule that calls a function, but not on a
-            # new value inside the input; the plan's reader turns this one into the whole.
-            yield Edit(found[index + 1].end, found[index + 1].end, f".{WHOLE_INPUT}")
-        elif token.text == "if" and index + 1 < len(found):
-            if found[index + 1].text == "every":
+        after = found[index + 1].text if index + 1 < len(found) else ""
+        match token.text:
+            case "with" if not index or found[index - 1].text != ".":
+                yield from _enclosed_value(found, index + 1, known)
+            case "[" | "{" if _opens_term(found, index):
+                yield from _enclosed_head(found, index + 1)
+            case "some":
+                yield from _unrolled_some(found, index)
+            case "if" if after == "every":
                 yield from _braced(found, index + 1, "every")
-            elif found[index + 1].text != "{":
+            case "if" if after != "{":
                 yield from _braced(found, index + 1, "with")
+
+
+def _enclosed_value(found: Sequence[Token], index: int, known: Names) -> Iterator[Edit]:
+    """Rewrite `with x as reference` to `with x as [reference][0]`.
+
+    The compiler takes every reference for the name of a function, and where there is none of
+    that name it leaves the `with` out or crashes. A function is replaced by a function or a rule
+    as it stands, and a variable needs nothing.
+    """
+    as_ = _end_of_reference(found, index)
+    if as_ >= len(found) or found[as_].text != "as":
+        return
+    end = _end_of_reference(found, as_ + 1)
+    if end == as_ + 1 or (end < len(found) and found[end].text == "("):
+        return
+    value = [token.text for token in found[as_ + 1 : end]]
+    target = [token.text for token in found[index:as_]]
+    if known.is_function(value):
+        return
+    is_rule, is_single = value[-1] in known.rules, len(value) == 1
+    if (is_rule or is_single) if known.is_function(target) else (is_single and not is_rule):
+        return
+    yield Edit(found[as_ + 1].start, found[as_ + 1].start, "[")
+    yield Edit(found[end - 1].end, found[end - 1].end, "][0]")
+
+
+def _end_of_reference(found: Sequence[Token], index: int) -> int:
+    """Return the index after the reference that starts at `index`; `index` if there is none."""
+    if index >= len(found) or found[index].kind != "name" or found[index].text in KEYWORDS:
+        return index
+    end = index + 1
+    while end < len(found):
+        if found[end].text == "." and end + 1 < len(found) and found[end + 1].kind == "name":
+            end += 2
+        elif found[end].text == "[" and found[end].start == found[end - 1].end:
+            end = _after_bracket(found, end)
+        else:
+            break
+    return end
+
+
+def _after_bracket(found: Sequence[Token], index: int) -> int:
+    """Return the index after the bracket that closes the one at `index`."""
+    depth = 0
+    for position in range(index, len(found)):
+        if found[position].kind == "mark":
+            depth += (found[position].text in OPENING) - (found[position].text in CLOSING)
+        if depth == 0:
+            return position + 1
+    return len(found)
+
+
+def _opens_term(found: Sequence[Token], index: int) -> bool:
+    """Whether a bracket starts a collection: not a rule's body, nor a subscript."""
+    before = found[index - 1] if index else None
+    if before is None or before.kind == "newline" or before.text in ("if", "else", ";"):
+        return False
+    return not _ends_term(before)
+
+
+_INFIX: Final = frozenset(("+", "-", "*", "/", "%", "==", "!=", "<", ">", "<=", ">=", "&", "in"))
+
+
+def _enclosed_head(found: Sequence[Token], index: int) -> Iterator[Edit]:
+    """Put `x + 1` of `[x + 1 | …]` into parentheses, which the compiler refuses without."""
+    start, infix = index, False
+    edits: list[Edit] = []
+    position = index
+    while position < len(found):
+        token = found[position]
+        if token.kind == "mark" and token.text in OPENING:
+            position = _after_bracket(found, position)
+            continue
+        if token.kind == "mark" and token.text in (":", "|"):
+            if infix and position > start:
+                edits.append(Edit(found[start].start, found[start].start, "("))
+                edits.append(Edit(found[position - 1].end, found[position - 1].end, ")"))
+            if token.text == "|":
+                yield from edits
+                return
+            start, infix = position + 1, False
+        elif token.text in ("]", "}", ")", ",", ";", ":=") or token.kind == "newline":
+            return
+        elif token.text in _INFIX and position > start:
+            infix = True
+        position += 1
 
 
 def _unrolled_some(found: Sequence[Token], index: int) -> Iterator[Edit]:

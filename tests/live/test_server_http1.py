@@ -220,6 +220,28 @@ async def test_requests_in_one_segment_are_answered_in_order() -> None:
 
 
 @live
+async def test_trailers_and_chunk_extensions_go_nowhere() -> None:
+    app = Probe()
+    async with served(app) as server, connect(server.port) as client:
+        await client.send(
+            b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+            b"3;a=b\r\nabc\r\n0\r\nContent-Length: 9\r\nX-Auth-Subject: root\r\n\r\n"
+        )
+        assert (await client.response()).body == b"abc"
+        names = [name for name, _ in app.scopes[0]["headers"]]
+        assert names == [b"host", b"transfer-encoding"]
+        assert (await client.request()).status == 200
+
+
+@live
+async def test_close_is_honoured() -> None:
+    async with served(Probe()) as server, connect(server.port) as client:
+        answer = await client.request("GET", "/", (("Connection", "close"),))
+        assert (answer.status, answer.header("connection")) == (200, "close")
+        assert await client.ended() == b""
+
+
+@live
 async def test_no_banner_one_date_and_no_log(caplog: pytest.LogCaptureFixture) -> None:
     async with served(Probe()) as server, connect(server.port) as client:
         answer = await client.request()
@@ -355,11 +377,12 @@ async def test_slow_reader_holds_the_application_and_is_ended() -> None:
         assert app.sent < 16 * 1024**2
 
 
+@pytest.mark.parametrize("path", ["/deaf", "/sip"])
 @live
-async def test_body_that_nobody_takes_stops_the_client() -> None:
+async def test_body_that_nobody_takes_stops_the_client(path: str) -> None:
     app = Probe()
     async with served(app) as server, connect(server.port) as client:
-        await client.send(request("POST", "/deaf", (("Content-Length", str(2**30)),)))
+        await client.send(request("POST", path, (("Content-Length", str(2**30)),)))
         size = 0
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
@@ -367,7 +390,8 @@ async def test_body_that_nobody_takes_stops_the_client() -> None:
                     client.writer.write(b"x" * 65536)
                     await client.writer.drain()
                     size += 65536
-        assert size < 2**25
+        # The kernel's socket buffers take a few megabytes, the server no more than its own.
+        assert size - app.sent < 2**24
         client.writer.transport.abort()
 
 
@@ -375,10 +399,10 @@ async def test_body_that_nobody_takes_stops_the_client() -> None:
 async def test_answer_is_read_though_the_body_was_not_all_sent() -> None:
     async with served(Probe()) as server, connect(server.port) as client:
         client.writer.write(request("POST", "/hello", (("Content-Length", "4000000"),)))
-        client.writer.write(b"x" * 2_000_000)
+        client.writer.write(bytes(2_000_000))
         answer = await client.response()
         assert (answer.body, answer.header("connection")) == (b"hello", "close")
-        assert await client.ended() == b""
+        assert await client.reader.read() == b""  # an end, no reset
 
 
 @live

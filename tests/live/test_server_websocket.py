@@ -157,7 +157,7 @@ async def test_ping_is_answered() -> None:
 @live
 async def test_pings_keep_a_quiet_socket_and_find_a_dead_one() -> None:
     app = Probe()
-    async with served(app, idle_timeout=0.3) as server:
+    async with served(app, idle_timeout=0.6) as server:
         async with connect(server.port) as socket:
             quiet = asyncio.create_task(socket.receive())
             await until(lambda: socket.pings >= 5)

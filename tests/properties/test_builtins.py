@@ -122,7 +122,7 @@ def check(builtin, arguments):
 
 
 @pytest.mark.parametrize("name", sorted(BUILTINS))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_total(name, data):
     builtin = BUILTINS[name]

@@ -100,6 +100,12 @@ class Probe:
         await self.go.wait()
         await respond(send, body=b"hello")
 
+    async def sip(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Receive forty messages, then wait for `go`."""
+        for _ in range(40):
+            self.sent += len((await receive())["body"])
+        await self.go.wait()
+
     async def flood(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send without end, 16 KiB at a time; `sent` counts the bytes that were taken."""
         await send({"type": "http.response.start", "status": 200, "headers": []})

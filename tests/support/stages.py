@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway import wire
 from gateway.config.model import Config, Route
-from gateway.model import ANONYMOUS, Decision, Head, Match, Principal, Source, Trail
+from gateway.decide.body import read_body
+from gateway.decide.inquiry import DocumentRules, Inquiry
+from gateway.model import ANONYMOUS, Decision, Facts, Head, Match, Principal, Source, Trail
 
 NOW = 1_790_000_000.0
 
@@ -22,7 +25,9 @@ ALICE = Principal(
 )
 
 
-def head(target: str | bytes = "/orders/42", *lines: tuple[str | bytes, str | bytes], **changes: Any) -> Head:
+def head(
+    target: str | bytes = "/orders/42", *lines: tuple[str | bytes, str | bytes], **changes: Any
+) -> Head:
     """A request's head; `lines` are header lines."""
     raw = target if isinstance(target, bytes) else target.encode("latin-1")
     path, _, query = raw.partition(b"?")
@@ -76,6 +81,25 @@ def source(**changes: Any) -> Source:
     return Source(**{**given, **changes})
 
 
+def inquiry(
+    head_, *, principal=ALICE, body=None, cookie=None, header="authorization", now=NOW, **matched
+):
+    credentials = {"header": header, **({"cookie": cookie} if cookie else {})}
+    rules = DocumentRules.build(config(credentials=credentials))
+    headers = wire.end_to_end(head_.headers)
+    given = match(**matched)
+    return Inquiry(
+        head=head_,
+        headers=headers,
+        match=given,
+        principal=principal,
+        source=source(networks=("office",)),
+        body=read_body(head_, headers, Facts(body=body), given, depth=64),
+        now=now,
+        rules=rules,
+    )
+
+
 def trail(head_: Head) -> Trail:
     return Trail(head=head_, revision="rev")
 
@@ -83,5 +107,5 @@ def trail(head_: Head) -> Trail:
 ALLOWED = Decision(allow=True, result=True)
 
 __all__ = [
-    "ALICE", "ALLOWED", "ANONYMOUS", "NOW", "config", "head", "match", "route", "source", "trail",
+    "ALICE", "ALLOWED", "ANONYMOUS", "NOW", "config", "head", "inquiry", "match", "route", "source", "trail",
 ]  # fmt: skip

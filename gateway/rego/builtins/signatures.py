@@ -168,12 +168,16 @@ def _hmac(hash_name: str) -> Algorithm:
     return Algorithm(verify, sign)
 
 
-def _rsa(pad: padding.AsymmetricPadding, algorithm: hashes.HashAlgorithm) -> Algorithm:
+def _rsa(
+    algorithm: hashes.HashAlgorithm,
+    signing: padding.AsymmetricPadding,
+    verifying: padding.AsymmetricPadding,
+) -> Algorithm:
     def sign(key: Material, message: bytes) -> bytes:
         if not isinstance(key, rsa.RSAPrivateKey):
             raise BuiltinError("key type does not match the algorithm")
         try:
-            return key.sign(message, pad, algorithm)
+            return key.sign(message, signing, algorithm)
         except ValueError:
             raise BuiltinError("RSA key too small for the algorithm") from None
 
@@ -181,7 +185,7 @@ def _rsa(pad: padding.AsymmetricPadding, algorithm: hashes.HashAlgorithm) -> Alg
         if not isinstance(key, rsa.RSAPublicKey):
             return False
         try:
-            key.verify(signature, message, pad, algorithm)
+            key.verify(signature, message, verifying, algorithm)
         except (InvalidSignature, ValueError):
             return False
         return True
@@ -229,8 +233,18 @@ def _ed25519_verify(key: Material, message: bytes, signature: bytes) -> bool:
     return True
 
 
-def _pss(algorithm: hashes.HashAlgorithm) -> padding.PSS:
-    return padding.PSS(padding.MGF1(algorithm), padding.PSS.AUTO)
+def _pkcs1(algorithm: hashes.HashAlgorithm) -> Algorithm:
+    return _rsa(algorithm, padding.PKCS1v15(), padding.PKCS1v15())
+
+
+def _pss(algorithm: hashes.HashAlgorithm) -> Algorithm:
+    """Sign with a salt as long as the hash (RFC 7518 §3.5); verify with any, as OPA does."""
+    mask = padding.MGF1(algorithm)
+    return _rsa(
+        algorithm,
+        padding.PSS(mask, padding.PSS.DIGEST_LENGTH),
+        padding.PSS(mask, padding.PSS.AUTO),
+    )
 
 
 _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
@@ -246,8 +260,8 @@ _CURVES: Final[dict[str, ec.EllipticCurve]] = {
 
 ALGORITHMS: Final[dict[str, Algorithm]] = {
     **{f"HS{size}": _hmac(f"sha{size}") for size in _HASHES},
-    **{f"RS{size}": _rsa(padding.PKCS1v15(), made) for size, made in _HASHES.items()},
-    **{f"PS{size}": _rsa(_pss(made), made) for size, made in _HASHES.items()},
+    **{f"RS{size}": _pkcs1(made) for size, made in _HASHES.items()},
+    **{f"PS{size}": _pss(made) for size, made in _HASHES.items()},
     **{f"ES{size}": _ecdsa(_CURVES[size], made) for size, made in _HASHES.items()},
     "EdDSA": Algorithm(_ed25519_verify, _ed25519_sign),
 }

@@ -31,7 +31,7 @@ from hypercorn.protocol.h2 import (
     StreamBuffer,
 )
 from hypercorn.typing import ConnectionState
-from priority.priority import MissingStreamError
+from priority.priority import MissingStreamError, PriorityTree
 
 from gateway.errors import Code
 from gateway.serve.hypercorn import frames, refusal
@@ -108,6 +108,7 @@ class Http2(H2Protocol):
         largest = limits.url + limits.head + (limits.headers + 8) * FIELD_OVERHEAD
         self.meter = frames.FrameMeter(peer.loop.time(), largest)
         self.connection = _connection(limits.streams, limits.head, largest)
+        self.priority = PriorityTree(maximum_streams=2 * limits.streams)
 
     # the peer's side
 

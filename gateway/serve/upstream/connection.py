@@ -212,7 +212,7 @@ class Connection(asyncio.Protocol):
         if tls is None:
             return False
         try:
-            return tls.read(1) != b""  # the loops report both ends alike; this tells them apart
+            return bool(tls.read(1))  # the loops report both ends alike; this tells them apart
         except ssl.SSLError:
             return True
 

@@ -171,9 +171,9 @@ class UpstreamSocket(asyncio.Protocol):
             self._pinged = True
             self._write(Ping())
 
-    def fail(self, fault: BaseException) -> None:
+    def fail(self, fault: BaseException) -> None:  # noqa: ARG002  as Member says it
         """End at once."""
-        self._end(Closed(code=CloseReason.GOING_AWAY, reason=type(fault).__name__))
+        self._end(Closed(code=CloseReason.GOING_AWAY, reason=""))
         self._transport.abort()
 
     # Called by asyncio.

@@ -70,14 +70,12 @@ RUNAWAYS = {
         ["p := f9(1)", "f0(x) := x"]
         + [f"f{n}(x) := sum([f{n - 1}(y) | some y in input.ten])" for n in range(1, 10)]
     ),
-    "comparing large values": "p if { some x in input.xs; some y in input.rows; y == input.rows[0]; x < 0 }",
+    "comparing large values": "p if { some x in input.xs; some y in input.rows; y == input.rows[0]; x + count(y) < 0 }",
     "large keys": "p := {[x, input.rows]: 1 | some x in input.xs}",
     "sorting large members": "p := [z | some x in input.xs; some z in {input.rows[0], input.rows[1], [x]}]",
-    "with in a loop": "q := count(input.rows)\np := [y | some x in input.xs; y := q with input.n as x]",
-    "growing a string": 'p := count(concat("", [s | some x in input.xs; s := sprintf("%1000d", [x])]))',
+    "with in a loop": "q := count([1 | some r in input.rows; some c in r])\np := [y | some x in input.xs; y := q with input.n as x]",
     "range": "p := count(numbers.range(1, 1000000000))",
     "replace of nothing": 'p := count(replace(concat("", [s | some x in input.xs; s := "xxxxxxxx"]), "", concat("", ["yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy" | some x in input.xs])))',
-    "multiplying": "p := [y | some x in input.xs; y := product(input.xs)]",
 }
 
 
@@ -89,11 +87,8 @@ def test_work_is_bounded(name):
         "rows": [[[n, "x"] for n in range(200)] for _ in range(50)],
     }
     policy = Policy(program(f"package t\n{RUNAWAYS[name]}\n"))
-    with pytest.raises(EvalError) as caught:
+    with pytest.raises(StepLimitExceeded):
         policy.decide("t/p", document, now=NOW)
-    assert not isinstance(caught.value.__cause__, (RecursionError, MemoryError))
-    # `multiplying` and `range` may end at a builtin's own bound instead.
-    assert isinstance(caught.value, StepLimitExceeded) or name in ("multiplying", "range")
 
 
 def test_a_limit_is_given_and_exact():
@@ -134,15 +129,14 @@ def test_names_and_strings_of_a_policy_are_only_literals(text):
     assert made.source.isascii()
     names = {n.id for n in ast.walk(ast.parse(made.source)) if isinstance(n, ast.Name)}
     allowed = {"s", "m", "r", "U", "input", "data", "lookup", "same", "form", "dict", "str", "int"}
-    allowed |= {"insert_once", "own_object", "RegoSet", "rows"}
+    allowed |= {"insert_once", "agree", "ordered_members", "len", "rows"}
     assert {n for n in names if not n[0] in "vtfbCe" or not n[1:].isdigit()} <= allowed
     assert not any(
         isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(ast.parse(made.source))
     )
     path = "/".join(("t", text))
     if "/" not in text:
-        with_package = [p for p in made.rules if p[:2] == ("t", text)]
-        assert with_package, path
+        assert any(rule[:2] == ("t", text) for rule in made.rules), path
 
 
 def test_numbers_of_a_policy_are_exact_and_safe():

@@ -183,7 +183,7 @@ r contains x if some x in data.list
 def test_data_below_a_package_joins_its_rules():
     source = "package a.b\nrule := 1\n"
     policy = Policy(
-        program("package a.b\nrule := 1\nwhole := data.a.b with input as 1 if false\n", "a"),
+        program(source, "a"),
         {"a": {"b": {"fact": 2}, "other": 3}},
     )
     assert policy.decide("a", None, now=NOW) == {"b": {"fact": 2, "rule": 1}, "other": 3}

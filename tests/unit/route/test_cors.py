@@ -111,7 +111,9 @@ def test_response_headers():
         (b"access-control-expose-headers", b"x-n"),
         (b"vary", b"origin"),
     )
-    assert RULES.response_headers(head("/"), any_origin) == ((b"access-control-allow-origin", b"*"),)
+    assert RULES.response_headers(head("/"), any_origin) == (
+        (b"access-control-allow-origin", b"*"),
+    )
     assert (b"access-control-allow-credentials", b"true") in RULES.response_headers(
         asked, credentials
     )
@@ -129,7 +131,9 @@ def test_section_of_the_whole_file():
     assert set(rules.routes) == {"r0", "r1"}
 
 
-@pytest.mark.parametrize("origin", ["https://app.example/", "app.example", "https://App.example", ""])
+@pytest.mark.parametrize(
+    "origin", ["https://app.example/", "app.example", "https://App.example", ""]
+)
 def test_malformed_origins_are_config_errors(origin):
     with pytest.raises(ConfigError) as caught:
         CorsRules.build(config({"cors": {"origins": [APP, origin]}}))

@@ -30,21 +30,24 @@ def test_canonical(raw, text, segments):
 REFUSED = [
     b"", b"*", b"orders", b"http://x/", b"//", b"//evil/x", b"/a//b", b"/a//", b"/a/%2e",
     b"/.", b"/..", b"/./a", b"/../a", b"/a/.", b"/a/..", b"/a/../b", b"/%2e%2E/admin", b"/.%2e",
-    b"/%2e./x", b"/a/%2e%2e%2fb", b"/a%2fb", b"/a%2Fb", b"/a%5cb", b"/a%5Cb", b"/a\\b", b"/..\\x",
+    b"/%2e./x", b"/a/%2e%2e%2fb", b"/a%5cb", b"/a%5Cb", b"/a\\b", b"/..\\x",
     b"/%00", b"/a%00.png", b"/%01", b"/%0d%0a", b"/%7f", b"/a\x00", b"/a b", b"/a\tb", b"/a\rb",
     b"/\xc3\xa9", b"/\xff", b"/a;b=c", b"/a%3bb", b"/a%3Bb", b"/;/admin", b"/a?b", b"/a#b",
     b'/"', b"/<x>", b"/^", b"/`", b"/{x}", b"/a|b", b"/[1]",
     b"/%", b"/%2", b"/%zz", b"/%u002e", b"/a%c0%af", b"/%c0%ae%c0%ae", b"/%ff", b"/%ed%a0%80",
     b"/%252e%252e/x", b"/%252f", b"/%255c", b"/%2500", b"/%253b", b"/%250a", b"/%257F",
-    b"/%25252e", b"/%2525252F", b"/%252%65", b"/%25%32%65", b"/%25%32f", b"/%25%35C", b"/%25%325c%32f",
+    b"/%25252e", b"/%2525252F", b"/%252%65", b"/%25%32%65", b"/%25%32f", b"/%25%35C", b"/%25%35%63",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("raw", REFUSED)
-@pytest.mark.parametrize("encoded_slashes", [False, True])
+ENCODED_SLASHES = [b"/a%2fb", b"/a%2Fb"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "encoded_slashes"),
+    [(raw, False) for raw in REFUSED + ENCODED_SLASHES] + [(raw, True) for raw in REFUSED],
+)
 def test_refused(raw, encoded_slashes):
-    if encoded_slashes and raw in (b"/a%2fb", b"/a%2Fb"):
-        pytest.skip("passes where a route asks for it")
     with pytest.raises(RouteError) as refusal:
         canonical_path(raw, encoded_slashes=encoded_slashes)
     assert refusal.value.code is Code.BAD_PATH
@@ -62,7 +65,9 @@ def test_encoded_slash_is_data_of_its_segment():
     assert path.segments == ("repos", "group/name", "x")
 
 
-@pytest.mark.parametrize("raw", [b"/a%2f..", b"/..%2fa", b"/a%2F.%2Fb", b"/%2e%2e%2fa", b"/a%2f%2e"])
+@pytest.mark.parametrize(
+    "raw", [b"/a%2f..", b"/..%2fa", b"/a%2F.%2Fb", b"/%2e%2e%2fa", b"/a%2f%2e"]
+)
 def test_no_dot_segment_behind_an_encoded_slash(raw):
     with pytest.raises(RouteError):
         canonical_path(raw, encoded_slashes=True)

@@ -5,7 +5,11 @@ from gateway.route.source import SourceReader
 from tests.support.stages import config, head
 
 CONFIG = config(
-    networks={"office": ["10.0.0.0/8"], "lab": ["10.9.0.0/16", "2001:db8::/32"], "edge": ["192.0.2.0/24"]},
+    networks={
+        "office": ["10.0.0.0/8"],
+        "lab": ["10.9.0.0/16", "2001:db8::/32"],
+        "edge": ["192.0.2.0/24"],
+    },
     trusted_proxies=["edge", "10.1.0.0/16", "::1"],
 )
 READER = SourceReader.build(CONFIG)

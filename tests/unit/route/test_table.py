@@ -117,9 +117,7 @@ def test_methods():
 
 
 def test_explicit_head_is_not_get():
-    built = table(
-        {"paths": ["/a"], "methods": ["GET"]}, {"paths": ["/a"], "methods": ["HEAD"]}
-    )
+    built = table({"paths": ["/a"], "methods": ["GET"]}, {"paths": ["/a"], "methods": ["HEAD"]})
     assert taken(built, "/a", "HEAD")[0] == "r1"
 
 
@@ -166,7 +164,12 @@ def test_all_problems_at_once():
     with pytest.raises(ConfigError) as caught:
         table({"paths": ["a", "/{x"]}, {"hosts": [":"]}, {"methods": ["CONNECT"]})
     keys = [problem.key for problem in caught.value.problems]
-    assert keys == ["routes.0.paths.0", "routes.0.paths.1", "routes.1.hosts.0", "routes.2.methods.0"]
+    assert keys == [
+        "routes.0.paths.0",
+        "routes.0.paths.1",
+        "routes.1.hosts.0",
+        "routes.2.methods.0",
+    ]
 
 
 def test_same_shape_with_other_methods_or_hosts_is_no_tie():

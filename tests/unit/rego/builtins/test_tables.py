@@ -404,7 +404,7 @@ VERSIONS = [
     ("uuid.parse", "{00000000-0000-4000-c000-000000000000}", {"version": 4, "variant": "Microsoft"}),
     ("uuid.parse", "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
      {"version": 1, "variant": "RFC4122", "nodeid": "00-c0-4f-d4-30-c8", "clocksequence": 180,
-      "macvariables": "global:unicast", "time": 886630433151183200}),
+      "macvariables": "global:unicast", "time": 886630433151182400}),
     ("uuid.parse", "nope", UNDEFINED),
 ]  # fmt: skip
 

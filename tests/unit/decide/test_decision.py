@@ -1,0 +1,91 @@
+import pytest
+
+from gateway import wire
+from gateway.decide.decision import MAX_REASONS, read_decision
+from gateway.errors import Code, DecisionError
+from gateway.model import Reason
+from gateway.rego.values import UNDEFINED, RegoSet, make_set
+
+RESERVED = wire.RESERVED | {b"x-auth-subject"}
+
+
+def read(value):
+    return read_decision(value, RESERVED)
+
+
+@pytest.mark.parametrize(
+    ("value", "allow", "code"),
+    [
+        (True, True, None),
+        (False, False, Code.POLICY_DENIED),
+        (UNDEFINED, False, Code.UNDEFINED),
+        ({"allow": True}, True, None),
+        ({"allow": False}, False, Code.POLICY_DENIED),
+        ({"allow": False, "status": 404}, False, Code.POLICY_DENIED),
+    ],
+)
+def test_verdicts(value, allow, code):
+    found = read(value)
+    assert (found.allow, found.code) == (allow, code)
+
+
+def test_everything_at_once():
+    found = read({
+        "allow": False,
+        "status": 451,
+        "reasons": make_set(["b-code", {"code": "a-code", "message": "A."}]),
+        "headers": {"X-One": "1", "x-two": ["2", "3"], "x-none": []},
+        "remove_headers": ["X-Gone"],
+        "response_headers": {"Set-Cookie": ["a=1", "b=2"]},
+        "body": {"set": make_set([2, 1])},
+    })  # fmt: skip
+    assert found.status == 451
+    assert found.reasons == (Reason(code="a-code", message="A."), Reason(code="b-code"))
+    assert found.headers == (("x-one", "1"), ("x-two", "2"), ("x-two", "3"))
+    assert found.remove_headers == ("x-gone", "x-none")
+    assert found.response_headers == (("set-cookie", "a=1"), ("set-cookie", "b=2"))
+    assert (found.body, found.has_body) == ({"set": [1, 2]}, True)
+    assert found.result["reasons"] == ["b-code", {"code": "a-code", "message": "A."}]
+
+
+def test_null_is_a_body():
+    assert read({"allow": False, "body": None}).has_body
+    assert not read({"allow": False}).has_body
+
+
+SHAPES = [
+    None, 1, 0, "true", "", [], [True], {}, RegoSet(), make_set([True]), 1.0,
+    {"allow": 1}, {"allow": "true"}, {"allow": None}, {"allow": [True]}, {"allow": {}},
+    {"Allow": True}, {"allow": True, "extra": 1}, {"allow": True, 1: 2},
+    {"allow": True, "rate_limit": {"key": "k", "limit": 1}}, {"allowed": True},
+    *({"allow": False, "status": status}
+      for status in (200, 399, 500, 403.0, "403", True, None, -404)),
+    *({"allow": True, "reasons": reasons}
+      for reasons in ("x", {"a": 1}, [1], [None], [""], [{}], [{"message": "m"}], [["x"]],
+                      [{"code": "a", "other": 1}], [{"code": 1}], [{"code": "a", "message": 1}],
+                      ["a b"], ["a\nb"], ["x"] * (MAX_REASONS + 1))),
+    *({"allow": True, key: headers}
+      for key in ("headers", "response_headers")
+      for headers in ([], "x", None, {"x": 1}, {"x": None}, {"x": [1]}, {"x": {"a": "b"}},
+                      {"x": make_set(["a"])}, {"": "a"}, {"a b": "c"}, {"a:": "b"}, {"a\r\n": "b"},
+                      {"café": "x"}, {1: "x"},
+                      {"x": "a\r\nb"}, {"x": "a\nb"}, {"x": "a\0b"}, {"x": " a"}, {"x": "a "},
+                      {"x": "\t"}, {"x": "café"}, {"x": "\x7f"}, {"x": ["ok", "a\rb"]},
+                      {"X": "1", "x": "2"}, {"x-a": "1", "x_a": "2"})),
+    *({"allow": True, key: {name: "v"}}
+      for key in ("headers", "response_headers")
+      for name in ("Host", "content-length", "Transfer-Encoding", "connection", "TE", "upgrade",
+                   "trailer", "keep-alive", "expect", "proxy-authorization", "x-auth-subject",
+                   "X_Auth_Subject", "x.auth.subject", "x-forwarded-for", "X_Forwarded_Proto",
+                   "x-request-id", "x-decision-id", "sec-websocket-key", "http2-settings")),
+    *({"allow": True, "remove_headers": names}
+      for names in ("x", {"x": 1}, [1], ["a b"], ["host"], ["X-Auth-Subject"], ["x_auth_subject"],
+                    ["content-length"], [["x"]])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", SHAPES, ids=repr)
+def test_whatever_is_not_exactly_right_refuses(value):
+    with pytest.raises(DecisionError) as refusal:
+        read(value)
+    assert refusal.value.code is Code.DECISION_SHAPE
