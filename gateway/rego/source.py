@@ -317,6 +317,10 @@ def _edits(text: str, found: Sequence[Token], known: Names) -> Iterator[Edit]:
         match token.text:
             case "with" if not index or found[index - 1].text != ".":
                 yield from _enclosed_value(found, index + 1, known)
+                if [part.text for part in found[index + 1 : index + 3]] == _INPUT_AS:
+                    # The compiler aborts on a new input for a rule that calls a function, but
+                    # not on a new value inside it; the plan's reader makes this the whole.
+                    yield Edit(found[index + 1].end, found[index + 1].end, f".{WHOLE_INPUT}")
             case "[" | "{" if _opens_term(found, index):
                 yield from _enclosed_head(found, index + 1)
             case "some":
