@@ -86,6 +86,22 @@ def end_to_end(headers: Headers) -> Headers:
     return tuple(line for line in headers if line[0].translate(SPELLING) not in options)
 
 
+_DIGITS: Final = re.compile(rb"[0-9]{1,15}")
+
+
+def content_length(headers: Headers) -> int | None:
+    """The declared size of the content; None where no line declares it.
+
+    ValueError for several lines, and for anything but up to 15 digits (RFC 9110 §8.6).
+    """
+    lines = values(headers, b"content-length")
+    if not lines:
+        return None
+    if len(lines) > 1 or not _DIGITS.fullmatch(lines[0]):
+        raise ValueError("Content-Length")
+    return int(lines[0])
+
+
 _ENCODED: Final = re.compile(rb"(?:[!-$&-~]|%[0-9A-Fa-f]{2})*+")
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from gateway.model import Facts, Head, Headers, Match
 
-_DIGITS: Final = re.compile(rb"[0-9]{1,15}")
 _JSON: Final = re.compile(rb"(?:application|text)/json|[a-z0-9.-]+/[a-z0-9.+-]+\+json")
 _UTF8: Final = re.compile(rb'\s*charset\s*=\s*"?utf-?8"?\s*')
 _FORM: Final = b"application/x-www-form-urlencoded"
@@ -52,14 +51,17 @@ def read_body(head: Head, headers: Headers, facts: Facts, match: Match, *, depth
 
 
 def _declared_size(head: Head) -> int | None:
-    lengths = wire.values(head.headers, b"content-length")
     chunked = wire.values(head.headers, b"transfer-encoding")
-    if not lengths:
+    try:
+        size = wire.content_length(head.headers)
+    except ValueError as error:
+        raise DecisionError(Code.BAD_FRAMING, str(error)) from None
+    if size is None:
         # RFC 9112 §6.3: an HTTP/1 request without either field has no body.
         return None if chunked or not head.http_version.startswith("1") else 0
-    if chunked or len(lengths) > 1 or not _DIGITS.fullmatch(lengths[0]):
-        raise DecisionError(Code.BAD_FRAMING, "Content-Length")
-    return int(lengths[0])
+    if chunked:
+        raise DecisionError(Code.BAD_FRAMING, "Content-Length beside Transfer-Encoding")
+    return size
 
 
 def _parser(headers: Headers) -> Callable[[bytes, int], Any]:

@@ -73,12 +73,10 @@ class Forwarder:
     ) -> Forward:
         """What to send where; `cors` is None where the gateway does not answer for CORS.
 
-        ForwardError: BODY_TOO_LARGE over the route's limit, BAD_HEADER, IDENTITY_TOO_LARGE.
+        ForwardError: BODY_TOO_LARGE, BAD_FRAMING, BAD_HEADER, IDENTITY_TOO_LARGE.
         """
         chosen = self.targets[match.route.id]
-        length = wire.values(head.headers, b"content-length")
-        if length and int(length[0]) > chosen.max_body:
-            raise ForwardError(Code.BODY_TOO_LARGE, f"{int(length[0])} bytes")
+        _check_size(head, chosen.max_body)
         added = ((name.encode(), value.encode()) for name, value in decision.response_headers)
         return Forward(
             upstream=chosen.upstream,
@@ -91,3 +89,12 @@ class Forwarder:
             cors=cors is not None,
             trail=trail,
         )
+
+
+def _check_size(head: Head, limit: int) -> None:
+    try:
+        size = wire.content_length(head.headers)
+    except ValueError as error:
+        raise ForwardError(Code.BAD_FRAMING, str(error)) from None
+    if size is not None and size > limit:
+        raise ForwardError(Code.BODY_TOO_LARGE, f"{size} bytes")

@@ -31,6 +31,17 @@ CLAIMS_OF_PROXIES: Final = frozenset((
 ))  # fmt: skip
 """Fields that upstreams believe of a proxy; they pass only where a trusted proxy sent them."""
 
+USUAL: Final = frozenset((
+    b"accept", b"accept-encoding", b"accept-language", b"cache-control", b"content-encoding",
+    b"content-type", b"dnt", b"if-match", b"if-modified-since", b"if-none-match", b"origin",
+    b"pragma", b"priority", b"range", b"referer", b"sec-ch-ua", b"sec-ch-ua-mobile",
+    b"sec-ch-ua-platform", b"sec-fetch-dest", b"sec-fetch-mode", b"sec-fetch-site",
+    b"sec-fetch-user", b"traceparent", b"tracestate", b"upgrade-insecure-requests",
+    b"user-agent", b"x-requested-with",
+))  # fmt: skip
+"""Names, in the one spelling, that most requests carry: they pass without a closer look, unless
+something removes them."""
+
 FORWARDING: Final = (b"x-forwarded", b"forwarded")
 """How the fields begin that say where a request comes from; the gateway sets its own."""
 
@@ -46,12 +57,14 @@ class RouteHeaders:
     """What one route does to request headers.
 
     `removed` are the spelled names (wire.SPELLING) that never pass, `distrusted` those that do
-    not pass unless a trusted proxy sent them; `cookie` is the credential cookie to take away, or
-    empty; `host` is None where the client's passes; `identity` reads the identity headers.
+    not pass unless a trusted proxy sent them; `usual` pass as they are. `cookie` is the
+    credential cookie to take away, or empty; `host` is None where the client's passes;
+    `identity` reads the identity headers.
     """
 
     removed: frozenset[bytes]
     distrusted: frozenset[bytes]
+    usual: frozenset[bytes]
     cookie: bytes
     host: bytes | None
     identity: tuple[tuple[bytes, Reader], ...]
@@ -70,6 +83,7 @@ class RouteHeaders:
         return cls(
             removed=removed,
             distrusted=removed | CLAIMS_OF_PROXIES,
+            usual=USUAL - removed,
             cookie=b"" if route.forward_token else (credentials.cookie or "").encode(),
             host=hosts[route.host] if route.host in hosts else route.host.encode(),
             identity=tuple((name, read) for name, read in readers if read),
@@ -105,18 +119,22 @@ class RouteHeaders:
         and the upstream may see one.
         """
         removed = self.removed if source.trusted else self.distrusted
-        options = wire.connection_options(head.headers)
-        if options:
-            removed |= options
+        usual = self.usual
+        dropped = wire.connection_options(head.headers)
         if decision.headers or decision.remove_headers:
-            removed |= spelled(
-                {name for name, _ in decision.headers}.union(decision.remove_headers)
-            )
+            names = {name for name, _ in decision.headers}.union(decision.remove_headers)
+            dropped |= spelled(names)
+        if dropped:
+            removed |= dropped
+            usual -= dropped
         kept: list[tuple[bytes, bytes]] = []
         cookies: list[bytes] = []
         odd = False
         for line in head.headers:
             name = line[0]
+            if name in usual:
+                kept.append(line)
+                continue
             spelling = name.translate(wire.SPELLING)
             if spelling in removed or spelling.startswith(FORWARDING):
                 continue
@@ -142,9 +160,11 @@ def _refuse_two_spellings(headers: Headers) -> None:
 
 def _authority(head: Head, match: Match) -> bytes:
     """The validated host, with the port that the client wrote."""
-    port = head.authority.rpartition(b":")[2]
     host = match.host.encode()
-    return host + b":" + port if port.isdigit() and b":" in head.authority else host
+    if host == head.authority:
+        return host
+    _, colon, port = head.authority.rpartition(b":")
+    return host + b":" + port if colon and port.isdigit() else host
 
 
 def without_cookie(line: bytes, cookie: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway import wire
@@ -75,7 +76,7 @@ def reader(path: str) -> Reader | None:
     """What reads `identity.X`, `claims.PATH` or `token.expires_at`; None for anything else."""
     kind, _, rest = path.partition(".")
     if kind == "identity" and rest in MEMBERS:
-        return lambda principal: getattr(principal, rest)
+        return attrgetter(rest)
     if kind == "claims" and rest:
         return lambda principal: find(principal.claims, rest)
     if path == "token.expires_at":
@@ -89,6 +90,8 @@ def encode(value: Any) -> bytes:
     In lists a comma inside an item is encoded too. Numbers, booleans and objects are JSON. Empty
     for what is absent, null or empty.
     """
+    if value.__class__ is str:
+        return _escape(value.encode("utf-8", "surrogatepass"), _VISIBLE, _ESCAPED)
     if value is None or value is ABSENT:
         return b""
     if isinstance(value, list | tuple):

@@ -12,7 +12,7 @@ and before a scan by its length times the statements inside.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.rego.builtins import BUILTINS
@@ -769,6 +769,8 @@ class _Writer:
             self.leave_if(f"{self.name(step.target)} is U")
 
     def builtin_call(self, name: str, arguments: list[Term]) -> str:
+        if name not in BUILTINS:
+            raise PlanError(f"unknown function {name!a}")
         text = ", ".join(argument.text for argument in arguments)
         state = "s, " if BUILTINS[name].needs_state else ""
         return f"{self.program.builtin(name)}({state}{text})"
@@ -900,19 +902,78 @@ def bodies(item: Function) -> Parts | None:
 
     None if there are few, or if they use each other's locals.
     """
-    found = [number for number, block in enumerate(item.blocks) if _is_body(block)]
+    blocks = _without_slots(item.blocks)
+    found = [number for number, block in enumerate(blocks) if _is_body(block)]
     if len(found) < SMALLEST or found[-1] - found[0] + 1 != len(found):
         return None
-    before, after = item.blocks[: found[0]], item.blocks[found[-1] + 1 :]
-    within = item.blocks[found[0] : found[-1] + 1]
+    before, after = blocks[: found[0]], blocks[found[-1] + 1 :]
+    within = tuple(_inner(block) for block in blocks[found[0] : found[-1] + 1])
+    outside: set[int] = {local for block in (*before, *after) for local in _locals(block)}
     shared = {*item.parameters, item.result}
-    seen: set[int] = {local for block in (*before, *after) for local in _locals(block)} - shared
+    seen = outside - shared
     for block in within:
         own = _locals(block) - shared
-        if own & seen:
+        if own & seen and not _sets_first(block, own & seen - outside):
+            return None
+        if own & outside:
             return None
         seen |= own
-    return before, tuple(_inner(block) for block in within), after
+    return before, within, after
+
+
+def _without_slots(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """Return the blocks of a partial object without the local that holds each one's value.
+
+    The compiler resets it, lets the body assign it last, and inserts it where it is defined.
+    """
+    made: list[Block] = []
+    for block in blocks:
+        match block:
+            case (
+                Blocks(
+                    at=at,
+                    blocks=(
+                        (),
+                        (*body, AssignOnce(target=set_, source=source)),
+                        (IsDefined(source=tested), Insert(value=value) as insert),
+                    ),
+                ),
+            ) if (
+                set_ == tested == value
+                and _resets(made, set_)
+                and not any(set_ in targets(step) for step in steps((tuple(body),)))
+            ):
+                made[-1] = (Blocks(at, ((*body, replace(insert, value=source)),)),)
+            case _:
+                made.append(block)
+    return tuple(made)
+
+
+def _resets(made: list[Block], local: int) -> bool:
+    match made:
+        case [*_, (Reset(target=target),)]:
+            return target == local
+        case _:
+            return False
+
+
+def _sets_first(block: Block, locals_: set[int]) -> bool:
+    """Whether a body sets each of these locals, on its own level, before anything reads it."""
+    left = set(locals_)
+    for step in block:
+        read = {used for inner in steps(((step,),)) for used in operands(inner)}
+        nested = {
+            target
+            for below in inner_blocks(step)
+            for inner in steps((below,))
+            for target in targets(inner)
+        }
+        if left & (read | nested):
+            return False
+        left -= set(targets(step))
+        if not left:
+            return True
+    return False
 
 
 def _is_body(block: Block) -> bool:

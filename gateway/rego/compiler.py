@@ -166,23 +166,34 @@ def _run_child(asked: bytes) -> tuple[list[Mapping[str, Any]], str]:
     for line in output.splitlines(keepends=True):
         if not line.endswith(b"\n"):
             break
-        with contextlib.suppress(ValueError, RecursionError):
-            answers.append(json.loads(line))
-            continue
-        break
+        answer = _answer(line)
+        if answer is None:
+            failure = "the compiler gave no answer"
+            break
+        answers.append(answer)
     return answers, failure
+
+
+def _answer(line: bytes) -> Mapping[str, Any] | None:
+    """Read a line that the child wrote: a plan, or faults."""
+    try:
+        answer = json.loads(line)
+        if isinstance(answer["plan"] if "plan" in answer else answer["faults"][0][1], str):
+            return answer  # type: ignore[no-any-return]
+    except (ValueError, RecursionError, TypeError, LookupError):
+        pass
+    return None
 
 
 def plan_text(answer: Mapping[str, Any], sources: Sequence[Source]) -> str:
     """Return the plan in an answer, or raise CompileError with the faults in it."""
-    text = answer.get("plan")
-    if isinstance(text, str):
-        return text
+    if "plan" in answer:
+        return str(answer["plan"])
     if "crash" in answer:
         raise CompileError(_crash_problems(str(answer["crash"]), sources))
     problems: list[RegoProblem] = []
     for index, said in answer["faults"]:
-        problems += _compiler_problems(int(index), str(said), sources)
+        problems += _compiler_problems(index, said, sources)
     raise CompileError(problems)
 
 

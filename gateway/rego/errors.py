@@ -38,6 +38,9 @@ class CompileError(Exception):
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
 
+    def __reduce__(self) -> tuple[type[CompileError], tuple[tuple[RegoProblem, ...]]]:
+        return CompileError, (self.problems,)
+
 
 class EvalError(Exception):
     """The policy could not decide; `code` is OPA's name of the kind of error."""

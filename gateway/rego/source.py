@@ -112,11 +112,21 @@ def _braces_end(text: str, position: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A replacement of original text: `start` to `end` becomes `text`."""
+    """A replacement of original text: `start` to `end` becomes `text`.
+
+    Of edits at one place the one of lower `order` comes first.
+    """
 
     start: int
     end: int
     text: str
+    order: int = 0
+
+
+def _enclosed(first: Token, last: Token, opening: str, closing: str) -> Iterator[Edit]:
+    """Put text before and after a row of tokens; what was opened last closes first."""
+    yield Edit(first.start, first.start, opening)
+    yield Edit(last.end, last.end, closing, -1 - first.start)
 
 
 class Source:
@@ -133,7 +143,7 @@ class Source:
         self._comments = [token for token in split if token.kind == "comment"]
         self._known = known or Names(frozenset(), frozenset())
         found = _edits(self.text, self.tokens, self._known)
-        self.edits = sorted(found, key=lambda edit: (edit.start, edit.end))
+        self.edits = sorted(found, key=lambda edit: (edit.start, edit.order))
         self.prepared = self._rewritten()
         self._prepared_lines = self.prepared.split("\n")
         self._line_starts = _line_starts(self.text)
@@ -169,14 +179,17 @@ class Source:
         """Yield the statements at the top of the module: package, imports, rules."""
         statement: list[Token] = []
         depth = 0
+        broken = False
         for token in self.tokens:
+            if token.kind == "newline":
+                broken = bool(statement) and depth <= 0
+                continue
+            if broken and statement[-1].text not in _UNFINISHED and token.text not in _GOES_ON:
+                yield statement
+                statement = []
+            broken = False
             if token.kind == "mark":
                 depth += (token.text in OPENING) - (token.text in CLOSING)
-            elif token.kind == "newline":
-                if depth <= 0 and statement and statement[-1].text not in _UNFINISHED:
-                    yield statement
-                    statement = []
-                continue
             statement.append(token)
         if statement:
             yield statement
@@ -312,6 +325,8 @@ def _head_name(statement: list[Token]) -> tuple[list[str], bool]:
 def _edits(text: str, found: Sequence[Token], known: Names) -> Iterator[Edit]:
     if text and not text.endswith("\n"):
         yield Edit(len(text), len(text), "\n")
+    if _too_deep(found) is not None:
+        return  # it is refused, and each bracket would be followed to its end
     for index, token in enumerate(found):
         after = found[index + 1].text if index + 1 < len(found) else ""
         match token.text:
@@ -351,8 +366,7 @@ def _enclosed_value(found: Sequence[Token], index: int, known: Names) -> Iterato
     is_rule, is_single = value[-1] in known.rules, len(value) == 1
     if (is_rule or is_single) if known.is_function(target) else (is_single and not is_rule):
         return
-    yield Edit(found[as_ + 1].start, found[as_ + 1].start, "[")
-    yield Edit(found[end - 1].end, found[end - 1].end, "][0]")
+    yield from _enclosed(found[as_ + 1], found[end - 1], "[", "][0]")
 
 
 def _end_of_reference(found: Sequence[Token], index: int) -> int:
@@ -404,8 +418,7 @@ def _enclosed_head(found: Sequence[Token], index: int) -> Iterator[Edit]:
             continue
         if token.kind == "mark" and token.text in (":", "|"):
             if infix and position > start:
-                edits.append(Edit(found[start].start, found[start].start, "("))
-                edits.append(Edit(found[position - 1].end, found[position - 1].end, ")"))
+                edits += _enclosed(found[start], found[position - 1], "(", ")")
             if token.text == "|":
                 yield from edits
                 return
@@ -532,8 +545,7 @@ def _braced(found: Sequence[Token], index: int, needing: str) -> Iterator[Edit]:
         elif token.kind != "newline":
             last = position
     if needed:
-        yield Edit(found[index].start, found[index].start, "{ ")
-        yield Edit(found[last].end, found[last].end, " }")
+        yield from _enclosed(found[index], found[last], "{ ", " }")
 
 
 # --- what is refused
@@ -571,15 +583,23 @@ def _unreadable(source: Source) -> RegoProblem | None:
     if "\0" in source.text:
         at = source.place(source.text.index("\0"))
         return source.problem(at, "nul", "a NUL character", "remove it")
-    depth = 0
-    for token in source.tokens:
-        if token.kind == "mark":
-            depth += (token.text in OPENING) - (token.text in CLOSING)
-        if depth > MAX_NESTING:
-            return source.problem_at(token, "too-deep", f"nested more than {MAX_NESTING} deep")
+    deep = _too_deep(source.tokens)
+    if deep is not None:
+        return source.problem_at(deep, "too-deep", f"nested more than {MAX_NESTING} deep")
     if not source.package:
         message, remedy = "the module declares no package", "start it with `package …`"
         return source.problem((1, 1), "no-package", message, remedy)
+    return None
+
+
+def _too_deep(found: Iterable[Token]) -> Token | None:
+    """Return the first bracket that is nested too deeply."""
+    depth = 0
+    for token in found:
+        if token.kind == "mark":
+            depth += (token.text in OPENING) - (token.text in CLOSING)
+        if depth > MAX_NESTING:
+            return token
     return None
 
 
@@ -622,6 +642,8 @@ def _calls(found: Sequence[Token]) -> Iterator[tuple[str, Token]]:
         if start < index:
             yield "".join(part.text for part in found[start:index]), found[start]
 
+
+_GOES_ON: Final = frozenset(("with", "as", "else", ")", "]", "}"))
 
 _UNFINISHED: Final = frozenset(
     ("if", "contains", ":=", "=", "default", "else", "package", "import", ".", ",")

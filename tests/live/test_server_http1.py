@@ -391,8 +391,7 @@ async def test_body_that_nobody_takes_stops_the_client(path: str) -> None:
                     await client.writer.drain()
                     size += 65536
         # The kernel's socket buffers take a few megabytes, the server no more than its own.
-        assert size - app.sent < 2**24
-        client.writer.transport.abort()
+        assert size - app.sent < 2**25
 
 
 @live

@@ -178,7 +178,7 @@ async def test_messages_that_nobody_takes_stop_the_client() -> None:
                 while size < 2**26:
                     await socket.send(bytes(2**18))
                     size += 2**18
-        assert 2**18 < size < 2**24
+        assert 2**18 < size < 2**25
         socket.client.writer.transport.abort()
         app.go.set()
         await until(lambda: not app.running)

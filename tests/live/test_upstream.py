@@ -697,13 +697,15 @@ def test_the_clients_slowness_is_not_the_upstreams(run):
             yield b"a"
 
     async def scenario():
-        limits = {"idle_timeout": SHORT, "first_byte_timeout": SHORT}
-        async with pool_to(answers(ok(b"x" * 500_000)), **limits) as (_, pool):
+        limits = {"idle_timeout": SHORT, "first_byte_timeout": SHORT, "keep_alive": SHORT}
+        async with pool_to(answers(ok(), ok(b"x" * 500_000)), **limits) as (up, pool):
+            await get(pool)
             response = await pool.request("POST", b"/", HEADERS, slow())
             await asyncio.sleep(2 * SHORT)
             first = await response.read_chunk()
             await asyncio.sleep(2 * SHORT)
             assert len(first) + len(await content(response)) == 500_000
+            assert len(up.peers) == 1
 
     run(scenario())
 

@@ -114,7 +114,9 @@ class Client:
         return b"".join(pieces)
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, at once if the server does not take what was written."""
+        if self.writer.transport.get_write_buffer_size():
+            self.writer.transport.abort()
         self.writer.close()
         with contextlib.suppress(OSError):
             await self.writer.wait_closed()

@@ -18,6 +18,8 @@ from tests.support.stages import ALICE, config
         ((), ""),
         ([], ""),
         ("a b%c,d", "a%20b%25c,d"),
+        ("a%41", "a%2541"),
+        (["a%41"], "a%2541"),
         ("a\r\nx-admin: 1\0", "a%0D%0Ax-admin:%201%00"),
         (" a ", "%20a%20"),
         ("caf\u00e9 \U0001f600", "caf%C3%A9%20%F0%9F%98%80"),

@@ -65,7 +65,8 @@ RUNAWAYS = {
     "nested scans": "p if { some x in input.xs; some y in input.xs; some z in input.xs; x+y+z<0 }",
     "scans of constants": "p if { "
     + " ".join(f"some x{n} in [1,2,3,4,5,6,7,8,9,10];" for n in range(9))
-    + " x0 < 0 }",
+    + " + ".join(f"x{n}" for n in range(9))
+    + " < 0 }",
     "calls that multiply": "\n".join(
         ["p := f9(1)", "f0(x) := x"]
         + [f"f{n}(x) := sum([f{n - 1}(y) | some y in input.ten])" for n in range(1, 10)]

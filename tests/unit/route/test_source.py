@@ -97,6 +97,7 @@ def test_forwarded_of_a_trusted_proxy(lines, address, scheme):
         [("forwarded", "for=203.0.113.9,")],
         [("forwarded", 'for=10.9.9.9;by=", for=203.0.113.9')],
         [("forwarded", 'for=10.9.9.9;by="'), ("forwarded", 'for=203.0.113.9;host="x"')],
+        [("forwarded", 'for=203.0.113.9;by="'), ("forwarded", '";proto=https')],
         [("forwarded", "nonsense")],
         [("forwarded", "for=203.0.113.9"), ("x-forwarded-for", "203.0.113.8")],
         [("x-forwarded-proto", "ftp")],

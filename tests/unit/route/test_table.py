@@ -86,6 +86,11 @@ def test_hosts():
     assert refusal(built, "/x", host=b"xexample") == (Code.ROUTE_UNKNOWN, None)
 
 
+def test_a_parameter_is_never_empty():
+    built = table({"paths": ["/orders/{id}", "/orders/{id}/x"]})
+    assert refusal(built, "/orders/") == (Code.ROUTE_UNKNOWN, None)
+
+
 def test_a_less_specific_host_takes_what_the_specific_one_does_not():
     built = table({"hosts": ["api.example"], "paths": ["/a"]}, {"paths": ["/{rest:path}"]})
     assert taken(built, "/b")[0] == "r1"

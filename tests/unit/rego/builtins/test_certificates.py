@@ -90,6 +90,13 @@ REFUSED = {
         LEAF_PEM,
     ],
     "expired root": [ROOT.certify(ROOT, ca=True, end=NOW - YEAR / 2), ROOT.certify(LEAF)],
+    "name constraints that are not critical": [
+        ROOT_PEM,
+        ROOT.certify(
+            MIDDLE, (x509.NameConstraints([x509.DNSName("other.example")], None), False), ca=True
+        ),
+        LEAF_PEM,
+    ],
     "name constraints": [
         ROOT_PEM,
         ROOT.certify(

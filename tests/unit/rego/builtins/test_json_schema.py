@@ -87,6 +87,11 @@ def test_errors_say_where():
     assert error["error"] == "a.1: Invalid type. Expected: string, given: integer"
 
 
+def test_a_combination_is_an_error_of_its_own():
+    _, errors = call("json.match_schema", {}, {"allOf": [{"required": ["a"]}]})
+    assert [error["type"] for error in errors] == ["required", "number_all_of"]
+
+
 BAD = [
     {"type": "text"}, {"type": 5}, {"type": []}, {"required": "a"}, {"enum": []}, {"multipleOf": 0},
     {"maximum": "1"}, {"maxLength": -1}, {"minItems": 1.5}, {"pattern": "("}, {"pattern": 1},

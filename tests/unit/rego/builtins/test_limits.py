@@ -152,6 +152,7 @@ def test_random_answers_are_constant_within_a_decision():
         first = call(name, *arguments, state=state)
         assert call(name, *arguments, state=state) == first
         assert {call(name, *arguments) for _ in range(5)} != {first}
+    assert call("uuid.rfc4122", 1, state=state) == call("uuid.rfc4122", 1.0, state=state)
     assert call("uuid.rfc4122", [1, 1], state=state) != call("uuid.rfc4122", [1, True], state=state)
 
 

@@ -95,6 +95,17 @@ def test_sign_and_verify(algorithm):
     assert payload == {"sub": "alice"}
 
 
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256", "ES384", "EdDSA"])
+def test_a_key_of_another_kind_never_verifies(algorithm):
+    token = signed(algorithm, {"sub": "alice"})
+    for other in ("RS256", "ES256", "ES512", "EdDSA"):
+        if other[0] != algorithm[0] and {algorithm, other} != {"PS256", "RS256"}:
+            assert not call(f"io.jwt.verify_{algorithm.lower()}", token, pem(other))
+            assert not call("io.jwt.decode_verify", token, {"cert": pem(other)})[0]
+    secret = json.dumps({"kty": "oct", "k": part("s3cret")})
+    assert not call(f"io.jwt.verify_{algorithm.lower()}", token, secret)
+
+
 @pytest.mark.parametrize("size", [256, 384, 512])
 def test_shared_secrets(size):
     key = {"kty": "oct", "k": part("s3cret")}

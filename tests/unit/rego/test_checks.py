@@ -1,0 +1,175 @@
+"""Faults of policies: each is found where it is, and what is valid is taken."""
+
+import pytest
+
+from gateway.rego import UNDEFINED, CompileError, compile as compile_rego
+from tests.support.rego import decide, program
+
+FAULTS = {
+    "unsafe variable": ("p if not typo", [(2, 10, "unsafe-variable")]),
+    "unsafe after é": ('p if {\n\tinput.x == "é"; zz\n}', [(3, 18, "unsafe-variable")]),
+    "unsafe in the head": ("p contains x if input.y", [(2, 12, "unsafe-variable")]),
+    "bound only inside not": ("p if { not y = 1; y == 1 }", [(2, 12, "unsafe-variable")]),
+    "unknown function": ("p if counts([1]) == 1", [(2, 6, "unknown-function")]),
+    "unknown function of data": ("p if data.x.f(1)", [(2, 6, "unknown-function")]),
+    "unsupported builtin": ('p if http.send({"url": "x"})', [(2, 6, "unsupported-builtin")]),
+    "too few arguments": ("p if count()", [(2, 6, "arity")]),
+    "too many arguments": ("p if count([1], 2, 3)", [(2, 6, "arity")]),
+    "arity of a function": ("f(x, y) := x\np if f(1)", [(3, 6, "arity")]),
+    "recursion": ("p if q\nq if p", [(2, 6, "recursion")]),
+    "recursive function": ("f(x) := f(x)", [(2, 9, "recursion")]),
+    "assigned twice": ("p if {\n\ty := 1\n\ty := 2\n}", [(4, 2, "declared-twice")]),
+    "declared twice": ("p if { some x in [1]; some x in [2] }", [(2, 28, "declared-twice")]),
+    "body without if": ("allow { true }", [(2, 7, "v0-body")]),
+    "set of v0": ("deny[x] { x := 1 }", [(2, 9, "v0-body")]),
+    "value of v0": ("p = 1 { true }", [(2, 7, "v0-body")]),
+    "else of v0": ("p := 1 if { true } else := 2 { input.x }", [(2, 30, "v0-body")]),
+    "rule of v0": ('deny["x"]', [(2, 1, "v0-rule")]),
+    "rule named data": ("data := 1", [(2, 1, "shadowed")]),
+    "rule named input": ("default input := 1", [(2, 9, "shadowed")]),
+    "variable named input": ("p if { input := 1 }", [(2, 8, "shadowed")]),
+    "argument named data": ("f(data) := 1", [(2, 3, "shadowed")]),
+    "some input": ("p if { some input; input = 1 }", [(2, 13, "shadowed")]),
+    "import as input": ("import data.b as input", [(2, 18, "shadowed")]),
+    "rule hides a builtin": ('glob if glob.match("a", [], "a")', [(2, 9, "hidden-builtin")]),
+    "rule hides count": ("count := 1\np if count([1])", [(3, 6, "hidden-builtin")]),
+    "two defaults": ("default p := 1\ndefault p := 2", [(3, 9, "two-defaults")]),
+    "NUL": ('p := "a\0b"', [(2, 8, "nul")]),
+    "nested too deeply": ("p := " + "[" * 20_000, [(2, 106, "too-deep")]),
+    "unclosed": ("p if {{\n\tx := 1\n}", [(2, 6, "syntax")]),
+    "malformed array": ("p if {\n\n  x := [1,,2]\n}", [(4, 8, "syntax")]),
+    "cycle": ("p := x if { x = x }", [(2, 13, "compile")]),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault(name):
+    body, expected = FAULTS[name]
+    with pytest.raises(CompileError) as caught:
+        compile_rego({"dir/some.rego": f"package t\n{body}\n"})
+    found = caught.value.problems
+    assert {(p.row, p.col, p.code) for p in found} >= set(expected)
+    for problem in found:
+        assert problem.file == "dir/some.rego"
+        assert str(problem).startswith(f"dir/some.rego:{problem.row}:{problem.col}: ")
+        line, _, caret = problem.excerpt.partition("\n")
+        assert caret == " " * (problem.col - 1) + "^" or len(line) == 200
+        assert "\n" not in line
+        assert "\0" not in problem.excerpt
+
+
+def test_all_faults_are_reported_at_once_by_file():
+    with pytest.raises(CompileError) as caught:
+        compile_rego(
+            {
+                "a.rego": "package a\np if not typo\nq if nothing(1)\n",
+                "b.rego": "package b\nr if count()\n",
+            },
+            ["a/nope"],
+        )
+    assert [(p.file, p.row, p.code) for p in caught.value.problems] == [
+        ("", 0, "unknown-entrypoint"),
+        ("a.rego", 2, "unsafe-variable"),
+        ("a.rego", 3, "unknown-function"),
+        ("b.rego", 2, "arity"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "# only\n", "x := 1\n", "\n\n"])
+def test_a_module_without_package_is_refused(text):
+    with pytest.raises(CompileError, match="declares no package"):
+        compile_rego({"a.rego": text})
+
+
+def test_an_unknown_entrypoint_gets_a_suggestion():
+    with pytest.raises(CompileError, match="no rule `t/alow` .did you mean `t/allow`"):
+        compile_rego({"a.rego": "package t\nallow := true\n"}, ["t/alow"])
+
+
+# What OPA takes and the compiler alone refuses, or gets wrong.
+REPAIRED = {
+    "comment at the end": ("p := 1\n# end", 1),
+    "comment after the package": (None, None),
+    "no newline at the end": ("p := 1", 1),
+    "array of a pair": ("p := [x | some k, x in [5, 6]; k > 0]", [6]),
+    "array of a pair over lines": ("p := [x |\n\tsome _, x in [5, 6]\n\tx > 5\n]", [6]),
+    "array of keys": ("p := [k | some k, _ in [5, 6]]", [0, 1]),
+    "count of a set of a pair": ("p := count({x | some k, x in {5, 6}})", 2),
+    "sum in the head": ("p := [x + 1 | some x in [1, 2]]", [2, 3]),
+    "comparison in the head": ("p := [x == 2 | some x in [1, 2]]", [False, True]),
+    "sum in an object": ("p := {x: x * 2 | some x in [1]}", {1: 2}),
+    "nested heads": ("p := [[y - 1 | some y in [x]] | some x in [1]]", [[0]]),
+    "union of sets": ("p := count({1} | {2})", 2),
+    "not with, no braces": ("p if not q with input.x as 2\nq if input.x == 1", True),
+    "with over lines": ("p if q with input.x as 1\n\twith input.y as 2\nq if input.y == 2", True),
+    "with an object": ('p if q with input as {"a": [1]} with data.b as {}\nq if input.a', True),
+    "every, no braces": ("p if every x in [1, 2] { x > 0 }", True),
+    "with as a reference": ("p := y if { y := q with input.x as input.y }\nq := input.x", 7),
+    "with as a rule": ('p := y if { y := q with input as r }\nq := input.x\nr := {"x": 3}', 3),
+    "with data as a rule": ("p := y if { y := q with data.d as r }\nq := data.d\nr := 4", 4),
+    "with as a local reference": (
+        'p := y if { v := {"a": 5}; y := q with input.x as v.a }\nq := input.x',
+        5,
+    ),
+    "with as an undefined reference": ("p if q with input.x as input.no\nq := 1", UNDEFINED),
+    "function for a function": (
+        "p := y if { y := q with f as g }\nq := f(1)\nf(x) := x\ng(x) := 8",
+        8,
+    ),
+    "rule for a function": ("p := y if { y := q with f as r }\nq := f(1)\nf(x) := x\nr := 9", 9),
+    "rule for a builtin": ("p := y if { y := q with count as r }\nq := count([])\nr := 9", 9),
+    "function for a function of data": (
+        "p := y if { y := q with data.t.f as g }\nq := f(1)\nf(x) := x\ng(x) := 8",
+        8,
+    ),
+    "data named as a function elsewhere": (
+        "p := y if { y := q with data.roles as r }\nq := data.roles\nroles(x) := x\nr := 4",
+        4,
+    ),
+    "rules named as keywords": ("p := 1\ndefault.x := 2\n", 1),
+}
+
+
+@pytest.mark.parametrize("name", REPAIRED)
+def test_repaired(name):
+    body, expected = REPAIRED[name]
+    source = f"package t\n{body}"
+    if body is None:
+        source, expected = "package t # note\n\np := 1 # é", 1
+    assert decide(source, "t/p", {"x": 1, "y": 7}) == expected
+
+
+def test_places_are_those_of_the_text_as_written():
+    source = "package t\np := [x | some k, x in input.xs; count(x, 1, 2)]"
+    with pytest.raises(CompileError) as caught:
+        compile_rego({"a.rego": source})
+    assert [(p.row, p.col, p.code) for p in caught.value.problems] == [(2, 34, "arity")]
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows():
+    assert decide("\ufeffpackage t\r\np if {\r\n\tinput.x\r\n}\r\n", "t/p", {"x": 1}) is True
+
+
+def test_valid_heads_are_taken():
+    source = """package t
+import rego.v1
+import data.lib.helper as input_helper
+p["a b"] := 1
+q[x] if some x in [1, 2]
+r.s[t] contains u if { t := "k"; u := 1 }
+default s := {"a": [1]}
+f([x, _], {"k": y}) := x + y
+every_ok if every x in input.xs {
+	x > 0
+}
+set_ok := {
+	1,
+	2,
+}
+obj := {"a": {"b": 1}} if { {"a": 1} == {"a": 1} }
+"""
+    made = program(source)
+    assert made.defines("t/s")
+    assert made.defines("t/every_ok")
+    assert not made.defines("t/f")
+    assert not made.defines("t/none")

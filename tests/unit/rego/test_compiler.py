@@ -1,0 +1,126 @@
+"""The child processes and the plan cache."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gateway.rego import CompileError, Policy, compile as compile_rego, compiler
+from tests.support.rego import NOW
+
+MODULES = {"a.rego": 'package a\np := x if { x := input.x + 1 }\nq := "é\\n"\n'}
+
+
+def _decide(program):
+    return Policy(program).decide("a/p", {"x": 1}, now=NOW)
+
+
+def test_a_cached_plan_is_used_and_belongs_to_the_owner(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    assert _decide(compile_rego(MODULES, cache_dir=folder)) == 2
+    (file,) = folder.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert file.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr(compiler, "ask", lambda requests: pytest.fail("compiled again"))
+    assert _decide(compile_rego(MODULES, cache_dir=folder)) == 2
+
+
+@pytest.mark.parametrize("damage", ["others can write", "link", "no plan", "hostile plan"])
+def test_a_cache_file_that_is_not_trusted_is_not_used(tmp_path, damage):
+    compile_rego(MODULES, cache_dir=tmp_path)
+    (file,) = tmp_path.iterdir()
+    if damage == "others can write":
+        file.chmod(0o666)
+    elif damage == "link":
+        file.rename(tmp_path / "elsewhere")
+        file.symlink_to(tmp_path / "elsewhere")
+    elif damage == "no plan":
+        file.write_text("{")
+    else:
+        file.write_text(file.read_text().replace('"target":', '"target":"1;import os",'))
+    calls = []
+    original = compiler.ask
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "ask", lambda r: calls.append(1) or original(r))
+        assert _decide(compile_rego(MODULES, cache_dir=tmp_path)) == 2
+    assert calls == [1]
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert _decide(compile_rego(MODULES, cache_dir=tmp_path / "file")) == 2
+
+
+def test_other_modules_have_another_plan(tmp_path):
+    compile_rego(MODULES, cache_dir=tmp_path)
+    compile_rego(MODULES, ["a/p"], cache_dir=tmp_path)
+    compile_rego({"a.rego": MODULES["a.rego"] + "r := 1\n"}, cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_large_plan_is_turned_into_code_in_another_process(monkeypatch):
+    here = compile_rego(MODULES)
+    monkeypatch.setattr(compiler, "LARGE_PLAN", 0)
+    assert compile_rego(MODULES) == here
+    with pytest.raises(CompileError, match="unknown function"):
+        compile_rego({"a.rego": "package a\np if nothing(1)\n"})
+
+
+def test_a_stopped_compiler_is_a_fault(monkeypatch, tmp_path):
+    worker = tmp_path / "worker.py"
+    worker.write_text("import os, sys\nline = sys.stdin.readline()\nos.abort()\n")
+    monkeypatch.setattr(compiler, "_WORKER", worker)
+    with pytest.raises(CompileError, match="a.rego: the compiler stopped .status -6"):
+        compile_rego(MODULES)
+
+
+def test_a_compiler_that_hangs_is_stopped(monkeypatch, tmp_path):
+    worker = tmp_path / "worker.py"
+    worker.write_text("import threading\nthreading.Event().wait()\n")
+    monkeypatch.setattr(compiler, "_WORKER", worker)
+    monkeypatch.setattr(compiler, "WALL_SECONDS", 0.2)
+    with pytest.raises(CompileError, match="did not finish in time"):
+        compile_rego(MODULES)
+
+
+@pytest.mark.parametrize("answer", ["nonsense", "[1]", '{"plan": 1}', '{"faults": "x"}', "", "{}"])
+def test_an_answer_that_is_none(monkeypatch, tmp_path, answer):
+    worker = tmp_path / "worker.py"
+    worker.write_text(f"import sys\nsys.stdin.readline()\nprint({answer!r})\n")
+    monkeypatch.setattr(compiler, "_WORKER", worker)
+    with pytest.raises(CompileError):
+        compile_rego(MODULES)
+
+
+def test_the_worker_is_bounded_in_memory_and_time():
+    script = (
+        "import sys; sys.argv = ['', '1']; sys.path.insert(0, {folder!r}); import compile_worker as w\n"
+        "w.limit(1)\n"
+        "{work}\n"
+    )
+    folder = str(compiler._WORKER.parent)
+    run = {"stderr": subprocess.DEVNULL, "timeout": 60}
+    many = "x = bytearray(3 << 30)"
+    done = subprocess.run([sys.executable, "-c", script.format(folder=folder, work=many)], **run)
+    assert done.returncode != 0
+    long = "while True: pass"
+    done = subprocess.run([sys.executable, "-c", script.format(folder=folder, work=long)], **run)
+    assert done.returncode < 0
+
+
+def test_the_worker_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(compiler.tempfile, "tempdir", None)
+    compile_rego(MODULES)
+    with pytest.raises(CompileError):
+        compile_rego({"a.rego": "package a\np if {\n"})
+    assert os.listdir(tmp_path) == []
+
+
+def test_this_process_never_imports_the_compiler():
+    code = (
+        "import sys, gateway.rego as r; r.compile({'a': 'package a\\np := 1\\n'});"
+        "assert not any(name.startswith('regopy') for name in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
