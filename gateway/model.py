@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from gateway import wire
 
+if TYPE_CHECKING:
     from gateway.config.model import Route, Upstream
     from gateway.errors import Code
     from gateway.identify.keyring import Keyring
 
+
 Headers = tuple[tuple[bytes, bytes], ...]
 """Header lines in order; names lower-case."""
+
+Fields = Mapping[bytes, list[bytes]]
+"""The values of header lines by name; several lines of one name in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +27,8 @@ class Head:
 
     `id` is the decision id (generated here). `raw_path` and `query_string` are the target's
     bytes on either side of the first `?`. `scheme` is that of the listener. `peer` is the
-    address of the connection's other end, empty for a Unix socket.
+    address of the connection's other end, empty for a Unix socket. `fields` are the values of
+    the header lines by name, in order.
     """
 
     id: str
@@ -35,6 +41,10 @@ class Head:
     http_version: str
     peer: str
     websocket: bool = False
+    fields: Fields = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", wire.fields(self.headers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +93,11 @@ class Match:
     query: Mapping[str, list[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Principal:
     """Who is asking: the verified claims and what the issuer's mapping reads from them.
 
+    Each is equal to itself only: one object stands for one token's whole use.
     `issuer` is the configured name; an anonymous request has no claims and is not
     authenticated. Times are Unix seconds.
     """

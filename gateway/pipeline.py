@@ -14,6 +14,8 @@ from gateway.record.encode import encode
 from gateway.route.websocket import check_websocket
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.model import Decision, Headers
     from gateway.snapshot import Snapshot
 
@@ -38,23 +40,24 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
 
     Pure: no I/O and no clock; `now` is in Unix seconds. Never raises.
     """
-    trail = Trail(head=head, revision=snapshot.revision)
+    found: dict[str, Any] = {}
     try:
-        source = snapshot.origins.read(head)
-        trail = replace(trail, source=source)
+        source = found["source"] = snapshot.origins.read(head)
         preflight = snapshot.cors.preflight(head, snapshot.routes)
         if preflight is not None:
-            trail = replace(trail, match=preflight.match)
+            found["match"] = preflight.match
+            trail = _trail(head, snapshot, found)
             return Answer(status=204, headers=preflight.headers, body=b"", trail=trail)
-        match = snapshot.routes.match(head)
-        trail = replace(trail, match=match)
+        match = found["match"] = snapshot.routes.match(head)
         check_websocket(head, match.route)
-        principal = snapshot.identifier.identify(head, match, facts, snapshot.keyrings, now)
-        trail = replace(trail, principal=principal)
-        document = snapshot.decider.document(head, match, principal, source, facts, now)
-        trail = replace(trail, document=document)
-        decision = snapshot.decider.decide(document, match, now)
-        trail = replace(trail, decision=decision)
+        principal = found["principal"] = snapshot.identifier.identify(
+            head, match, facts, snapshot.keyrings, now
+        )
+        document = found["document"] = snapshot.decider.document(
+            head, match, principal, source, facts, now
+        )
+        decision = found["decision"] = snapshot.decider.decide(document, match, now)
+        trail = _trail(head, snapshot, found)
         if not decision.allow:
             return refuse_decision(decision, trail, snapshot)
         cors = snapshot.cors.response_headers(head, match.route)
@@ -62,13 +65,18 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
             head, match, principal, decision, source, trail=trail, cors=cors
         )
     except Missing as missing:
-        return replace(missing.need, trail=trail)
+        return replace(missing.need, trail=_trail(head, snapshot, found))
     except GatewayError as error:
-        return refuse(error, trail, snapshot)
+        return refuse(error, _trail(head, snapshot, found), snapshot)
     except Exception as error:  # a fault of ours refuses, whatever it is
         log.exception("a request could not be planned")
         fault = GatewayError(Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
-        return refuse(fault, trail, snapshot)
+        return refuse(fault, _trail(head, snapshot, found), snapshot)
+
+
+def _trail(head: Head, snapshot: Snapshot, found: Mapping[str, Any]) -> Trail:
+    # Made once, at the end: a copy after each stage cost a quarter of the plan.
+    return Trail(head=head, revision=snapshot.revision, **found)
 
 
 def refuse(error: GatewayError, trail: Trail, snapshot: Snapshot) -> Refuse:
@@ -94,6 +102,8 @@ def refuse_decision(decision: Decision, trail: Trail, snapshot: Snapshot) -> Ref
     status = decision.status if decision.code is Code.POLICY_DENIED else decision.code.status
     headers = [(b"content-type", b"application/json")] if decision.has_body else [PROBLEM]
     headers += ((name.encode(), value.encode()) for name, value in decision.response_headers)
+    if status == 401 and all(name != b"www-authenticate" for name, _ in headers):
+        headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 §15.5.2
     document: Any = decision.body
     if not decision.has_body:
         document = problem(decision.code, status, trail)

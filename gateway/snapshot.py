@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.bundle import folder
@@ -12,8 +12,9 @@ from gateway.decide import Decider
 from gateway.errors import ConfigError, Problem
 from gateway.forward import Forwarder
 from gateway.identify import Identifier, Keyring, accepted_algorithms
-from gateway.rego import CompileError, Policy, Program, Value, compile as compile_rego
-from gateway.rego.testing import TestResult, compile_tests, run_tests
+from gateway.rego import CompileError, Policy, Program, Value
+from gateway.rego.compiler import Unit, all_good, compile_all
+from gateway.rego.testing import Suite, TestResult, run_tests, suites
 from gateway.route.cors import CorsRules
 from gateway.route.source import SourceReader
 from gateway.route.table import RouteTable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.bundle.folder import PolicySources
     from gateway.config.load import Loaded
     from gateway.config.model import Config, Issuer
+    from gateway.rego.children import Children
 
 DEFAULT_ENTRYPOINTS = ("gateway/authz/decision", "gateway/authz/allow")
 
@@ -49,7 +51,8 @@ class Snapshot:
     """One configuration with one policy revision, ready to decide.
 
     `keyrings` are those of all issuers, by name; only they change without a reload. `revision`
-    is that of the policy files, `config_revision` that of the configuration's text.
+    is that of the policy files, `config_revision` that of the configuration's text. `tested`
+    holds the results of the policies' own tests, by the digest of their suite.
     """
 
     config: Config
@@ -63,7 +66,7 @@ class Snapshot:
     identifier: Identifier
     keyrings: Mapping[str, Keyring]
     forwarder: Forwarder
-    tests: tuple[TestResult, ...]
+    tested: Mapping[str, tuple[TestResult, ...]]
 
     def with_keyrings(self, keyrings: Mapping[str, Keyring]) -> Snapshot:
         """The same snapshot with newer keys of some issuers."""
@@ -105,11 +108,13 @@ def build(
     now: float,
     previous: Snapshot | None = None,
     cache: Path | None = None,
+    children: Children | None = None,
 ) -> Snapshot:
     """Build a snapshot; raises ConfigError with every problem, each with its place.
 
     `now` (Unix seconds) is the time that policy tests see. Of `previous` it takes over the
-    compiled program where no module changed. `cache` is a folder for compiled plans. Blocking.
+    compiled program where no module changed, and the results of the tests that no change can
+    reach. `cache` is a folder for compiled plans. Blocking.
     """
     config = candidate.loaded.config
     problems: list[Problem] = []
@@ -126,12 +131,12 @@ def build(
     origins = attempt(lambda: SourceReader.build(config))
     forwarder = attempt(lambda: Forwarder.build(config))
     keyrings = attempt(lambda: local_keyrings(config))
-    policies = attempt(lambda: folder.parse_files(candidate.files, config.policy.paths))
-    decider = policies and attempt(lambda: _decider(config, policies, previous, cache))
+    decided = attempt(lambda: _decided(candidate, previous, cache, children))
     if problems:
         raise ConfigError(tuple(problems))
-    assert routes and cors and origins and forwarder and policies and decider  # noqa: PT018
+    assert routes and cors and origins and forwarder and decided  # noqa: PT018
     assert keyrings is not None
+    policies, compiled, decider = decided
     return Snapshot(
         config=config,
         config_revision=folder.digest({"": candidate.config_text})[:16],
@@ -141,33 +146,78 @@ def build(
         routes=routes,
         cors=cors,
         origins=origins,
-        identifier=Identifier.build(config),
+        identifier=_identifier(config, previous),
         keyrings=keyrings,
         forwarder=forwarder,
-        tests=_tested(config, policies, previous, cache, now),
+        tested=_test(policies, compiled, now),
     )
 
 
-def _decider(
-    config: Config, policies: PolicySources, previous: Snapshot | None, cache: Path | None
-) -> Decider:
-    program = compile_policies(policies, previous, cache)
-    entrypoints = resolve_entrypoints(config, program)
-    return Decider.build(config, Policy(program, policies.data), entrypoints)
+def _identifier(config: Config, previous: Snapshot | None) -> Identifier:
+    """The previous one, with the signatures that it knows, where nothing differs that it reads."""
+    if previous is not None and all(
+        getattr(config, section) == getattr(previous.config, section)
+        for section in ("issuers", "credentials", "limits")
+    ):
+        return previous.identifier
+    return Identifier.build(config)
 
 
-def compile_policies(
-    policies: PolicySources, previous: Snapshot | None = None, cache: Path | None = None
-) -> Program:
-    """The served program; raises ConfigError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """The served program, the suites of tests still to run, and the results of the others."""
+
+    program: Program
+    suites: tuple[tuple[Suite, Program], ...] = ()
+    known: Mapping[str, tuple[TestResult, ...]] = field(default_factory=dict)
+
+
+def _decided(
+    candidate: Candidate,
+    previous: Snapshot | None,
+    cache: Path | None,
+    children: Children | None,
+) -> tuple[PolicySources, Compiled, Decider]:
+    config = candidate.loaded.config
+    policies = folder.parse_files(candidate.files, config.policy.paths)
+    compiled = _compile(config, policies, previous, cache, children)
+    entrypoints = resolve_entrypoints(config, compiled.program)
+    policy = with_data(compiled.program, policies.data)
+    return policies, compiled, Decider.build(config, policy, entrypoints)
+
+
+def _compile(
+    config: Config,
+    policies: PolicySources,
+    previous: Snapshot | None,
+    cache: Path | None,
+    children: Children | None,
+) -> Compiled:
+    """Compile what differs from `previous`; raises ConfigError with the problems of all."""
     if not policies.modules:
         raise ConfigError((Problem("no .rego file in policy.paths", key="policy.paths"),))
+    units: list[Unit] = []
+    served: Program | None = None
+    known: Mapping[str, tuple[TestResult, ...]] = {}
     if previous and previous.policies.modules_digest == policies.modules_digest:
-        return previous.decider.policy.program
+        served = previous.decider.policy.program
+    else:
+        units.append(Unit(modules=policies.modules))
+    if previous and previous.policies.data_digest == policies.data_digest:
+        known = previous.tested
+    found = suites(policies.modules, policies.tests) if config.policy.tests else ()
+    stale = [suite for suite in found if suite.digest not in known]
+    units += [Unit(modules=suite.modules) for suite in stale]
     try:
-        return compile_rego(policies.modules, cache_dir=cache)
+        made = all_good(compile_all(units, cache_dir=cache, children=children))
     except CompileError as error:
         raise as_config_error(error) from None
+    program = served or made[0]
+    return Compiled(
+        program=program,
+        suites=tuple(zip(stale, made if served else made[1:], strict=True)),
+        known={suite.digest: known[suite.digest] for suite in found if suite not in stale},
+    )
 
 
 def with_data(program: Program, data: Value) -> Policy:
@@ -245,23 +295,14 @@ def local_keyring(issuer: Issuer) -> Keyring:
     return Keyring.unloaded()
 
 
-def _tested(
-    config: Config,
-    policies: PolicySources,
-    previous: Snapshot | None,
-    cache: Path | None,
-    now: float,
-) -> tuple[TestResult, ...]:
+def _test(
+    policies: PolicySources, compiled: Compiled, now: float
+) -> dict[str, tuple[TestResult, ...]]:
     """The results of the policies' own tests; ConfigError where one does not pass."""
-    if previous and previous.revision == policies.revision:
-        return previous.tests
-    if not config.policy.tests or not policies.tests:
-        return ()
-    try:
-        program = compile_tests(policies.modules, policies.tests, cache_dir=cache)
-    except CompileError as error:
-        raise as_config_error(error) from None
-    results = tuple(run_tests(program, policies.tests, policies.data, now=now))
+    results = {
+        suite.digest: tuple(run_tests(program, suite.tests, policies.data, now=now))
+        for suite, program in compiled.suites
+    }
     failed = [
         Problem(
             f"{result.full_name}: {result.outcome}: {result.message}",
@@ -269,9 +310,10 @@ def _tested(
             line=result.row,
             remedy="gateway policy test shows more",
         )
-        for result in results
+        for suite_results in results.values()
+        for result in suite_results
         if result.outcome in ("fail", "error")
     ]
     if failed:
         raise ConfigError(tuple(failed))
-    return results
+    return {**compiled.known, **results}

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from gateway.model import Headers
+    from gateway.model import Fields, Headers
 
 FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """RFC 9110 §5.1."""
 
 FIELD_VALUE: Final = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
 """RFC 9110 §5.5 without obs-text: visible ASCII, blanks only inside."""
+
+NAMES_REMEMBERED: Final = 256
+"""Of how many field names what was found out of them is kept; clients choose them."""
 
 SPELLING: Final = bytes(
     byte + 32 if 65 <= byte <= 90 else byte if chr(byte).isalnum() and byte < 128 else 45
@@ -26,6 +29,12 @@ SPELLING: Final = bytes(
 CGI and its heirs (WSGI, PHP, Rack) turn every byte of a name that is no letter or digit into the
 same sign, so `X_User.Id` reaches them as `X-User-Id` does.
 """
+
+
+def spelled(names: Iterable[str]) -> frozenset[bytes]:
+    """Field names in the one spelling that stands for all that an upstream may confuse."""
+    return frozenset(name.encode().translate(SPELLING) for name in names)
+
 
 HOP_BY_HOP: Final = frozenset((
     b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
@@ -56,9 +65,15 @@ _ORDINARY_OPTIONS: Final = frozenset((b"keep-alive", b"close", b"upgrade"))
 _BLANKS: Final = b" \t"
 
 
-def values(headers: Headers, name: bytes) -> list[bytes]:
-    """The values of the lines called `name`, in order."""
-    return [value for found, value in headers if found == name]
+def fields(headers: Headers) -> Fields:
+    """The values of the lines by name, in order."""
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        if name in found:
+            found[name].append(value)
+        else:
+            found[name] = [value]
+    return found
 
 
 def elements(lines: Iterable[bytes]) -> list[bytes]:
@@ -67,35 +82,26 @@ def elements(lines: Iterable[bytes]) -> list[bytes]:
     return [part for part in parts if part]
 
 
-def connection_options(headers: Headers) -> frozenset[bytes]:
-    """The spelled names of the fields that `Connection` takes away (RFC 9110 §7.6.1)."""
-    lines = values(headers, b"connection")
+def connection_options(lines: Sequence[bytes]) -> frozenset[bytes]:
+    """The spelled names of the fields that the `Connection` lines take away (RFC 9110 §7.6.1).
+
+    The next hop does not get them, so no stage may act on them.
+    """
     if not lines or (len(lines) == 1 and lines[0].lower() in _ORDINARY_OPTIONS):
         return frozenset()
     return frozenset(option.translate(SPELLING) for option in elements(lines))
 
 
-def end_to_end(headers: Headers) -> Headers:
-    """The lines but for those that `Connection` takes away.
-
-    The upstream does not get them, so no stage may act on them.
-    """
-    options = connection_options(headers)
-    if not options:
-        return headers
-    return tuple(line for line in headers if line[0].translate(SPELLING) not in options)
-
-
 _DIGITS: Final = re.compile(rb"[0-9]{1,15}")
 
 
-def content_length(headers: Headers) -> int | None:
+def content_length(fields: Fields) -> int | None:
     """The declared size of the content; None where no line declares it.
 
     ValueError for several lines, and for anything but up to 15 digits (RFC 9110 §8.6).
     """
-    lines = values(headers, b"content-length")
-    if not lines:
+    lines = fields.get(b"content-length")
+    if lines is None:
         return None
     if len(lines) > 1 or not _DIGITS.fullmatch(lines[0]):
         raise ValueError("Content-Length")

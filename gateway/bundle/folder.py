@@ -25,13 +25,15 @@ MAX_FILE = 64 * 1024**2
 class PolicySources:
     """A policy set as text: module name → source, the tests apart, and the data document.
 
-    `modules_digest` changes with the served modules only, `revision` with anything in the set.
+    `modules_digest` changes with the served modules only, `data_digest` with the data only,
+    `revision` with anything in the set.
     """
 
     modules: Mapping[str, str]
     tests: Mapping[str, str]
     data: Mapping[str, Any]
     modules_digest: str
+    data_digest: str
     revision: str
 
 
@@ -83,6 +85,7 @@ def parse_files(files: Mapping[str, bytes], paths: tuple[Path, ...]) -> PolicySo
         tests=tests,
         data=data,
         modules_digest=digest({name: text.encode() for name, text in modules.items()}),
+        data_digest=digest({name: files[name] for name in files if not name.endswith(".rego")}),
         revision=digest(files)[:16],
     )
 

@@ -71,7 +71,7 @@ def _summary(built: snapshot.Snapshot) -> str:
         (len(built.config.routes), "route"),
         (len(built.config.issuers), "issuer"),
         (len(built.policies.modules), "policy module"),
-        (len(built.tests), "policy test"),
+        (sum(map(len, built.tested.values())), "policy test"),
     )
     parts = (f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
     return ", ".join((*parts, f"revision {built.revision}"))

@@ -20,9 +20,10 @@ from gateway.errors import ConfigError, Problem
 from gateway.model import Facts, Forward, Head, Need, Refuse
 from gateway.pipeline import plan
 from gateway.record.encode import encode
-from gateway.rego import CompileError
-from gateway.rego.testing import TestResult, compile_tests, run_tests
-from gateway.snapshot import Snapshot, as_config_error, compile_policies, load
+from gateway.rego import CompileError, Policy
+from gateway.rego.compiler import Unit, all_good, compile_all
+from gateway.rego.testing import TestResult, run_tests, suites
+from gateway.snapshot import Snapshot, as_config_error, load
 
 EXIT_TESTS = 2
 
@@ -109,9 +110,14 @@ def check(paths: tuple[Path, ...], path: Path, emit: str | None, shape: str) -> 
     """
     try:
         sources = _sources(paths, path)
-        program = compile_policies(sources)
-        if sources.tests:
-            compile_tests(sources.modules, sources.tests)
+        if not sources.modules:
+            raise ConfigError((Problem("no .rego file", file=str(paths[0] if paths else path)),))
+        tests = suites(sources.modules, sources.tests)
+        units = [
+            Unit(modules=modules) for modules in (sources.modules, *(s.modules for s in tests))
+        ]
+        program = all_good(compile_all(units))[0]
+        Policy(program, sources.data)
     except (ConfigError, CompileError) as error:
         found = as_config_error(error) if isinstance(error, CompileError) else error
         if shape == "json":
@@ -142,15 +148,20 @@ def _run(sources: PolicySources, pattern: str) -> list[TestResult]:
         selected = re.compile(pattern)
     except re.error as error:
         raise click.BadParameter(f"--run: {error}") from None
-    program = compile_tests(sources.modules, sources.tests)
-    results = run_tests(
-        program,
-        sources.tests,
-        sources.data,
-        now=time.time(),
-        selected=lambda name: bool(selected.search(name)),
-    )
-    return list(results)
+    found = suites(sources.modules, sources.tests)
+    programs = all_good(compile_all([Unit(modules=suite.modules) for suite in found]))
+    results = [
+        result
+        for suite, program in zip(found, programs, strict=True)
+        for result in run_tests(
+            program,
+            suite.tests,
+            sources.data,
+            now=time.time(),
+            selected=lambda name: bool(selected.search(name)),
+        )
+    ]
+    return sorted(results, key=lambda result: (result.file, result.row))
 
 
 def _report(results: list[TestResult], shape: str, *, verbose: bool) -> None:

@@ -557,7 +557,7 @@ class Limits(Section):
     """Token (401)."""
     token_header: Size = 4096
     """Decoded token header (401)."""
-    json_depth: Count = Field(default=64, ge=4, le=256)
+    json_depth: Count = Field(default=64, ge=4, le=90)
     """Nesting of JSON in tokens and bodies."""
     websocket_message: Size = 1024**2
     """WebSocket message, in either direction."""
@@ -656,6 +656,13 @@ class Config(Section):
     """Decision log and access log."""
     reload: Reload = Reload()
     """How changes on disk take effect."""
+
+    @property
+    def identity_names(self) -> frozenset[str]:
+        """The identity headers of all routes: no client may send any of them anywhere."""
+        return frozenset(self.identity_headers).union(
+            *(route.identity_headers or () for route in self.routes)
+        )
 
 
 def is_loopback_host(host: str) -> bool:

@@ -52,15 +52,13 @@ class Decider:
     @classmethod
     def build(cls, config: Config, policy: Policy, entrypoints: Mapping[str, str]) -> Self:
         """Prepare the rules."""
-        names = set(config.identity_headers)
-        for route in config.routes:
-            names.update(route.identity_headers or ())
+        identity = wire.spelled(config.identity_names)
         return cls(
             policy=policy,
             entrypoints=entrypoints,
             steps=config.policy.steps,
-            rules=DocumentRules.build(config),
-            reserved=wire.RESERVED | {name.encode().translate(wire.SPELLING) for name in names},
+            rules=DocumentRules.build(config, identity),
+            reserved=wire.RESERVED | identity,
         )
 
     def document(
@@ -73,11 +71,11 @@ class Decider:
         now: float,
     ) -> dict[str, Any]:
         """The input document; Missing or DecisionError where it needs the body."""
-        headers = wire.end_to_end(head.headers)
-        body = read_body(head, headers, facts, match, depth=self.rules.json_depth)
+        fields = self.rules.fields(head)
+        body = read_body(head, fields, facts, match, depth=self.rules.json_depth)
         inquiry = Inquiry(
             head=head,
-            headers=headers,
+            fields=fields,
             match=match,
             principal=principal,
             source=source,
@@ -92,7 +90,12 @@ class Decider:
         route = match.route
         try:
             value = self.policy.decide(
-                self.entrypoints[route.id], document, now=now, steps=self.steps
+                self.entrypoints[route.id],
+                document,
+                now=now,
+                steps=self.steps,
+                # Head and token have limits of their own; a body may have many members.
+                bounded=route.body is None,
             )
         except StepLimitExceeded as error:
             raise DecisionError(Code.WORK_LIMIT, str(error)) from None

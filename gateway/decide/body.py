@@ -14,14 +14,14 @@ from gateway.model import Missing, Need
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.model import Facts, Head, Headers, Match
+    from gateway.model import Facts, Fields, Head, Match
 
 _JSON: Final = re.compile(rb"(?:application|text)/json|[a-z0-9.-]+/[a-z0-9.+-]+\+json")
 _UTF8: Final = re.compile(rb'\s*charset\s*=\s*"?utf-?8"?\s*')
 _FORM: Final = b"application/x-www-form-urlencoded"
 
 
-def read_body(head: Head, headers: Headers, facts: Facts, match: Match, *, depth: int) -> Body:
+def read_body(head: Head, fields: Fields, facts: Facts, match: Match, *, depth: int) -> Body:
     """The body's declared size, and its value where the route shows it to the policy.
 
     Missing when the body is needed and has not been brought. DecisionError: BODY_TOO_LARGE over
@@ -43,7 +43,7 @@ def read_body(head: Head, headers: Headers, facts: Facts, match: Match, *, depth
         raise DecisionError(Code.BODY_TOO_LARGE, f"{len(facts.body)} bytes")
     if not facts.body:
         return Body(size=size, raw=b"")
-    parse = _parser(headers)
+    parse = _parser(fields)
     try:
         return Body(size=size, raw=facts.body, value=parse(facts.body, depth))
     except ValueError as error:
@@ -51,9 +51,9 @@ def read_body(head: Head, headers: Headers, facts: Facts, match: Match, *, depth
 
 
 def _declared_size(head: Head) -> int | None:
-    chunked = wire.values(head.headers, b"transfer-encoding")
+    chunked = b"transfer-encoding" in head.fields
     try:
-        size = wire.content_length(head.headers)
+        size = wire.content_length(head.fields)
     except ValueError as error:
         raise DecisionError(Code.BAD_FRAMING, str(error)) from None
     if size is None:
@@ -64,11 +64,11 @@ def _declared_size(head: Head) -> int | None:
     return size
 
 
-def _parser(headers: Headers) -> Callable[[bytes, int], Any]:
-    encodings = wire.elements(wire.values(headers, b"content-encoding"))
+def _parser(fields: Fields) -> Callable[[bytes, int], Any]:
+    encodings = wire.elements(fields.get(b"content-encoding", ()))
     if any(encoding.lower() != b"identity" for encoding in encodings):
         raise DecisionError(Code.BODY_UNSUPPORTED, "Content-Encoding")
-    types = wire.values(headers, b"content-type")
+    types = fields.get(b"content-type", ())
     if len(types) > 1:
         raise DecisionError(Code.BODY_MALFORMED, "several Content-Type lines")
     media_type, *parameters = (types[0] if types else b"").lower().split(b";")

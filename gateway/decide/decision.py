@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway import wire
@@ -17,11 +18,15 @@ KEYS: Final = frozenset((
     "allow", "reasons", "status", "headers", "remove_headers", "response_headers", "body",
 ))  # fmt: skip
 MAX_REASONS: Final = 64
+MAX_REMEMBERED: Final = 64
+"""Longest name of a header that is remembered as checked."""
 
 ALLOWED: Final = Decision(allow=True, result=True)
 DENIED: Final = Decision(allow=False, code=Code.POLICY_DENIED, result=False)
 NONE_MADE: Final = Decision(allow=False, code=Code.UNDEFINED)
 
+_NOTHING: Final[Mapping[str, Any]] = {}
+_NONE: Final[list[Any]] = []
 _CODE: Final = re.compile(r"[!-~]{1,128}")
 
 
@@ -34,27 +39,25 @@ def read_decision(value: Any, reserved: frozenset[bytes]) -> Decision:
     plain = read_boolean(value)
     if plain is not None:
         return plain
-    unknown = [key for key in value if key not in KEYS]
-    if unknown:
-        raise shape(f"unknown key {unknown[0]!r}")
+    if not value.keys() <= KEYS:
+        unknown = next(key for key in value if key not in KEYS)
+        raise shape(f"unknown key {unknown!r}")
     allow = read_flag(value, "allow")
-    lines = header_lines(value.get("headers", {}), "headers", reserved)
-    removed = header_names(value.get("remove_headers", []), "remove_headers", reserved)
+    get = value.get
+    headers, answered = get("headers", _NOTHING), get("response_headers", _NOTHING)
+    lines = header_lines(headers, "headers", reserved)
+    removed = header_names(get("remove_headers", _NONE), "remove_headers", reserved)
     # A header that the policy gives no line is set to nothing: the client's must not stand for it.
-    removed += tuple(
-        name.lower() for name, given in value.get("headers", {}).items() if given == []
-    )
+    removed += tuple([name.lower() for name in headers if headers[name] == []])
     return Decision(
         allow=allow,
         code=None if allow else Code.POLICY_DENIED,
-        status=_status(value.get("status", Code.POLICY_DENIED.status)),
-        reasons=_reasons(value.get("reasons", [])),
+        status=_status(get("status", Code.POLICY_DENIED.status)),
+        reasons=_reasons(get("reasons", _NONE)),
         headers=lines,
         remove_headers=removed,
-        response_headers=header_lines(
-            value.get("response_headers", {}), "response_headers", reserved
-        ),
-        body=to_json(value.get("body")),
+        response_headers=header_lines(answered, "response_headers", reserved),
+        body=to_json(get("body")),
         has_body="body" in value,
         result=to_json(value),
     )
@@ -104,6 +107,8 @@ def _members(value: Any, what: str) -> list[Any]:
 
 
 def _reasons(value: Any) -> tuple[Reason, ...]:
+    if value is _NONE:
+        return ()
     members = _members(value, "reasons")
     if len(members) > MAX_REASONS:
         raise shape(f"more than {MAX_REASONS} reasons")
@@ -123,6 +128,12 @@ def _reason(value: Any) -> Reason:
 
 
 def _name(value: Any, reserved: frozenset[bytes]) -> str:
+    if value.__class__ is str and len(value) <= MAX_REMEMBERED:
+        return _remembered(value, reserved)
+    return _checked(value, reserved)
+
+
+def _checked(value: Any, reserved: frozenset[bytes]) -> str:
     if value.__class__ is not str or not wire.FIELD_NAME.fullmatch(value):
         raise shape(f"{value!r} is not a field name")
     name: str = value.lower()
@@ -131,8 +142,13 @@ def _name(value: Any, reserved: frozenset[bytes]) -> str:
     return name
 
 
+_remembered = lru_cache(maxsize=wire.NAMES_REMEMBERED)(_checked)
+
+
 def header_names(value: Any, what: str, reserved: frozenset[bytes]) -> tuple[str, ...]:
     """The lower-case names of a set or an array, each one a policy's to change."""
+    if value is _NONE:
+        return ()
     return tuple(_name(name, reserved) for name in _members(value, what))
 
 
@@ -141,6 +157,8 @@ def header_lines(value: Any, what: str, reserved: frozenset[bytes]) -> tuple[tup
 
     A name must not come in two spellings that an upstream may take for one.
     """
+    if value is _NOTHING:
+        return ()
     if value.__class__ is not dict:
         raise shape(f"{what} must be an object")
     lines = []

@@ -26,7 +26,7 @@ def native(inquiry: Inquiry) -> Document:
     head, match, principal, source = (
         inquiry.head, inquiry.match, inquiry.principal, inquiry.source,
     )  # fmt: skip
-    headers = joined(inquiry.headers, inquiry.rules.hidden)
+    headers = joined(inquiry.fields, inquiry.rules.hidden)
     pairs = _cookie_pairs(headers, inquiry.rules.cookie.decode()) if "cookie" in headers else []
     expires_at = principal.expires_at
     return {

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from gateway import wire
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.config.model import Config
-    from gateway.model import Head, Headers, Match, Principal, Source
+    from gateway.model import Fields, Head, Match, Principal, Source
 
 Document = dict[str, Any]
 """An input document: JSON as plain Python, which nobody changes once it is made."""
@@ -18,16 +23,23 @@ class DocumentRules:
     """What the configuration says of all documents.
 
     `hidden` are the headers that hold credentials, `cookie` the cookie that does, or empty;
-    `json_depth` is the deepest nesting of a body.
+    `json_depth` is the deepest nesting of a body. `is_identity` tells whether a header could be
+    taken for one of the gateway's identity headers.
     """
 
     hidden: frozenset[bytes]
     cookie: bytes
     json_depth: int
+    is_identity: Callable[[bytes], bool]
 
     @classmethod
-    def build(cls, config: Config) -> DocumentRules:
-        """Read the rules from a configuration."""
+    def build(cls, config: Config, identity: frozenset[bytes]) -> DocumentRules:
+        """Read the rules from a configuration; `identity` are spelled (wire.SPELLING) names."""
+
+        @lru_cache(maxsize=wire.NAMES_REMEMBERED)
+        def is_identity(name: bytes) -> bool:
+            return name.translate(wire.SPELLING) in identity
+
         credentials = config.credentials
         return cls(
             hidden=frozenset(
@@ -35,7 +47,21 @@ class DocumentRules:
             ),
             cookie=(credentials.cookie or "").encode(),
             json_depth=config.limits.json_depth,
+            is_identity=is_identity,
         )
+
+    def fields(self, head: Head) -> Fields:
+        """The fields that a policy may know of.
+
+        Neither those that the next hop does not get, nor what a client sent under the name of an
+        identity header: no policy can take it for the gateway's word.
+        """
+        fields = head.fields
+        gone = list(filter(self.is_identity, fields))
+        options = wire.connection_options(fields.get(b"connection", ()))
+        if options:
+            gone += [name for name in fields if name.translate(wire.SPELLING) in options]
+        return {name: fields[name] for name in fields if name not in gone} if gone else fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +78,10 @@ class Body:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
-    """All that an input document is made of; `headers` are the end-to-end ones."""
+    """All that an input document is made of; `fields` are those of `DocumentRules.fields`."""
 
     head: Head
-    headers: Headers
+    fields: Fields
     match: Match
     principal: Principal
     source: Source
@@ -64,19 +90,18 @@ class Inquiry:
     rules: DocumentRules
 
 
-def joined(headers: Headers, hidden: frozenset[bytes] = frozenset()) -> dict[str, str]:
+def joined(fields: Fields, hidden: frozenset[bytes] = frozenset()) -> dict[str, str]:
     """Headers by name: a repeated one joins with `, `, cookies with `; `.
 
     Bytes beyond ASCII are read as ISO 8859-1, which keeps different values different.
     """
-    found: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        if raw_name not in hidden:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-            if name in found:
-                value = f"{found[name]}{'; ' if name == 'cookie' else ', '}{value}"
-            found[name] = value
-    return found
+    return {
+        name.decode("latin-1"): (
+            lines[0] if len(lines) == 1 else (b"; " if name == b"cookie" else b", ").join(lines)
+        ).decode("latin-1")
+        for name, lines in fields.items()
+        if name not in hidden
+    }
 
 
 def port_of(inquiry: Inquiry) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from gateway import wire
 from gateway.errors import Code, ConfigError, ForwardError, Problem
 from gateway.forward.headers import RouteHeaders, response_headers
-from gateway.forward.identity import check_identity
+from gateway.forward.identity import check_identity, identity_lines
 from gateway.forward.target import resolve, target
 from gateway.model import Forward
 
@@ -33,15 +33,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forwarder:
-    """The targets of one configuration, by route id."""
+    """The targets of one configuration, by route id; `leeways` are the issuers', by name."""
 
     targets: Mapping[str, Target]
     upstreams: frozenset[Upstream]
+    leeways: Mapping[str, float]
 
     @classmethod
     def build(cls, config: Config) -> Self:
         """Prepare all routes; ConfigError for upstreams and identity headers that cannot be."""
         problems = list(check_identity(config))
+        general = identity_lines(config.identity_headers)
         targets = {}
         for index, route in enumerate(config.routes):
             try:
@@ -51,14 +53,15 @@ class Forwarder:
                 continue
             targets[route.id] = Target(
                 upstream=upstream,
-                headers=RouteHeaders.build(config, route, upstream),
+                headers=RouteHeaders.build(config, route, upstream, general),
                 stripped=route.strip_prefix.count("/"),
                 max_body=config.limits.body if route.max_body is None else route.max_body,
             )
         if problems:
             raise ConfigError(tuple(problems))
         upstreams = frozenset(one.upstream for one in targets.values())
-        return cls(targets=targets, upstreams=upstreams)
+        leeways = {name: issuer.leeway for name, issuer in config.issuers.items()}
+        return cls(targets=targets, upstreams=upstreams, leeways=leeways)
 
     def forward(
         self,
@@ -85,15 +88,21 @@ class Forwarder:
             headers=chosen.headers.outbound(head, match, principal, decision, source),
             response_headers=(*added, *(cors or ())),
             max_body=chosen.max_body,
-            expires_at=principal.expires_at,
+            expires_at=self._expiry(principal),
             cors=cors is not None,
             trail=trail,
         )
 
+    def _expiry(self, principal: Principal) -> float | None:
+        """When a request with the same token would be refused."""
+        if principal.expires_at is None:
+            return None
+        return principal.expires_at + self.leeways.get(principal.issuer, 0.0)
+
 
 def _check_size(head: Head, limit: int) -> None:
     try:
-        size = wire.content_length(head.headers)
+        size = wire.content_length(head.fields)
     except ValueError as error:
         raise ForwardError(Code.BAD_FRAMING, str(error)) from None
     if size is not None and size > limit:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
 from gateway import wire
 from gateway.errors import Code, ForwardError
-from gateway.forward.identity import identity_names, lines, reader, spelled
+from gateway.forward.identity import identity_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from gateway.config.model import Config, Route, Upstream
-    from gateway.forward.identity import Reader
+    from gateway.forward.identity import IdentityLines
     from gateway.model import Decision, Forward, Head, Headers, Match, Principal, Source
 
 OVERRIDES: Final = frozenset((
@@ -31,17 +35,6 @@ CLAIMS_OF_PROXIES: Final = frozenset((
 ))  # fmt: skip
 """Fields that upstreams believe of a proxy; they pass only where a trusted proxy sent them."""
 
-USUAL: Final = frozenset((
-    b"accept", b"accept-encoding", b"accept-language", b"cache-control", b"content-encoding",
-    b"content-type", b"dnt", b"if-match", b"if-modified-since", b"if-none-match", b"origin",
-    b"pragma", b"priority", b"range", b"referer", b"sec-ch-ua", b"sec-ch-ua-mobile",
-    b"sec-ch-ua-platform", b"sec-fetch-dest", b"sec-fetch-mode", b"sec-fetch-site",
-    b"sec-fetch-user", b"traceparent", b"tracestate", b"upgrade-insecure-requests",
-    b"user-agent", b"x-requested-with",
-))  # fmt: skip
-"""Names, in the one spelling, that most requests carry: they pass without a closer look, unless
-something removes them."""
-
 FORWARDING: Final = (b"x-forwarded", b"forwarded")
 """How the fields begin that say where a request comes from; the gateway sets its own."""
 
@@ -56,37 +49,38 @@ ACCUMULATED: Final = frozenset((b"vary", b"set-cookie"))
 class RouteHeaders:
     """What one route does to request headers.
 
-    `removed` are the spelled names (wire.SPELLING) that never pass, `distrusted` those that do
-    not pass unless a trusted proxy sent them; `usual` pass as they are. `cookie` is the
+    `passes` and `passes_trusted` tell whether a name may pass at all, of whichever client or of
+    a trusted proxy, and whether it is in the one spelling (wire.SPELLING). `cookie` is the
     credential cookie to take away, or empty; `host` is None where the client's passes;
-    `identity` reads the identity headers.
+    `identity` gives the identity headers of a principal.
     """
 
-    removed: frozenset[bytes]
-    distrusted: frozenset[bytes]
-    usual: frozenset[bytes]
+    passes: Callable[[bytes], Passage]
+    passes_trusted: Callable[[bytes], Passage]
     cookie: bytes
     host: bytes | None
-    identity: tuple[tuple[bytes, Reader], ...]
+    identity: IdentityLines
 
     @classmethod
-    def build(cls, config: Config, route: Route, upstream: Upstream) -> Self:
-        """Prepare a route of a configuration that `check_identity` found nothing wrong with."""
-        identity = route.identity_headers
-        identity = config.identity_headers if identity is None else identity
+    def build(
+        cls, config: Config, route: Route, upstream: Upstream, general: IdentityLines
+    ) -> Self:
+        """Prepare a route of a configuration that `check_identity` found nothing wrong with.
+
+        `general` gives the identity headers of routes without their own.
+        """
+        own = route.identity_headers
         credentials = config.credentials
-        removed = wire.RESERVED | OVERRIDES | identity_names(config)
+        removed = wire.RESERVED | OVERRIDES | wire.spelled(config.identity_names)
         if not route.forward_token:
-            removed |= spelled({credentials.header, "authorization"})
+            removed |= wire.spelled({credentials.header, "authorization"})
         hosts = {"pass": None, "upstream": urlsplit(upstream.url).netloc.encode() or b"localhost"}
-        readers = ((name.encode(), reader(path)) for name, path in identity.items())
         return cls(
-            removed=removed,
-            distrusted=removed | CLAIMS_OF_PROXIES,
-            usual=USUAL - removed,
+            passes=_passages(removed | CLAIMS_OF_PROXIES),
+            passes_trusted=_passages(removed),
             cookie=b"" if route.forward_token else (credentials.cookie or "").encode(),
             host=hosts[route.host] if route.host in hosts else route.host.encode(),
-            identity=tuple((name, read) for name, read in readers if read),
+            identity=general if own is None else identity_lines(own),
         )
 
     def outbound(
@@ -100,60 +94,75 @@ class RouteHeaders:
         authority = _authority(head, match)
         peer = head.peer or "unknown"
         chain = f"{source.forwarded_for}, {peer}" if source.forwarded_for else peer
+        decision_id = head.id.encode()
         return (
             (b"host", self.host or authority),
             *self._passed(head, decision, source),
             (b"x-forwarded-for", chain.encode()),
             (b"x-forwarded-proto", source.scheme.encode()),
             (b"x-forwarded-host", source.forwarded_host.encode() or authority),
-            (b"x-request-id", (source.request_id or head.id).encode()),
-            (b"x-decision-id", head.id.encode()),
-            *(lines(self.identity, principal) if principal.authenticated else ()),
-            *((name.encode(), value.encode()) for name, value in decision.headers),
+            (b"x-request-id", source.request_id.encode() or decision_id),
+            (b"x-decision-id", decision_id),
+            *(self.identity(principal) if principal.authenticated else ()),
+            *[(name.encode(), value.encode()) for name, value in decision.headers],
         )
 
-    def _passed(self, head: Head, decision: Decision, source: Source) -> Headers:
+    def _passed(self, head: Head, decision: Decision, source: Source) -> list[tuple[bytes, bytes]]:
         """The client's own headers, as far as they pass.
 
         ForwardError BAD_HEADER where one name comes in two spellings: the policy saw two headers,
         and the upstream may see one.
         """
-        removed = self.removed if source.trusted else self.distrusted
-        usual = self.usual
-        dropped = wire.connection_options(head.headers)
+        passes = self.passes_trusted if source.trusted else self.passes
+        fields = head.fields
+        dropped = wire.connection_options(fields.get(b"connection", ()))
         if decision.headers or decision.remove_headers:
             names = {name for name, _ in decision.headers}.union(decision.remove_headers)
-            dropped |= spelled(names)
-        if dropped:
-            removed |= dropped
-            usual -= dropped
-        kept: list[tuple[bytes, bytes]] = []
-        cookies: list[bytes] = []
-        odd = False
-        for line in head.headers:
-            name = line[0]
-            if name in usual:
-                kept.append(line)
-                continue
-            spelling = name.translate(wire.SPELLING)
-            if spelling in removed or spelling.startswith(FORWARDING):
-                continue
-            if name == b"cookie":
-                cookies.append(line[1])
-                continue
-            odd = odd or spelling != name
-            kept.append(line)
+            dropped |= wire.spelled(names)
+        verdicts = {name: passes(name) for name in fields}
+        odd = Passage.ODD in verdicts.values()
+        for name in fields if odd else dropped:
+            if name in verdicts and name.translate(wire.SPELLING) in dropped:
+                verdicts[name] = Passage.NO
+        kept = [line for line in head.headers if verdicts[line[0]] is not Passage.NO]
         if odd:
-            _refuse_two_spellings((*kept, *((b"cookie", cookie) for cookie in cookies)))
+            _refuse_two_spellings(kept)
+        cookies = fields.get(b"cookie")
+        if cookies is None or (len(cookies) == 1 and not self.cookie):
+            return kept
         # RFC 9113 §8.2.3: HTTP/2 may split the cookies over lines, HTTP/1.1 may not.
+        kept = [line for line in kept if line[0] != b"cookie"]
         cookie = b"; ".join(cookies)
         if self.cookie:
             cookie = without_cookie(cookie, self.cookie)
-        return (*kept, (b"cookie", cookie)) if cookie else tuple(kept)
+        if cookie and verdicts[b"cookie"] is not Passage.NO:
+            kept.append((b"cookie", cookie))
+        return kept
 
 
-def _refuse_two_spellings(headers: Headers) -> None:
-    names = {name for name, _ in headers}
+class Passage(Enum):
+    """Whether a client's header passes: not, as it is, or in an odd spelling."""
+
+    NO = 0
+    YES = 1
+    ODD = 2
+
+
+@lru_cache(maxsize=16)
+def _passages(removed: frozenset[bytes]) -> Callable[[bytes], Passage]:
+    # Shared by routes: what clients make it remember must not grow with their number.
+    @lru_cache(maxsize=wire.NAMES_REMEMBERED)
+    def passage(name: bytes) -> Passage:
+        spelling = name.translate(wire.SPELLING)
+        if spelling in removed or spelling.startswith(FORWARDING):
+            return Passage.NO
+        return Passage.YES if spelling == name else Passage.ODD
+
+    return passage
+
+
+def _refuse_two_spellings(lines: Iterable[tuple[bytes, bytes]]) -> None:
+    names = {name for name, _ in lines}
     if len({name.translate(wire.SPELLING) for name in names}) < len(names):
         raise ForwardError(Code.BAD_HEADER, "one name in two spellings")
 
@@ -184,7 +193,10 @@ def response_headers(headers: Headers, forward: Forward) -> Headers:
     dropped = NOT_PASSED_BACK
     if forward.response_headers:
         dropped |= {name for name, _ in forward.response_headers} - ACCUMULATED
-    kept = [line for line in wire.end_to_end(headers) if line[0] not in dropped]
+    kept = [line for line in headers if line[0] not in dropped]
+    options = wire.connection_options([value for name, value in headers if name == b"connection"])
+    if options:
+        kept = [line for line in kept if line[0].translate(wire.SPELLING) not in options]
     if forward.cors:
         kept = [line for line in kept if not line[0].startswith(b"access-control-")]
     return (*kept, *forward.response_headers)

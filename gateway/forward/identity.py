@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,12 +13,13 @@ from gateway.jose.claim_path import ABSENT, find
 from gateway.rego.values import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gateway.config.model import Config
-    from gateway.model import Principal
+    from gateway.model import Headers, Principal
 
     Reader = Callable[[Principal], Any]
+    IdentityLines = Callable[[Principal], Headers]
 
 MAX_IDENTITY: Final = 8192
 """Largest value of an identity header, in bytes."""
@@ -34,19 +36,6 @@ _ESCAPED: Final = re.compile(rb"[^!-$&-~]")
 _ESCAPED_ITEM: Final = re.compile(rb"[^!-$&-+\--~]")
 
 
-def spelled(names: Iterable[str]) -> frozenset[bytes]:
-    """Field names in the one spelling that stands for all that an upstream may confuse."""
-    return frozenset(name.encode().translate(wire.SPELLING) for name in names)
-
-
-def identity_names(config: Config) -> frozenset[bytes]:
-    """The spelled identity headers of all routes: no client may send any of them anywhere."""
-    names = set(config.identity_headers)
-    for route in config.routes:
-        names.update(route.identity_headers or ())
-    return spelled(names)
-
-
 def check_identity(config: Config) -> Iterator[Problem]:
     """Identity headers that cannot be told from others, or hold nothing that there is."""
     sections: list[tuple[str, Mapping[str, str]]] = [("identity_headers", config.identity_headers)]
@@ -55,7 +44,7 @@ def check_identity(config: Config) -> Iterator[Problem]:
     for key, section in sections:
         taken: dict[bytes, str] = {}
         for name, path in section.items():
-            (spelling,) = spelled((name,))
+            (spelling,) = wire.spelled((name,))
             other = taken.setdefault(spelling, name)
             if spelling in NOT_IDENTITY:
                 yield Problem(f"{name} cannot be an identity header", key=f"{key}.{name}")
@@ -99,20 +88,24 @@ def encode(value: Any) -> bytes:
     return _escape(_text(value), _VISIBLE, _ESCAPED)
 
 
-def lines(
-    readers: Iterable[tuple[bytes, Reader]], principal: Principal
-) -> Iterator[tuple[bytes, bytes]]:
-    """The identity headers of a principal, without empty ones.
+def identity_lines(headers: Mapping[str, str]) -> IdentityLines:
+    """What gives a principal's identity headers, without empty ones.
 
-    ForwardError IDENTITY_TOO_LARGE for a value over 8 KiB: without it the upstream would take
-    the request for one of somebody with fewer groups, or of nobody.
+    It remembers principals, which a token's repeated use shares. It raises ForwardError
+    IDENTITY_TOO_LARGE for a value over 8 KiB: without it the upstream would take the request for
+    one of somebody with fewer groups, or of nobody.
     """
-    for name, read in readers:
-        value = encode(read(principal))
-        if len(value) > MAX_IDENTITY:
-            raise ForwardError(Code.IDENTITY_TOO_LARGE, name.decode())
-        if value:
-            yield name, value
+    readers = [(name.encode(), read) for name, path in headers.items() if (read := reader(path))]
+
+    @lru_cache(maxsize=1024)
+    def lines(principal: Principal) -> Headers:
+        found = [(name, encode(read(principal))) for name, read in readers]
+        for name, value in found:
+            if len(value) > MAX_IDENTITY:
+                raise ForwardError(Code.IDENTITY_TOO_LARGE, name.decode())
+        return tuple(line for line in found if line[1])
+
+    return lines
 
 
 def _text(value: Any) -> bytes:

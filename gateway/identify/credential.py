@@ -19,12 +19,12 @@ def read(head: Head, header: bytes, cookie: bytes | None) -> bytes | None:
     request after us might choose another one. Anything but a bearer token is
     credential-malformed.
     """
-    found = [value for name, value in head.headers if name == header]
+    found = head.fields.get(header, ())
     if cookie is not None:
         crumbs = [
             crumb
-            for name, value in head.headers
-            if name == b"cookie" and cookie in value
+            for value in head.fields.get(b"cookie", ())
+            if cookie in value
             for crumb in _crumbs(value, cookie)
         ]
         if len(found) + len(crumbs) > 1:

@@ -249,6 +249,7 @@ def pointer(text: str) -> Path:
     return path
 
 
+@lru_cache(maxsize=256)
 def text_of(path: Path) -> str:
     """A path as a JSON pointer."""
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)

@@ -1,30 +1,26 @@
-"""Source to program: the child processes, the plan cache, and what their answers mean.
+"""Source to program: what the child processes are asked, and what their answers mean.
 
 1. A child without any of this package's code turns source into plan JSON (compile_worker).
 2. The plan is read, checked and turned into Python: here, or for a large one in a second child
-   of our own, so that a serving process keeps its interpreter for requests.
+   of our own.
 """
 
 from __future__ import annotations
 
 import builtins
-import contextlib
-import hashlib
 import json
 import marshal
-import os
 import pickle
 import re
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.rego import plan_cache
 from gateway.rego.builtins import BUILTINS, UNSUPPORTED
 from gateway.rego.checks import plan_problems, source_of
+from gateway.rego.children import WALL_SECONDS, Children
 from gateway.rego.codegen import generate
 from gateway.rego.errors import CompileError, RegoProblem
 from gateway.rego.footprint import footprint
@@ -34,32 +30,31 @@ from gateway.rego.source import faults, hidden_builtins, read_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from gateway.rego.plan import Plan
     from gateway.rego.source import Source
 
-CPU_SECONDS: Final = 60
-WALL_SECONDS: Final = 120
 LARGE_PLAN: Final = 256 << 10
 """Plans longer than this (bytes) are turned into code in a child: 0.1 s and more."""
 
 _NAMES: Final = frozenset((*BUILTINS, *UNSUPPORTED))
-_WORKER: Final = Path(__file__).with_name("compile_worker.py")
-_ROOT: Final = Path(__file__).parents[2]
-_START_SECOND: Final = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from gateway.rego.compiler import finish_in_child; finish_in_child()"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """What is compiled together: sources by module name, and the names that can be asked."""
+    """What is compiled together: sources by module name, and the names that can be asked.
+
+    `entrypoints` (`package/path/rule`, or a package) must exist; any other rule can be decided
+    too. `query` is a Rego query that `Policy.run(program.query, …)` answers. Unless `strict`,
+    an error of a builtin makes its expression undefined. `indexed` is whether rules with many
+    bodies get an index, which changes no result.
+    """
 
     modules: Mapping[str, str]
-    entrypoints: tuple[str, ...]
-    query: str | None
-    strict: bool
+    entrypoints: tuple[str, ...] = ()
+    query: str | None = None
+    strict: bool = True
     indexed: bool = True
 
 
@@ -74,11 +69,8 @@ def compile(  # noqa: A001  the engine's public verb and its options
 ) -> Program:
     """Compile modules (name to source) into a program; CompileError lists every fault found.
 
-    `entrypoints` (`package/path/rule`, or a package) must exist; any other rule can be decided
-    too. `query` is a Rego query that `Policy.run(program.query, …)` answers. Unless `strict`,
-    an error of a builtin makes its expression undefined. `indexed` is whether rules with many
-    bodies get an index, which changes no result. `cache_dir` keeps plans by content.
-    Blocking: it runs child processes.
+    The options are those of a Unit. `cache_dir` keeps plans by content. Blocking: it runs child
+    processes.
     """
     unit = Unit(
         modules=dict(modules),
@@ -87,13 +79,56 @@ def compile(  # noqa: A001  the engine's public verb and its options
         strict=strict,
         indexed=indexed,
     )
-    sources = read_sources(unit)
-    text = _cached(unit, cache_dir)
-    if text is None:
-        (answer,) = ask((request(unit, sources),))
-        text = plan_text(answer, sources)
-        _keep(unit, cache_dir, text)
-    return finish(unit, text) if len(text) <= LARGE_PLAN else _finish_apart(unit, text)
+    (made,) = all_good(compile_all((unit,), cache_dir=cache_dir))
+    return made
+
+
+def compile_all(
+    units: Sequence[Unit], *, cache_dir: Path | None = None, children: Children | None = None
+) -> list[Program | CompileError]:
+    """Compile each unit by itself, in one child process; an error stands in its unit's place."""
+    children = children or Children()
+    made: dict[int, Program | CompileError] = {}
+    texts: dict[int, str] = {}
+    asked: dict[int, list[Source]] = {}
+    for number, unit in enumerate(units):
+        try:
+            sources = read_sources(unit)
+        except CompileError as error:
+            made[number] = error
+            continue
+        text = plan_cache.find(unit, cache_dir) if cache_dir else None
+        if text is None:
+            asked[number] = sources
+        else:
+            texts[number] = text
+    requests = [request(units[number], sources) for number, sources in asked.items()]
+    answers = ask(requests, children) if requests else []
+    for (number, sources), answer in zip(asked.items(), answers, strict=True):
+        try:
+            texts[number] = plan_text(answer, sources)
+        except CompileError as error:
+            made[number] = error
+            continue
+        if cache_dir:
+            plan_cache.keep(units[number], cache_dir, texts[number])
+    plans = [(units[number], text) for number, text in texts.items()]
+    if children.generate.ahead or sum(map(len, texts.values())) > LARGE_PLAN:
+        finished = _finish_apart(plans, children)
+    else:
+        finished = list(starmap(_finished, plans))
+    made.update(zip(texts, finished, strict=True))
+    return [made[number] for number in range(len(units))]
+
+
+def all_good(made: Sequence[Program | CompileError]) -> list[Program]:
+    """Return the programs, or raise CompileError with the problems of all units, each once."""
+    problems = [
+        problem for one in made if isinstance(one, CompileError) for problem in one.problems
+    ]
+    if problems:
+        raise CompileError(tuple(dict.fromkeys(problems)))
+    return [one for one in made if isinstance(one, Program)]
 
 
 def read_sources(unit: Unit) -> list[Source]:
@@ -130,38 +165,30 @@ def request(unit: Unit, sources: Sequence[Source]) -> dict[str, Any]:
     }
 
 
-def ask(requests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def ask(
+    requests: Sequence[Mapping[str, Any]], children: Children | None = None
+) -> list[Mapping[str, Any]]:
     """Return the child's answer to each request; one that it did not survive is a fault."""
+    children = children or Children()
     answers: list[Mapping[str, Any]] = []
     while len(answers) < len(requests):
         rest = requests[len(answers) :]
-        made, failure = _run_child("".join(json.dumps(item) + "\n" for item in rest).encode())
+        made, failure = _answers("".join(json.dumps(item) + "\n" for item in rest), children)
         answers += made
         if len(made) < len(rest):
             answers.append({"crash": failure})
     return answers
 
 
-def _run_child(asked: bytes) -> tuple[list[Mapping[str, Any]], str]:
+def _answers(asked: str, children: Children) -> tuple[list[Mapping[str, Any]], str]:
     """Return the answers that a child gave, and why there are no more."""
-    command = [sys.executable, "-I", str(_WORKER), str(CPU_SECONDS)]
-    with tempfile.TemporaryDirectory(prefix="rego-") as folder:
-        try:
-            done = subprocess.run(  # noqa: S603  our own interpreter and file
-                command,
-                input=asked,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd=folder,
-                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TMPDIR": folder},
-                timeout=WALL_SECONDS,
-                check=False,
-            )
-            output, failure = done.stdout, f"the compiler stopped (status {done.returncode})"
-        except subprocess.TimeoutExpired as error:
-            output, failure = error.stdout or b"", "the compiler did not finish in time"
-        except OSError as error:
-            output, failure = b"", f"the compiler could not be started: {error.strerror}"
+    try:
+        output, status = children.compile.ask(asked.encode(), WALL_SECONDS)
+    except OSError as error:
+        return [], f"the compiler could not be started: {error.strerror}"
+    failure = f"the compiler stopped (status {status})"
+    if status is None:
+        failure = "the compiler did not finish in time"
     answers: list[Mapping[str, Any]] = []
     for line in output.splitlines(keepends=True):
         if not line.endswith(b"\n"):
@@ -337,81 +364,28 @@ def _places(plan: Plan, sources: Sequence[Source]) -> dict[tuple[str, ...], tupl
     return places
 
 
-def _finish_apart(unit: Unit, text: str) -> Program:
-    """Turn plan JSON into a program in a child of ours."""
+def _finished(unit: Unit, text: str) -> Program | CompileError:
     try:
-        done = subprocess.run(  # noqa: S603  our own interpreter and package
-            [sys.executable, "-I", "-c", _START_SECOND, str(_ROOT)],
-            input=pickle.dumps((unit, text)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=WALL_SECONDS,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise CompileError((_unplaced("the code generator stopped"),)) from error
-    made: Program | CompileError = pickle.loads(done.stdout)  # noqa: S301  from our own child
-    if isinstance(made, CompileError):
-        raise made
+        return finish(unit, text)
+    except CompileError as error:
+        return error
+
+
+def _finish_apart(
+    plans: Sequence[tuple[Unit, str]], children: Children
+) -> list[Program | CompileError]:
+    """Turn plans into programs in a child of ours."""
+    try:
+        output, status = children.generate.ask(pickle.dumps(plans), WALL_SECONDS)
+    except OSError:
+        output, status = b"", None
+    if status != 0:
+        return [CompileError((_unplaced("the code generator stopped"),))] * len(plans)
+    made: list[Program | CompileError] = pickle.loads(output)  # noqa: S301  from our own child
     return made
 
 
 def finish_in_child() -> None:
-    """Be the second child: a pickled (unit, plan JSON) in, a program or CompileError out."""
-    unit, text = pickle.load(sys.stdin.buffer)  # noqa: S301  from our own parent
-    made: Program | CompileError
-    try:
-        made = finish(unit, text)
-    except CompileError as error:
-        made = error
-    sys.stdout.buffer.write(pickle.dumps(made))
-
-
-# --- plan cache
-
-
-def _cache_file(unit: Unit, folder: Path) -> Path:
-    asked = json.dumps(
-        [
-            metadata.version("regopy"),
-            list(unit.modules.values()),
-            unit.entrypoints,
-            unit.query,
-        ]
-    )
-    return folder / f"{hashlib.sha256(asked.encode()).hexdigest()}.plan.json"
-
-
-def _cached(unit: Unit, folder: Path | None) -> str | None:
-    """Return a plan kept before; only from a file that nobody else could have written."""
-    if folder is None:
-        return None
-    try:
-        file = os.open(_cache_file(unit, folder), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with open(file, encoding="utf-8") as stream:  # noqa: PTH123  a descriptor, checked below
-        status = os.fstat(file)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            return None
-        try:
-            text = stream.read()
-            read_plan(text)
-        except (PlanError, ValueError):
-            return None
-        return text
-
-
-def _keep(unit: Unit, folder: Path | None, text: str) -> None:
-    """Keep a plan; a cache that cannot be written is no error."""
-    if folder is None:
-        return
-    with contextlib.suppress(OSError):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_mode & 0o077:
-            folder.chmod(0o700)
-        target = _cache_file(unit, folder)
-        file, name = tempfile.mkstemp(dir=folder, suffix=".new")
-        with open(file, "w", encoding="utf-8") as stream:  # noqa: PTH123  a descriptor
-            stream.write(text)
-        Path(name).replace(target)
+    """Be the second child: pickled (unit, plan JSON) pairs in, programs or CompileErrors out."""
+    plans = pickle.load(sys.stdin.buffer)  # noqa: S301  from our own parent
+    sys.stdout.buffer.write(pickle.dumps(list(starmap(_finished, plans))))

@@ -175,6 +175,18 @@ class Source:
         names = [token for token in first[1:] if token.kind in ("name", "string")]
         return tuple(t.text if t.kind == "name" else t.text[1:-1] for t in names)
 
+    @property
+    def references(self) -> frozenset[tuple[str, ...]]:
+        """The paths below `data` that the module names; the empty one is all of `data`."""
+        found: set[tuple[str, ...]] = set()
+        for index, token in enumerate(self.tokens):
+            before = self.tokens[index - 1].text if index else ""
+            if token.kind == "name" and token.text == "data" and before != ".":
+                found.add(_constant_path(self.tokens, index + 1))
+            elif token.kind == "string" and token.text[0] == "$" and "data" in token.text:
+                found.add(())  # an expression inside of a template string
+        return frozenset(found)
+
     def statements(self) -> Iterator[list[Token]]:
         """Yield the statements at the top of the module: package, imports, rules."""
         statement: list[Token] = []
@@ -266,6 +278,22 @@ class Source:
     def problem_at(self, token: Token, code: str, message: str, remedy: str = "") -> RegoProblem:
         """Return a problem of this module at a token."""
         return self.problem(self.place(token.start), code, message, remedy)
+
+
+def _constant_path(found: Sequence[Token], index: int) -> tuple[str, ...]:
+    """Return the names of a reference from `index` on, up to the first that is not written out."""
+    path: list[str] = []
+    while index + 1 < len(found):
+        mark, part = found[index], found[index + 1]
+        if mark.text == "." and part.kind == "name":
+            path.append(part.text)
+            index += 2
+        elif mark.text == "[" and part.kind == "string" and part.text[0] == '"':
+            path.append(part.text[1:-1])
+            index += 3
+        else:
+            break
+    return tuple(path)
 
 
 def _line_starts(text: str) -> list[int]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from gateway.rego.compiler import compile as compile_rego
 from gateway.rego.errors import EvalError
 from gateway.rego.program import DEFAULT_STEPS, PARAMETERS_OF_RULE, Policy, Program
+from gateway.rego.source import Source
 from gateway.rego.values import UNDEFINED, Value, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping
-    from pathlib import Path
 
 PREFIX = "test_"
 SKIPPED = "todo_test_"
@@ -43,11 +44,64 @@ class TestResult:
         return f"{self.package}.{self.name}"
 
 
-def compile_tests(
-    modules: Mapping[str, str], tests: Mapping[str, str], *, cache_dir: Path | None = None
-) -> Program:
-    """Compile policies together with their test modules; raises CompileError."""
-    return compile_rego({**modules, **tests}, cache_dir=cache_dir)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """Test modules, and all modules that their outcome can depend on, by name.
+
+    `digest` changes with every one of them.
+    """
+
+    __test__ = False
+
+    tests: frozenset[str]
+    modules: Mapping[str, str]
+    digest: str
+
+
+def suites(modules: Mapping[str, str], tests: Mapping[str, str]) -> tuple[Suite, ...]:
+    """Divide test modules into suites: those that depend on the same modules stand together.
+
+    A module depends on those of its own package, and on those whose package overlaps a path
+    below `data` that it names. So an edit runs again only what it can change.
+    """
+    everything = {**modules, **tests}
+    sources = {name: Source(name, text) for name, text in everything.items()}
+    needs = {name: {*source.references, source.package} for name, source in sources.items()}
+
+    def reached(name: str) -> frozenset[str]:
+        found, left = {name}, [name]
+        while left:
+            wanted = needs[left.pop()]
+            new = {
+                other
+                for other, source in sources.items()
+                if other not in found and any(_overlap(path, source.package) for path in wanted)
+            }
+            found |= new
+            left += new
+        return frozenset(found)
+
+    grouped: dict[frozenset[str], set[str]] = {}
+    for name in tests:
+        grouped.setdefault(reached(name), set()).add(name)
+    return tuple(
+        Suite(
+            tests=frozenset(of),
+            modules={name: everything[name] for name in everything if name in names},
+            digest=_digest({name: everything[name] for name in sorted(names)}),
+        )
+        for names, of in grouped.items()
+    )
+
+
+def _overlap(path: tuple[str, ...], package: tuple[str, ...]) -> bool:
+    """Whether a path below `data` leads into a package, through it, or to what it stands in."""
+    length = min(len(path), len(package))
+    return path[:length] == package[:length]
+
+
+def _digest(modules: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(list(modules.items())).encode()).hexdigest()
 
 
 def run_tests(

@@ -114,7 +114,7 @@ class CorsRules:
         rules = self.routes.get(match.route.id)
         if rules is None:
             return None
-        lines = wire.values(head.headers, b"access-control-request-headers")
+        lines = head.fields.get(b"access-control-request-headers", ())
         wanted = [name.lower() for name in wire.elements(lines)]
         if not rules.allows(origin, method, wanted):
             raise RouteError(Code.CORS_REFUSED, f"{origin!r} {asked!r}", headers=_REFUSED_HEADERS)
@@ -147,7 +147,7 @@ class CorsRules:
 
 
 def _single(head: Head, name: bytes) -> bytes | None:
-    lines = wire.values(head.headers, name)
+    lines = head.fields.get(name, ())
     return lines[0] if len(lines) == 1 else None
 
 

@@ -7,7 +7,6 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from gateway import wire
 from gateway.errors import Code, RouteError
 
 if TYPE_CHECKING:
@@ -29,10 +28,8 @@ def read_host(head: Head) -> str:
     RouteError BAD_HOST if there is none, it is malformed, or a Host line says another thing than
     the authority (RFC 9110 §7.2, RFC 9113 §8.3.1).
     """
-    lines = wire.values(head.headers, b"host")
-    if lines != [head.authority] and (
-        len(lines) > 1 or (lines and lines[0].lower() != head.authority.lower())
-    ):
+    lines = head.fields.get(b"host", ())
+    if len(lines) > 1 or any(line.lower() != head.authority.lower() for line in lines):
         raise RouteError(Code.BAD_HOST, "Host lines disagree")
     return canonical_host(head.authority)
 

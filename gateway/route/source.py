@@ -203,11 +203,11 @@ def _agreed(elements: list[str], told: str | None) -> str:
 
 
 def _lines(head: Head, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for value in wire.values(head.headers, name)]
+    return [value.decode("latin-1") for value in head.fields.get(name, ())]
 
 
 def _elements(head: Head, name: bytes) -> list[str]:
-    return [part.decode("latin-1") for part in wire.elements(wire.values(head.headers, name))]
+    return [part.decode("latin-1") for part in wire.elements(head.fields.get(name, ()))]
 
 
 def _bad(detail: str) -> RouteError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway import wire
 from gateway.errors import Code, RouteError
 
 if TYPE_CHECKING:
@@ -25,6 +24,6 @@ def check_websocket(head: Head, route: Route) -> None:
         raise RouteError(Code.UPGRADE_REFUSED, "the route takes no WebSocket")
     if not route.websocket_origins:
         return
-    origins = wire.values(head.headers, b"origin")
+    origins = head.fields.get(b"origin", ())
     if len(origins) != 1 or origins[0].decode("latin-1") not in route.websocket_origins:
         raise RouteError(Code.ORIGIN_REFUSED, f"origin {origins!r}")

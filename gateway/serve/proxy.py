@@ -14,16 +14,19 @@ from gateway.forward import response_headers
 from gateway.model import Forward, Head, Need, Refuse
 from gateway.pipeline import NO_FACTS, plan, refuse
 from gateway.record.event import Exchange
+from gateway.serve.asgi import DISCONNECT
 from gateway.serve.relay import relay
 from gateway.serve.upstream import Response, connect_websocket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from gateway.model import Answer, Facts, Headers
     from gateway.record.event import Recorded
     from gateway.serve.asgi import App, Receive, Scope, Send
     from gateway.serve.runtime import Runtime
+
+    Notify = Callable[[Callable[[], object] | None], None]
 
 log = logging.getLogger("gateway.proxy")
 
@@ -57,8 +60,8 @@ class Request:
     """
 
     __slots__ = (
-        "body_ended", "bytes_in", "bytes_out", "content_seen", "first_byte", "forwarding", "head",
-        "leaving", "receive", "recorder", "runtime", "send", "snapshot", "status", "subprotocols",
+        "body_ended", "bytes_in", "bytes_out", "content_seen", "first_byte", "head", "left",
+        "receive", "recorder", "runtime", "scope", "send", "snapshot", "status", "task",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +70,7 @@ class Request:
         self.snapshot = runtime.snapshot
         self.recorder = runtime.recorder
         self.head = read_head(scope)
-        self.subprotocols: tuple[str, ...] = tuple(scope.get("subprotocols", ()))
+        self.scope = scope
         self.receive = receive
         self.send = send
         self.status = 0
@@ -76,8 +79,8 @@ class Request:
         self.first_byte = 0.0
         self.content_seen: bytes | None = None
         self.body_ended = not has_content(self.head)
-        self.forwarding: asyncio.Task[None] | None = None
-        self.leaving: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.left = False
 
     async def run(self) -> None:
         """Plan, do it, record it."""
@@ -163,27 +166,32 @@ class Request:
     async def http(self, forward: Forward) -> None:
         """Forward a request and stream the response back."""
         content, length = await self.content(forward)
-        self.forwarding = asyncio.current_task()
-        if self.body_ended:
-            self.watch()
+        self.task = asyncio.current_task()
+        notify: Notify = self.scope["extensions"][DISCONNECT]["notify"]
+        notify(self.leave)
         try:
             response = await self.runtime.pool(forward.upstream).request(
                 forward.method, forward.target, forward.headers, content, length=length
             )
             self.first_byte = time.perf_counter()
             try:
-                await self.respond(response, forward)
+                await self.respond(response, forward, notify)
             finally:
                 response.close()
         except asyncio.CancelledError:
-            if self.leaving is not None and self.leaving.done() and not self.leaving.cancelled():
+            if self.left and self.task is not None and not self.task.uncancel():
                 raise Gone("the client left before the answer's end") from None
             raise
         finally:
-            if self.leaving is not None:
-                self.leaving.cancel()
+            notify(None)
 
-    async def respond(self, response: Response, forward: Forward) -> None:
+    def leave(self) -> None:
+        """The client is gone: end the forwarding."""
+        self.left = True
+        if self.task is not None:
+            self.task.cancel()
+
+    async def respond(self, response: Response, forward: Forward, notify: Notify) -> None:
         """Stream a response; each piece goes out as it comes."""
         headers = response_headers(response.headers, forward)
         self.status = response.status
@@ -195,25 +203,16 @@ class Request:
             piece = b"" if response.ended else await response.read_chunk()
             self.bytes_out += len(piece)
             more = not response.ended
+            if not more:
+                notify(None)  # after the last piece the server disconnects the stream, too
             await self.send({"type": "http.response.body", "body": piece, "more_body": more})
-
-    def watch(self) -> None:
-        """From now on, the end of the client ends the forwarding."""
-        if self.forwarding is not None and self.leaving is None:
-            self.leaving = asyncio.create_task(self.left(self.forwarding))
-
-    async def left(self, forwarding: asyncio.Task[None]) -> None:
-        """Wait for the client to leave."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-        forwarding.cancel()
 
     async def content(self, forward: Forward) -> tuple[bytes | AsyncIterator[bytes], int | None]:
         """The request's content and its length: nothing, what the policy has seen, or a stream."""
         if self.content_seen is not None or self.body_ended:
             return self.content_seen or b"", None
         pieces = self.body(forward.max_body)
-        length = declared_length(self.head.headers)
+        length = declared_length(self.head)
         if length is not None or self.head.http_version.startswith("1"):
             return pieces, length
         # HTTP/2 shows only now whether there is content at all; a GET must not become chunked.
@@ -237,8 +236,6 @@ class Request:
             if self.bytes_in > limit:
                 raise GatewayError(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
             self.body_ended = not message.get("more_body", False)
-            if self.body_ended:
-                self.watch()
             if piece:
                 yield piece
 
@@ -248,7 +245,7 @@ class Request:
             self.runtime.pool(forward.upstream),
             forward.target,
             forward.headers,
-            subprotocols=self.subprotocols,
+            subprotocols=tuple(self.scope["subprotocols"]),
             max_message=self.snapshot.config.limits.websocket_message,
         )
         self.first_byte = time.perf_counter()
@@ -290,7 +287,7 @@ async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
 
 def read_head(scope: Scope) -> Head:
     """The head of an ASGI request, with a new decision id."""
-    headers: Headers = tuple((name, value) for name, value in scope["headers"])
+    headers: Headers = tuple(map(tuple, scope["headers"]))
     client = scope.get("client")
     websocket = scope["type"] == "websocket"
     scheme = scope["scheme"]
@@ -308,25 +305,47 @@ def read_head(scope: Scope) -> Head:
     )
 
 
+class _Random:
+    """Random bytes, drawn from the system many at a time: each call costs more than a plan."""
+
+    def __init__(self) -> None:
+        self._drawn = b""
+        self._used = 0
+        # A process that forks must not hand out the same bytes twice.
+        os.register_at_fork(after_in_child=self._forget)
+
+    def take(self, count: int) -> bytes:
+        start = self._used
+        self._used = end = start + count
+        if end > len(self._drawn):
+            self._drawn = os.urandom(max(count, 4096))
+            start, self._used = 0, count
+        return self._drawn[start : start + count]
+
+    def _forget(self) -> None:
+        self._drawn, self._used = b"", 0
+
+
+_random = _Random()
+
+
 def new_id(now: float) -> str:
     """A ULID: 48 bits of time in ms and 80 random bits, sortable, 26 characters."""
-    number = (int(now * 1000) << 80) | int.from_bytes(os.urandom(10), "big")
+    number = (int(now * 1000) << 80) | int.from_bytes(_random.take(10), "big")
     return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def has_content(head: Head) -> bool:
     """Whether a request may have content (RFC 9112 §6.3); HTTP/2 tells it only by sending it."""
     if not head.http_version.startswith("1"):
-        return declared_length(head.headers) != 0
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in head.headers
-    )
+        return declared_length(head) != 0
+    fields = head.fields
+    return b"transfer-encoding" in fields or fields.get(b"content-length", [b"0"]) != [b"0"]
 
 
-def declared_length(headers: Headers) -> int | None:
+def declared_length(head: Head) -> int | None:
     """The Content-Length, as the server has checked it, or None."""
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit():
+    for value in head.fields.get(b"content-length", ()):
+        if value.isdigit():
             return int(value)
     return None

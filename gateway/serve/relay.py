@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from gateway.serve.upstream import UpstreamSocket
 
 NORMAL = 1000
+GOING_AWAY = 1001
 NO_STATUS = 1005
+ABNORMAL = 1006
 POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 INTERNAL_ERROR = 1011
-UNSENDABLE = frozenset({NO_STATUS, 1006, 1015})
+UNSENDABLE = frozenset({NO_STATUS, ABNORMAL, 1015})
 """Codes that only say what happened; RFC 6455 §7.4.1 forbids to send them."""
 
 
@@ -79,8 +81,7 @@ async def _downwards(socket: UpstreamSocket, send: Send, counts: list[int]) -> C
 
 
 async def _close_client(send: Send, closed: Closed) -> None:
-    code = INTERNAL_ERROR if closed.code == 1006 else closed.code
-    code = NORMAL if code in UNSENDABLE else code
+    code = _sendable(closed.code, lost=INTERNAL_ERROR)
     try:
         await send({"type": "websocket.close", "code": code, "reason": closed.reason})
     except ConnectionResetError:
@@ -88,5 +89,12 @@ async def _close_client(send: Send, closed: Closed) -> None:
 
 
 async def _close_upstream(socket: UpstreamSocket, closed: Closed | None) -> None:
-    code = closed.code if closed is not None else INTERNAL_ERROR
-    await socket.close(NORMAL if code in UNSENDABLE else code, closed.reason if closed else "")
+    closed = closed or Closed(code=INTERNAL_ERROR)
+    await socket.close(_sendable(closed.code, lost=GOING_AWAY), closed.reason)
+
+
+def _sendable(code: int, *, lost: int) -> int:
+    """The code that tells one side how the other ended; `lost` where it ended without a word."""
+    if code == ABNORMAL:
+        return lost
+    return NORMAL if code in UNSENDABLE else code

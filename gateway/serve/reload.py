@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gateway.config import load as config_load
 from gateway.errors import ConfigError, Problem
+from gateway.rego.children import Children
 from gateway.serve.admin import ReloadStatus
 from gateway.serve.watch import Watcher
 from gateway.snapshot import Candidate, Snapshot, build, candidate_of, read
@@ -130,12 +131,15 @@ class Reloader:
             problems=begun.problems,
             last_good=bool(begun.problems),
         )
+        self.children = Children()
+        self.warming: asyncio.Task[None] | None = None
         reload = self.first.reload
         self.watcher = Watcher(self.reload, debounce=reload.debounce, rescan=reload.rescan)
 
     def start(self) -> None:
         """Begin to watch."""
         self.watch(self.snapshot.config)
+        self.warming = asyncio.create_task(asyncio.to_thread(self.children.start_ahead))
         self.watcher.start()
         self.watcher.touch()  # what changed since the files were read
 
@@ -162,6 +166,7 @@ class Reloader:
                 now=time.time(),
                 previous=self.snapshot,
                 cache=_plans(candidate),
+                children=self.children,
             )
             self.check(snapshot)
         except ConfigError as error:
@@ -178,6 +183,9 @@ class Reloader:
     async def close(self) -> None:
         """Stop watching."""
         await self.watcher.close()
+        if self.warming is not None:
+            await self.warming
+        await asyncio.to_thread(self.children.close)
 
     def succeeded(self, snapshot: Snapshot, seconds: float) -> None:
         """Say so everywhere."""

@@ -1,6 +1,7 @@
 """Stage 2 for any request: only its own errors, and caches that change speed alone."""
 
 import json
+from dataclasses import asdict
 from functools import cache
 
 from hypothesis import given, settings, strategies as st
@@ -143,6 +144,10 @@ def test_no_headers_raise_anything_else(lines, route):
         assert [value.count(GOOD) for name, value in lines if name == b"authorization" or (name == b"cookie" and b"session" in value)] == [1]  # fmt: skip
 
 
+def plain(found):
+    return asdict(found) if isinstance(found, Principal) else found
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     st.lists(
@@ -167,9 +172,9 @@ def test_a_warm_cache_changes_no_answer(requests, payloads, strict):
     warm = Identifier.build(of)
     for number, route, rings, fetched, now in requests:
         request, facts = head(bearer=tokens[number]), Facts(keyrings=fetched)
-        assert outcome(warm, of, request, route, rings, facts, now) == outcome(
-            Identifier.build(of), of, request, route, rings, facts, now
-        )
+        warmed = outcome(warm, of, request, route, rings, facts, now)
+        cold = outcome(Identifier.build(of), of, request, route, rings, facts, now)
+        assert plain(warmed) == plain(cold)
 
 
 @settings(max_examples=150, deadline=None)

@@ -85,16 +85,17 @@ def inquiry(
     head_, *, principal=ALICE, body=None, cookie=None, header="authorization", now=NOW, **matched
 ):
     credentials = {"header": header, **({"cookie": cookie} if cookie else {})}
-    rules = DocumentRules.build(config(credentials=credentials))
-    headers = wire.end_to_end(head_.headers)
+    made = config(credentials=credentials)
+    rules = DocumentRules.build(made, wire.spelled(made.identity_names))
+    fields = rules.fields(head_)
     given = match(**matched)
     return Inquiry(
         head=head_,
-        headers=headers,
+        fields=fields,
         match=given,
         principal=principal,
         source=source(networks=("office",)),
-        body=read_body(head_, headers, Facts(body=body), given, depth=64),
+        body=read_body(head_, fields, Facts(body=body), given, depth=64),
         now=now,
         rules=rules,
     )

@@ -27,7 +27,7 @@ def document(inquiry: Inquiry) -> Document:
             "host": match.host,
             "port": port,
             "path": match.path,
-            "headers": joined(inquiry.headers),
+            "headers": joined(inquiry.fields),
             "query": {
                 name: items[0] if len(items) == 1 else items for name, items in match.query.items()
             },

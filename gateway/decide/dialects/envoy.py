@@ -32,7 +32,7 @@ def document(inquiry: Inquiry) -> Document:
         "method": head.method,
         "headers": {
             ":authority": authority, ":method": head.method, ":path": path,
-            **joined(inquiry.headers),
+            **joined(inquiry.fields),
         },
         "host": authority,
         "path": path,

@@ -28,7 +28,7 @@ def document(inquiry: Inquiry) -> Document:
         "querystring": {
             name: items[0] if len(items) == 1 else items for name, items in match.query.items()
         },
-        "headers": joined(inquiry.headers),
+        "headers": joined(inquiry.fields),
         "uri_captures": {"named": match.params, "unnamed": list(match.params.values())},
     }
     if body.raw is not None:

@@ -44,11 +44,20 @@ class BodyInbox:
         self._gone = False
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
+        self._on_disconnect: Callable[[], object] | None = None
+
+    def notify(self, on_disconnect: Callable[[], object] | None) -> None:
+        """Call this once the client is gone, at once if it is; None calls nothing any more."""
+        self._on_disconnect = on_disconnect
+        if self._gone and on_disconnect is not None:
+            on_disconnect()
 
     async def put(self, message: Message) -> None:
         """Take a message from the protocol."""
         if message["type"] == "http.disconnect":
             self.close()
+            if self._on_disconnect is not None:
+                self._on_disconnect()
         else:
             self._body += message["body"]
             self.complete = not message["more_body"]

@@ -10,6 +10,7 @@ from hypercorn.protocol.events import Body, EndBody, Event, Request, Response
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
 
 from gateway.errors import Code
+from gateway.serve.asgi import DISCONNECT
 from gateway.serve.hypercorn import refusal
 from gateway.serve.hypercorn.inbox import BodyInbox
 
@@ -76,6 +77,7 @@ class Stream(HTTPStream):
             return
         self.start_time = self.peer.received_at
         self.scope = scope_of(event, self.peer, "http", self.scheme)  # type: ignore[assignment]
+        self.scope["extensions"][DISCONNECT] = {"notify": self.inbox.notify}
         self.peer.run_app(self._run)
 
     async def app_send(self, message: Any) -> None:

@@ -12,7 +12,7 @@ ROUTE = route(body={"max": 20})
 
 def read(lines, body, *, route_=ROUTE, depth=8, **changes):
     asked = head("/", *lines, method="POST", **changes)
-    return read_body(asked, asked.headers, Facts(body=body), match(route_), depth=depth)
+    return read_body(asked, asked.fields, Facts(body=body), match(route_), depth=depth)
 
 
 def sized(body):

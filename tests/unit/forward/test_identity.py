@@ -5,7 +5,7 @@ import pytest
 
 from gateway.errors import Code, ConfigError, ForwardError
 from gateway.forward import Forwarder
-from gateway.forward.identity import MAX_IDENTITY, encode, lines, reader
+from gateway.forward.identity import MAX_IDENTITY, encode, identity_lines, reader
 from tests.support.stages import ALICE, config
 
 
@@ -64,18 +64,18 @@ def test_paths(path, value):
 
 
 def test_absent_claims_make_no_header():
-    readers = [(name, reader(path)) for name, path in
-               ((b"a", "claims.none"), (b"b", "claims.sub.x"), (b"c", "claims.sub"))]  # fmt: skip
-    assert list(lines(readers, ALICE)) == [(b"c", b"alice")]
+    lines = identity_lines({"a": "claims.none", "b": "claims.sub.x", "c": "claims.sub"})
+    assert lines(ALICE) == ((b"c", b"alice"),)
+    assert lines(replace(ALICE, claims={"sub": "bob"})) == ((b"c", b"bob"),)
 
 
 def test_a_value_over_the_limit_refuses():
-    readers = [(b"a", reader("identity.subject"))]
+    lines = identity_lines({"a": "identity.subject"})
     fits = replace(ALICE, subject="x" * MAX_IDENTITY)
-    assert len(dict(lines(readers, fits))[b"a"]) == MAX_IDENTITY
+    assert len(dict(lines(fits))[b"a"]) == MAX_IDENTITY
     for subject in ("x" * (MAX_IDENTITY + 1), "é" * (MAX_IDENTITY // 6 + 1)):
         with pytest.raises(ForwardError) as refusal:
-            list(lines(readers, replace(ALICE, subject=subject)))
+            lines(replace(ALICE, subject=subject))
         assert refusal.value.code is Code.IDENTITY_TOO_LARGE
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gateway.rego import CompileError, Policy, compile as compile_rego, compiler
+from gateway.rego import CompileError, Policy, children, compile as compile_rego, compiler
 from tests.support.rego import NOW
 
 MODULES = {"a.rego": 'package a\np := x if { x := input.x + 1 }\nq := "é\\n"\n'}
@@ -22,7 +22,7 @@ def test_a_cached_plan_is_used_and_belongs_to_the_owner(tmp_path, monkeypatch):
     (file,) = folder.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert file.stat().st_mode & 0o777 == 0o600
-    monkeypatch.setattr(compiler, "ask", lambda requests: pytest.fail("compiled again"))
+    monkeypatch.setattr(compiler, "ask", lambda *_: pytest.fail("compiled again"))
     assert _decide(compile_rego(MODULES, cache_dir=folder)) == 2
 
 
@@ -42,7 +42,7 @@ def test_a_cache_file_that_is_not_trusted_is_not_used(tmp_path, damage):
     calls = []
     original = compiler.ask
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiler, "ask", lambda r: calls.append(1) or original(r))
+        patch.setattr(compiler, "ask", lambda *asked: calls.append(1) or original(*asked))
         assert _decide(compile_rego(MODULES, cache_dir=tmp_path)) == 2
     assert calls == [1]
 
@@ -70,7 +70,7 @@ def test_a_large_plan_is_turned_into_code_in_another_process(monkeypatch):
 def test_a_stopped_compiler_is_a_fault(monkeypatch, tmp_path):
     worker = tmp_path / "worker.py"
     worker.write_text("import os, sys\nline = sys.stdin.readline()\nos.abort()\n")
-    monkeypatch.setattr(compiler, "_WORKER", worker)
+    monkeypatch.setattr(children, "WORKER", worker)
     with pytest.raises(CompileError, match="a.rego: the compiler stopped .status -6"):
         compile_rego(MODULES)
 
@@ -78,7 +78,7 @@ def test_a_stopped_compiler_is_a_fault(monkeypatch, tmp_path):
 def test_a_compiler_that_hangs_is_stopped(monkeypatch, tmp_path):
     worker = tmp_path / "worker.py"
     worker.write_text("import threading\nthreading.Event().wait()\n")
-    monkeypatch.setattr(compiler, "_WORKER", worker)
+    monkeypatch.setattr(children, "WORKER", worker)
     monkeypatch.setattr(compiler, "WALL_SECONDS", 0.2)
     with pytest.raises(CompileError, match="did not finish in time"):
         compile_rego(MODULES)
@@ -88,7 +88,7 @@ def test_a_compiler_that_hangs_is_stopped(monkeypatch, tmp_path):
 def test_an_answer_that_is_none(monkeypatch, tmp_path, answer):
     worker = tmp_path / "worker.py"
     worker.write_text(f"import sys\nsys.stdin.readline()\nprint({answer!r})\n")
-    monkeypatch.setattr(compiler, "_WORKER", worker)
+    monkeypatch.setattr(children, "WORKER", worker)
     with pytest.raises(CompileError):
         compile_rego(MODULES)
 
@@ -99,7 +99,7 @@ def test_the_worker_is_bounded_in_memory_and_time():
         "w.limit(1)\n"
         "{work}\n"
     )
-    folder = str(compiler._WORKER.parent)
+    folder = str(children.WORKER.parent)
     run = {"stderr": subprocess.DEVNULL, "timeout": 60}
     many = "x = bytearray(3 << 30)"
     done = subprocess.run([sys.executable, "-c", script.format(folder=folder, work=many)], **run)
@@ -111,7 +111,7 @@ def test_the_worker_is_bounded_in_memory_and_time():
 
 def test_the_worker_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(compiler.tempfile, "tempdir", None)
+    monkeypatch.setattr(children.tempfile, "tempdir", None)
     compile_rego(MODULES)
     with pytest.raises(CompileError):
         compile_rego({"a.rego": "package a\np if {\n"})
@@ -124,3 +124,34 @@ def test_this_process_never_imports_the_compiler():
         "assert not any(name.startswith('regopy') for name in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_children_are_started_ahead_and_ended():
+    ahead = children.Children()
+    ahead.start_ahead()
+    try:
+        first = ahead.compile._spare
+        (made,) = compiler.compile_all([compiler.Unit(modules=MODULES)], children=ahead)
+        assert _decide(made) == 2
+        assert not first.alive
+        assert ahead.compile._spare.alive
+        assert ahead.generate._spare.alive
+        # One that died meanwhile is replaced.
+        ahead.compile._spare._process.kill()
+        ahead.compile._spare._process.wait()
+        (made,) = compiler.compile_all([compiler.Unit(modules=MODULES)], children=ahead)
+        assert _decide(made) == 2
+    finally:
+        spares = ahead.compile._spare, ahead.generate._spare
+        ahead.close()
+    assert not any(child.alive for child in spares)
+
+
+def test_the_plans_used_last_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiler.plan_cache, "KEPT", 2)
+    for number in range(3):
+        compile_rego({"a.rego": f"package a\np := {number}\n"}, cache_dir=tmp_path)
+        compile_rego({"a.rego": "package a\np := 0\n"}, cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.setattr(compiler, "ask", lambda *_: pytest.fail("compiled again"))
+    compile_rego({"a.rego": "package a\np := 0\n"}, cache_dir=tmp_path)

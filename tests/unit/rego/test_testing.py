@@ -3,7 +3,8 @@
 import pytest
 
 from gateway.rego import CompileError, compile as compile_rego
-from gateway.rego.testing import compile_tests, run_tests
+from gateway.rego.compiler import Unit, all_good, compile_all
+from gateway.rego.testing import run_tests, suites
 from tests.support.rego import NOW
 
 POLICY = {
@@ -43,7 +44,7 @@ helper if true
 
 @pytest.fixture(scope="module")
 def results():
-    program = compile_tests(POLICY, TESTS)
+    program = compile_rego({**POLICY, **TESTS})
     return {test.full_name: test for test in run_tests(program, TESTS, {"admins": []}, now=NOW)}
 
 
@@ -76,7 +77,7 @@ def test_order_output_and_limit(results):
 
 
 def test_selection():
-    program = compile_tests(POLICY, TESTS)
+    program = compile_rego({**POLICY, **TESTS})
     found = run_tests(program, TESTS, {}, now=NOW, selected=lambda name: name.endswith("root"))
     assert [test.name for test in found] == ["test_root"]
 
@@ -85,6 +86,75 @@ def test_the_served_program_has_no_tests():
     assert not any("test" in "/".join(path) for path in compile_rego(POLICY).rules)
 
 
-def test_faults_of_tests_are_found():
-    with pytest.raises(CompileError, match="b_test.rego:2:17"):
-        compile_tests(POLICY, {"b_test.rego": "package b\ntest_x if { not typo }\n"})
+MODULES = {
+    "a.rego": "package a\np := 1\n",
+    "more_a.rego": "package a\nq := p\n",
+    "b.rego": "package b\nimport data.a\np := a.p\n",
+    "c.rego": "package c\np := data.b.p\n",
+    "below.rego": "package a.below\np := 1\n",
+    "words.rego": 'package words\np := data["a"].p\n',
+}
+ALL = set(MODULES)
+A = {"a.rego", "more_a.rego", "below.rego"}
+BEYOND = {
+    "of its own package": ("package a\ntest_x if p", A),
+    "by import": ("package t\nimport data.a.q as z\ntest_x if z", A),
+    "by reference": ("package t\ntest_x if data.a.below.p", A),
+    "over two": ("package t\ntest_x if data.c.p", {"c.rego", "b.rego", *A}),
+    "by text": ('package t\ntest_x if data["words"]["p"]', {"words.rego", *A}),
+    "up to what is not written out": ("package t\ntest_x if data.a[k].p", A),
+    "on all data": ("package t\ntest_x if data[k].p", ALL),
+    "on all data, handed on": ("package t\ntest_x if count(data) > 1", ALL),
+    "replaced": ("package t\ntest_x if input.b with data.b.p as 1", {"b.rego", *A}),
+    "in a template string": ('package t\ntest_x if $"{data.c.p}" == "1"', ALL),
+    "on a document of data only": ("package t\ntest_x if data.users.x", set()),
+    "on no module": ("package t\ntest_x if input.data.a", set()),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_a_suite_holds_what_its_tests_depend_on(name):
+    text, expected = BEYOND[name]
+    (suite,) = suites(MODULES, {"t_test.rego": text})
+    assert set(suite.modules) - {"t_test.rego"} == expected
+
+
+def test_test_modules_that_depend_on_the_same_stand_together():
+    tests = {
+        "a_test.rego": "package t\ntest_a if data.a.p",
+        "a_too_test.rego": "package t\ntest_q if data.a.q",
+        "none_test.rego": "package u\ntest_none if true",
+        "helped_test.rego": "package v\ntest_helped if data.u.test_none",
+    }
+    found = suites(MODULES, tests)
+    assert {suite.tests for suite in found} == {
+        frozenset({"a_test.rego", "a_too_test.rego"}),
+        frozenset({"none_test.rego"}),
+        frozenset({"helped_test.rego"}),
+    }
+    changed = suites({**MODULES, "b.rego": "package b\np := 2\n"}, tests)
+    assert {s.digest for s in changed} == {s.digest for s in found}
+    changed = suites({**MODULES, "a.rego": "package a\np := 2\n"}, tests)
+    assert len({s.digest for s in changed} - {s.digest for s in found}) == 1
+
+
+def test_suites_have_the_outcomes_of_all_modules_together(results):
+    found = suites(POLICY, TESTS)
+    programs = all_good(compile_all([Unit(modules=suite.modules) for suite in found]))
+    apart = [
+        test
+        for suite, program in zip(found, programs, strict=True)
+        for test in run_tests(program, suite.tests, {"admins": []}, now=NOW)
+    ]
+    assert len(found) == 2
+    assert {test.full_name: test for test in apart} == results
+
+
+def test_faults_of_all_units_are_found_each_once():
+    broken = Unit(modules={"b_test.rego": "package b\ntest_x if { not typo }\n"})
+    good, other = Unit(modules=POLICY), Unit(modules={"c.rego": "package c\np := nothing(1)\n"})
+    made = compile_all([broken, good, other, broken])
+    assert not isinstance(made[1], CompileError)
+    with pytest.raises(CompileError) as caught:
+        all_good(made)
+    assert [(p.file, p.row) for p in caught.value.problems] == [("b_test.rego", 2), ("c.rego", 2)]

@@ -1,0 +1,163 @@
+"""Cost of `plan()` and of each of its stages for one request, in µs.
+
+Run: python -m bench.plan
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.config.model import Config
+from gateway.jose.sign import generate, public_jwks, sign
+from gateway.model import Facts, Forward, Head, Trail
+from gateway.pipeline import plan
+from gateway.route.table import RouteTable
+from gateway.snapshot import Snapshot, build, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CALLS = 1_000
+ROUNDS = 25
+NOW = 1_790_000_000.0
+NO_FACTS = Facts()
+
+CONFIG = """\
+issuers:
+  corp: {issuer: "https://idp.example", audience: orders, algorithms: [RS256],
+         keys: {jwks_file: jwks.json}}
+upstreams: {orders: {url: "http://127.0.0.1:9000"}}
+networks: {office: [10.0.0.0/8]}
+routes:
+  - {id: orders, paths: [/orders, "/orders/{id}"], upstream: orders}
+  - {id: customer-orders, paths: ["/customers/{customer}/orders"], upstream: orders}
+  - {id: admin, paths: ["/admin/{rest:path}"], upstream: orders}
+"""
+POLICIES = Path(__file__).parents[1] / "policies"
+
+BROWSER = (
+    (b"host", b"api.example"),
+    (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+    (b"accept", b"application/json"),
+    (b"accept-language", b"en-GB,en;q=0.5"),
+    (b"accept-encoding", b"gzip, deflate, br"),
+    (b"referer", b"https://app.example/orders"),
+    (b"content-type", b"application/json"),
+    (b"origin", b"https://app.example"),
+    (b"connection", b"keep-alive"),
+    (b"cookie", b"theme=dark; lang=en"),
+    (b"sec-fetch-dest", b"empty"),
+    (b"sec-fetch-mode", b"cors"),
+    (b"cache-control", b"no-cache"),
+    (b"x-correlation-id", b"5f1d7a84"),
+)
+"""What a browser sends; a service sends less."""
+
+
+def sample(folder: Path) -> tuple[Snapshot, str]:
+    """A snapshot of the project's own policies, and a token that they allow to read orders."""
+    key = generate("RS256")
+    (folder / "jwks.json").write_text(json.dumps(public_jwks([key])))
+    path = folder / "gateway.yaml"
+    path.write_text(f"{CONFIG}policy: {{paths: ['{POLICIES}']}}\n")
+    claims = {"iss": "https://idp.example", "aud": "orders", "sub": "alice", "roles": ["reader"]}
+    token = sign({"typ": "at+jwt"}, {**claims, "iat": int(NOW), "exp": int(NOW) + 3600}, key)
+    return build(read(path, {}), now=NOW), token
+
+
+def request(token: str, path: bytes = b"/orders/42") -> Head:
+    """The head of a browser's request."""
+    return Head(
+        id="01JTESTID",
+        method="GET",
+        scheme="https",
+        authority=b"api.example",
+        raw_path=path,
+        query_string=b"",
+        headers=(*BROWSER, (b"authorization", b"Bearer " + token.encode())),
+        http_version="1.1",
+        peer="203.0.113.9",
+    )
+
+
+def many_routes(count: int) -> RouteTable:
+    """A table of `count` routes with two templates each."""
+    routes = [
+        {
+            "id": f"r{number}",
+            "paths": [f"/service{number}/orders/{{id}}", f"/service{number}/{{rest:path}}"],
+            "upstream": "http://127.0.0.1:9000",
+        }
+        for number in range(count)
+    ]
+    return RouteTable.build(Config.model_validate({"routes": routes}).routes)
+
+
+def timed(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """The best µs per call of each step; all steps take turns, so that noise hits them alike."""
+    best = dict.fromkeys(steps, float("inf"))
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            for _ in range(CALLS):
+                step()
+            best[name] = min(best[name], (time.perf_counter() - started) / CALLS * 1e6)
+    return best
+
+
+def stages(snapshot: Snapshot, head: Head) -> dict[str, Callable[[], object]]:
+    """Each stage alone, with what the stages before it give."""
+    made = plan(head, NO_FACTS, snapshot, NOW)
+    assert isinstance(made, Forward), made
+    trail = made.trail
+    source, match, principal = trail.source, trail.match, trail.principal
+    document, decision = trail.document, trail.decision
+    assert source and match and principal and document and decision  # noqa: PT018
+    decider, blank = snapshot.decider, Trail(head=head, revision="r")
+    return {
+        "plan, token known": lambda: plan(head, NO_FACTS, snapshot, NOW),
+        "  source": lambda: snapshot.origins.read(head),
+        "  route": lambda: snapshot.routes.match(head),
+        "  identify, token known": lambda: snapshot.identifier.identify(
+            head, match, NO_FACTS, snapshot.keyrings, NOW
+        ),
+        "  input document": lambda: decider.document(head, match, principal, source, NO_FACTS, NOW),
+        "  decide": lambda: decider.decide(document, match, NOW),
+        "  forward": lambda: snapshot.forwarder.forward(
+            head, match, principal, decision, source, trail=blank, cors=None
+        ),
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        snapshot, token = sample(Path(folder))
+    head = request(token)
+    small, large = many_routes(10), many_routes(1_000)
+    deep = request(token, b"/service7/orders/42")
+
+    def unknown() -> object:
+        snapshot.identifier.cache.discard(token.encode())
+        return plan(head, NO_FACTS, snapshot, NOW)
+
+    best = timed({
+        **stages(snapshot, head),
+        "plan, token new (RS256)": unknown,
+        "route among 10": lambda: small.match(deep),
+        "route among 1,000": lambda: large.match(deep),
+    })  # fmt: skip
+    print(f"{'µs a request with 15 headers':34}")
+    for name, cost in best.items():
+        print(f"{name:26}{cost:8.2f}")
+    ratio = best["route among 1,000"] / best["route among 10"]
+    print(f"\n1,000 routes / 10 routes  {ratio:8.2f}   (goal: at most 1.5)")
+    print(f"a known token             {best['  identify, token known']:8.2f}   (goal: at most 5)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The child processes of a compilation, started ahead where somebody waits for the next one.
+
+One child turns source into plan JSON and knows none of this package's code (compile_worker). The
+other turns large plans into Python, so that a serving process keeps its interpreter for requests.
+Each is used once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CPU_SECONDS: Final = 60
+WALL_SECONDS: Final = 120
+
+WORKER: Final = Path(__file__).with_name("compile_worker.py")
+_ROOT: Final = Path(__file__).parents[2]
+_GENERATE: Final = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from gateway.rego.compiler import finish_in_child; finish_in_child()"
+)
+
+
+class Child:
+    """A process that waits for its one question, in a fresh folder of its own.
+
+    OSError if it cannot be started.
+    """
+
+    def __init__(self, command: list[str]) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="rego-", ignore_cleanup_errors=True)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  our own interpreter and files
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=self._folder.name,
+                env={
+                    "PATH": os.environ.get("PATH", ""),
+                    "LC_ALL": "C.UTF-8",
+                    "TMPDIR": self._folder.name,
+                },
+            )
+        except OSError:
+            self._folder.cleanup()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still waits."""
+        return self._process.poll() is None
+
+    def answer(self, question: bytes, seconds: float) -> tuple[bytes, int | None]:
+        """What the process said, and its exit status, None where it took longer than `seconds`.
+
+        It is gone afterwards.
+        """
+        try:
+            said, _ = self._process.communicate(question, timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            return error.stdout or b"", None
+        finally:
+            self.close()
+        return said, self._process.returncode
+
+    def close(self) -> None:
+        """End the process and remove its folder."""
+        if self.alive:
+            self._process.kill()
+        with self._process:  # closes the pipes and reaps it
+            pass
+        self._folder.cleanup()
+
+
+class Kind:
+    """Children of one kind; `ahead` keeps one started."""
+
+    def __init__(self, command: Callable[[], list[str]]) -> None:
+        self.ahead = False
+        self._command = command
+        self._spare: Child | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, question: bytes, seconds: float) -> tuple[bytes, int | None]:
+        """Ask a child, as `Child.answer`; OSError if none can be started."""
+        with self._lock:
+            child, self._spare = self._spare, None
+        if child is not None and not child.alive:
+            child.close()
+            child = None
+        try:
+            return (child or Child(self._command())).answer(question, seconds)
+        finally:
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Start the child of the next question, if `ahead` and there is none."""
+        with self._lock:
+            if self.ahead and self._spare is None:
+                try:
+                    self._spare = Child(self._command())
+                except OSError:
+                    return  # the question itself will find out
+
+    def close(self) -> None:
+        """End the child that was started ahead, and start no other one."""
+        with self._lock:
+            self.ahead = False
+            child, self._spare = self._spare, None
+        if child is not None:
+            child.close()
+
+
+class Children:
+    """The children of both kinds; who calls `start_ahead` has to call `close`."""
+
+    def __init__(self) -> None:
+        self.compile = Kind(lambda: [sys.executable, "-I", str(WORKER), str(CPU_SECONDS)])
+        self.generate = Kind(lambda: [sys.executable, "-I", "-c", _GENERATE, str(_ROOT)])
+
+    def start_ahead(self) -> None:
+        """Keep one of each started for the next question."""
+        for kind in (self.compile, self.generate):
+            kind.ahead = True
+            kind.prepare()
+
+    def close(self) -> None:
+        """End the children that were started ahead."""
+        self.compile.close()
+        self.generate.close()
