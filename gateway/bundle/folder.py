@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from gateway.config.document import read_document
 from gateway.errors import ConfigError, Problem
 from gateway.jose.strict_json import JsonError, loads
 
@@ -153,45 +152,13 @@ def _document(name: str, data: bytes) -> dict[str, Any]:
         except JsonError as error:
             raise _DataError(str(error), 0) from None
     else:
-        try:
-            value = yaml.load(_text(data), _DataLoader)  # noqa: S506  a safe loader of ours
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 0
-            raise _DataError(error.problem or "not YAML", line) from None
-        except yaml.YAMLError as error:
-            raise _DataError(f"not YAML: {error}", 0) from None
+        document = read_document(data, None, max_bytes=MAX_FILE)
+        for problem in document.problems:
+            raise _DataError(f"{problem.key}: {problem.message}".lstrip(": "), problem.line)
+        value = document.tree
     if not isinstance(value, dict):
         raise _DataError("a data document must be an object", 1)
     return value
-
-
-class _DataLoader(yaml.SafeLoader):
-    """YAML with string keys once each, JSON's types, and no aliases (they can multiply)."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not taken in data")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: ARG002  PyYAML's
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str) or key in seen:
-                fault = "given twice" if isinstance(key, str) else "not a string"
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key!r} is {fault}", problem_mark=key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=True)
-
-
-_DataLoader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":merge"))
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 class _DataError(ValueError):

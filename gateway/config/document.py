@@ -1,4 +1,4 @@
-"""YAML text → plain values, with the place of each in the file.
+"""YAML text → plain values, with the place of each in the file; for configuration and data.
 
 The values follow YAML 1.2's core schema (§10.3): `on`, `off`, `yes`, `no` are strings, `0o17` is
 octal and `017` is 17, `1:30` and dates are strings. Refused are duplicate keys, keys that are
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from decimal import Decimal
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
@@ -80,10 +82,15 @@ def dotted(key: Key) -> str:
     return ".".join(str(part) for part in key)
 
 
-def read_document(data: bytes, environ: Mapping[str, str]) -> Document:
-    """Parse `data`; what cannot be read at all has an empty tree and one problem."""
+def read_document(
+    data: bytes, environ: Mapping[str, str] | None, *, max_bytes: int = MAX_BYTES
+) -> Document:
+    """Parse `data`; what cannot be read at all has an empty tree and one problem.
+
+    Without `environ` no variable is put in: `${NAME}` is text.
+    """
     try:
-        root = _compose(data)
+        root = _compose(data, max_bytes)
     except _FormError as error:
         problem = Problem(
             str(error), line=error.mark.line, column=error.mark.column, remedy=error.remedy
@@ -108,9 +115,9 @@ class _FormError(Exception):
         self.remedy = remedy
 
 
-def _compose(data: bytes) -> yaml.Node | None:
-    if len(data) > MAX_BYTES:
-        raise _FormError(f"the file is larger than {MAX_BYTES} bytes", Mark(0, 0))
+def _compose(data: bytes, max_bytes: int) -> yaml.Node | None:
+    if len(data) > max_bytes:
+        raise _FormError(f"the file is larger than {max_bytes} bytes", Mark(0, 0))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -171,19 +178,21 @@ for _tag, _form, _first in (
 
 
 def _integer(text: str) -> int:
-    if len(text) > 30:
-        raise ValueError
     return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
 
-def _float(text: str) -> float:
-    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+def _decimal(text: str) -> float | Decimal:
+    """A float where that is exact as written; ValueError for infinities and NaN."""
+    number, exact = float(text), Decimal(text)
+    if not isfinite(number):
+        raise ValueError
+    return number if Decimal(repr(number)) == exact else exact
 
 
 SCALARS: Final[Mapping[str, Callable[[str], Any]]] = {
     "tag:yaml.org,2002:str": str,
     "tag:yaml.org,2002:int": _integer,
-    "tag:yaml.org,2002:float": _float,
+    "tag:yaml.org,2002:float": _decimal,
     "tag:yaml.org,2002:bool": lambda text: text.lower() == "true",
     "tag:yaml.org,2002:null": lambda _: None,
 }
@@ -193,7 +202,7 @@ STRING = "tag:yaml.org,2002:str"
 class _Reader:
     """Turns nodes into values, noting places and problems on the way."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str] | None) -> None:
         self.environ = environ
         self.values: dict[str, Mark] = {}
         self.names: dict[str, Mark] = {}
@@ -238,7 +247,8 @@ class _Reader:
     def _scalar(self, node: yaml.ScalarNode, key: Key, mark: Mark) -> Any:
         try:
             value = SCALARS[node.tag](node.value)
-            return substitute(value, self.environ) if isinstance(value, str) else value
+            text = isinstance(value, str) and self.environ is not None
+            return substitute(value, self.environ or {}) if text else value
         except EnvironmentFault as fault:
             self._problem(str(fault), key, mark, fault.remedy)
         except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from decimal import Decimal
 from itertools import accumulate
 from typing import NoReturn
@@ -68,7 +69,8 @@ def _check_depth(raw: bytes, max_depth: int) -> None:
 def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise JsonError("a name occurs twice in an object")
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise JsonError(f"the name {twice[:64]!r} occurs twice in an object")
     return members
 
 

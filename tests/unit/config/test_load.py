@@ -217,7 +217,7 @@ MISTAKES = {
     ),
     "an infinite duration": (
         ("routes:", "limits: {idle_timeout: .inf}\nroutes:"),
-        "9:24: limits.idle_timeout: expected a finite number, got a number",
+        "9:24: limits.idle_timeout: not a number that can be read",
     ),
     "a number where text is expected": (
         ("    upstream: orders", "    upstream: orders\n    labels: {version: 1.0}"),
