@@ -33,7 +33,7 @@ from gateway.rego.plan import (
     steps,
     targets,
 )
-from gateway.rego.source import KEYWORDS, RESERVED, Source, Token
+from gateway.rego.source import Source, Token, defined_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -305,7 +305,7 @@ def _undefined_variable(source: Source, place: tuple[int, int]) -> Token | None:
 
     A guess for the message alone: the plan has no names of variables.
     """
-    defined = _defined_names(source)
+    defined = defined_names(source)
     after: Token | None = None
     before: Token | None = None
     for statement in source.statements():
@@ -319,22 +319,3 @@ def _undefined_variable(source: Source, place: tuple[int, int]) -> Token | None:
             else:
                 before = before or token
     return after or before
-
-
-def _defined_names(source: Source) -> frozenset[str]:
-    defined = set(KEYWORDS | RESERVED | {"_"})
-    for statement in source.statements():
-        first = statement[1] if statement[0].text == "default" else statement[0]
-        defined.add(first.text)
-        if first.text == "import":
-            defined.add(statement[-1].text)
-        listing = False
-        for index, token in enumerate(statement):
-            following = statement[index + 1].text if index + 1 < len(statement) else ""
-            if token.text in ("some", "every"):
-                listing = True
-            elif token.text == "in":
-                listing = False
-            elif listing or following in (":=", "("):
-                defined.add(token.text)
-    return frozenset(defined)

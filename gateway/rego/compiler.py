@@ -26,7 +26,7 @@ from gateway.rego.errors import CompileError, RegoProblem
 from gateway.rego.footprint import footprint
 from gateway.rego.plan import At, PlanError, read_plan
 from gateway.rego.program import Program
-from gateway.rego.source import faults, hidden_builtins, read_modules
+from gateway.rego.source import faults, hidden_builtins, read_modules, taken_for_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -136,6 +136,7 @@ def read_sources(unit: Unit) -> list[Source]:
     sources = read_modules(unit.modules, _NAMES)
     problems = [problem for source in sources for problem in faults(source)]
     problems += hidden_builtins(sources, _NAMES)
+    problems += taken_for_packages(sources)
     if problems:
         raise CompileError(problems)
     return sources

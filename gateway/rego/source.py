@@ -657,6 +657,70 @@ def hidden_builtins(sources: Sequence[Source], names: Iterable[str]) -> Iterator
                 )
 
 
+def taken_for_packages(sources: Sequence[Source]) -> Iterator[RegoProblem]:
+    """Yield names that nothing declares and that the compiler takes for a package.
+
+    It looks a name up among the packages that lie below its own one, or below any above it; in
+    Rego only an import does that, and without one the name is a variable.
+    """
+    below: dict[tuple[str, ...], set[str]] = {}
+    for source in sources:
+        for depth, name in enumerate(source.package):
+            below.setdefault(source.package[:depth], set()).add(name)
+    rules: dict[tuple[str, ...], set[str]] = {}
+    for source in sources:
+        rules.setdefault(source.package, set()).update(defined_names(source))
+    for source in sources:
+        above = (source.package[:depth] for depth in range(len(source.package) + 1))
+        names = set[str]().union(*(below.get(path, ()) for path in above))
+        names -= rules[source.package]
+        for statement in source.statements() if names else ():
+            if statement[0].text in ("package", "import"):
+                continue
+            for before, token, after in zip(
+                [None, *statement], statement, [*statement[1:], None], strict=False
+            ):
+                if token.kind != "name" or token.text not in names:
+                    continue
+                if (before and before.text == ".") or (after and after.text == "("):
+                    continue
+                message = f"`{token.text}` is a package, and no variable that anything declares"
+                remedy = "import the package, or declare the variable with `some`"
+                yield source.problem_at(token, "undeclared", message, remedy)
+
+
+def defined_names(source: Source) -> frozenset[str]:
+    """Return the names that a module defines, imports or declares anywhere."""
+    defined = set(KEYWORDS | RESERVED | {"_"})
+    for statement in source.statements():
+        first = statement[1] if statement[0].text == "default" else statement[0]
+        defined.add(first.text)
+        if first.text == "import":
+            defined.add(statement[-1].text)
+        defined.update(_parameters(statement))
+        listing = False
+        for index, token in enumerate(statement):
+            following = statement[index + 1].text if index + 1 < len(statement) else ""
+            if token.text in ("some", "every"):
+                listing = True
+            elif token.text == "in":
+                listing = False
+            elif listing or following in (":=", "=", "(") or statement[index - 1].text == "=":
+                defined.add(token.text)
+    return frozenset(defined)
+
+
+def _parameters(statement: Sequence[Token]) -> Iterator[str]:
+    """Yield the names in the parentheses of a function's head."""
+    head, is_function = _head_name(list(statement))
+    if not head or not is_function:
+        return
+    start = next(index for index, token in enumerate(statement) if token.text == "(")
+    for token in statement[start : _after_bracket(statement, start)]:
+        if token.kind == "name":
+            yield token.text
+
+
 def _calls(found: Sequence[Token]) -> Iterator[tuple[str, Token]]:
     """Yield the dotted name of each call, with its first token."""
     for index, token in enumerate(found):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.rego import UNDEFINED, CompileError, compile as compile_rego
-from tests.support.rego import decide, program
+from gateway.rego import UNDEFINED, CompileError, Policy, compile as compile_rego
+from tests.support.rego import NOW, decide, program
 
 FAULTS = {
     "unsafe variable": ("p if not typo", [(2, 10, "unsafe-variable")]),
@@ -173,3 +173,44 @@ obj := {"a": {"b": 1}} if { {"a": 1} == {"a": 1} }
     assert made.defines("t/every_ok")
     assert not made.defines("t/f")
     assert not made.defines("t/none")
+
+
+PACKAGES = {"lib.rego": "package lib\nx := 1\n", "deep.rego": "package g.deep\nx := 1\n"}
+TAKEN = {
+    "a sibling": ("package b\nq := lib.x\n", (2, 6)),
+    "below its own": ("package g\nq := deep.x\n", (2, 6)),
+    "below one above": ("package g.h.i\nq := deep.x\n", (2, 6)),
+    "a variable": ("package b\nq if input.roles[lib] == 1\n", (2, 18)),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_no_name_is_a_package_without_an_import(name):
+    text, place = TAKEN[name]
+    with pytest.raises(CompileError) as caught:
+        compile_rego({**PACKAGES, "b.rego": text})
+    (problem,) = caught.value.problems
+    assert (problem.file, (problem.row, problem.col), problem.code) == (
+        "b.rego",
+        place,
+        "undeclared",
+    )
+
+
+DECLARED = {
+    "import": "import data.lib\nq := lib.x",
+    "other import": "import data.g.deep as lib\nq := lib.x",
+    "some": "q := y if { some lib in [1]; y := lib }",
+    "assignment": "q := y if { lib := 1; y := lib }",
+    "unification": "q := y if { lib = 1; y := lib }",
+    "parameter": "q := f(1)\nf(lib) := lib",
+    "rule": "q := lib\nlib := 1",
+    "member": 'q := {"lib": 1}.lib',
+    "of another package": "q := data.lib.x",
+}
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_a_declared_name_may_be_that_of_a_package(name):
+    program = compile_rego({**PACKAGES, "b.rego": f"package b\n{DECLARED[name]}\n"})
+    assert Policy(program).decide("b/q", {}, now=NOW) == 1
