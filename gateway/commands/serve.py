@@ -7,23 +7,20 @@ import logging
 import os
 import signal
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from gateway.commands.options import config_file
 from gateway.serve.app import Gateway, run_loop
 from gateway.serve.reload import Start, start
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @click.command()
-@click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("gateway.yaml"),
-    show_default=True,
-    help="The configuration file.",
-)
+@config_file
 @click.option("--verbose", "-v", is_flag=True, help="Say more on standard error.")
 def serve(path: Path, *, verbose: bool) -> None:
     """Run the gateway until SIGTERM or Ctrl-C.

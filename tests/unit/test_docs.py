@@ -1,0 +1,64 @@
+"""What the documentation names exists."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from gateway.commands import main
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+TEST = re.compile(r"`((?:tests/)?[\w/]+\.py)::(\w+)`")
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)(#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_test_that_a_page_names_exists(page):
+    for name, function in TEST.findall((ROOT / page).read_text()):
+        file = ROOT / (name if name.startswith("tests/") else f"tests/live/{name}")
+        assert f"def {function}(" in file.read_text(), f"{name}::{function}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_link_leads_somewhere(page):
+    for target, _ in LINK.findall((ROOT / page).read_text()):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_pages_of_the_security_model_name_tests():
+    for page in ("docs/security-model.md", "docs/servers.md"):
+        assert len(TEST.findall((ROOT / page).read_text())) > 20
+
+
+def commands(group, name):
+    context = click.Context(group)
+    for word in group.list_commands(context):
+        command = group.get_command(context, word)
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{name} {word}")
+        else:
+            yield f"{name} {word}"
+
+
+def test_every_command_has_its_row():
+    rows = re.findall(r"^\| `(gateway [a-z ]+)` \|", (ROOT / "docs/commands.md").read_text(), re.M)
+    assert sorted(rows) == sorted(commands(main, "gateway"))
+
+
+def test_the_rego_of_the_guide_compiles(tmp_path):
+    """What authors copy works, its tests included."""
+    from gateway.rego import Policy, compile as compile_rego
+    from gateway.rego.testing import run_tests
+
+    text = (ROOT / "docs/policies.md").read_text()
+    policy, tests = re.findall(r"```rego\n(.*?)```", text, re.S)
+    data = {"roles": {"reader": [{"methods": ["GET"], "path": "/orders/*"}]}}
+    program = compile_rego({"authz.rego": policy, "authz_test.rego": tests})
+    results = list(run_tests(program, {"authz_test.rego"}, data, now=0.0))
+    assert [result.outcome for result in results] == ["pass", "pass", "skip"], results
+    asked = {"identity": {"roles": []}, "request": {"method": "GET", "path": "/orders/1"}}
+    decision = Policy(program, data).decide("gateway/authz/decision", asked, now=0.0)
+    assert decision["allow"] is False
+    assert len(decision["reasons"]) == 1
