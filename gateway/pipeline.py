@@ -12,6 +12,7 @@ from gateway.errors import Code, GatewayError
 from gateway.model import Answer, Facts, Head, Missing, Outcome, Refuse, Trail
 from gateway.record.encode import encode
 from gateway.route.websocket import check_websocket
+from gateway.wire import is_cors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,26 +99,39 @@ def refuse(error: GatewayError, trail: Trail, snapshot: Snapshot) -> Refuse:
 def refuse_decision(decision: Decision, trail: Trail, snapshot: Snapshot) -> Refuse:
     """The refusal that a policy decided on: its own body, or a problem document."""
     assert decision.code is not None
-    assert trail.match is not None
     status = decision.status if decision.code is Code.POLICY_DENIED else decision.code.status
-    headers = [(b"content-type", b"application/json")] if decision.has_body else [PROBLEM]
-    headers += ((name.encode(), value.encode()) for name, value in decision.response_headers)
-    if status == 401 and all(name != b"www-authenticate" for name, _ in headers):
+    headers = [(name.encode(), value.encode()) for name, value in decision.response_headers]
+    given = {name for name, _ in headers}
+    media_type, body = _refusal_body(decision, status, trail)
+    if b"content-type" not in given:
+        headers.append((b"content-type", media_type))
+    if status == 401 and b"www-authenticate" not in given:
         headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 §15.5.2
-    document: Any = decision.body
-    if not decision.has_body:
-        document = problem(decision.code, status, trail)
-        if trail.match.route.show_reasons:
-            document["reasons"] = [
-                {"code": reason.code, "message": reason.message} for reason in decision.reasons
-            ]
+    if decision.has_body and b"x-content-type-options" not in given:
+        headers.append((b"x-content-type-options", b"nosniff"))  # it may show what a client sent
     return Refuse(
         code=decision.code,
         status=status,
         headers=_completed(headers, trail, snapshot),
-        body=encode(document),
+        body=body,
         trail=trail,
     )
+
+
+def _refusal_body(decision: Decision, status: int, trail: Trail) -> tuple[bytes, bytes]:
+    """The media type and the content of a policy's refusal."""
+    assert decision.code is not None
+    assert trail.match is not None
+    if decision.has_body and decision.text:
+        return b"text/plain; charset=utf-8", decision.body.encode("utf-8", "replace")
+    if decision.has_body:
+        return b"application/json", encode(decision.body)
+    document = problem(decision.code, status, trail)
+    if trail.match.route.show_reasons:
+        document["reasons"] = [
+            {"code": reason.code, "message": reason.message} for reason in decision.reasons
+        ]
+    return PROBLEM[1], encode(document)
 
 
 def problem(code: Code, status: int, trail: Trail) -> dict[str, Any]:
@@ -133,6 +147,10 @@ def problem(code: Code, status: int, trail: Trail) -> dict[str, Any]:
 
 def _completed(headers: list[tuple[bytes, bytes]], trail: Trail, snapshot: Snapshot) -> Headers:
     route = trail.match.route if trail.match else None
-    cors = snapshot.cors.response_headers(trail.head, route) or ()
+    cors = snapshot.cors.response_headers(trail.head, route)
     decision_id = (b"x-decision-id", trail.head.id.encode())
-    return (*headers, NOT_STORED, decision_id, *cors)
+    # What a policy says beside what the gateway says would be two answers to one question.
+    kept = [
+        line for line in headers if line[0] != NOT_STORED[0] and (cors is None or not is_cors(line))
+    ]
+    return (*kept, NOT_STORED, decision_id, *(cors or ()))

@@ -92,6 +92,11 @@ def connection_options(lines: Sequence[bytes]) -> frozenset[bytes]:
     return frozenset(option.translate(SPELLING) for option in elements(lines))
 
 
+def is_cors(line: tuple[bytes, bytes]) -> bool:
+    """Whether a response field answers for cross-origin requests (Fetch standard §3.2)."""
+    return line[0].startswith(b"access-control-")
+
+
 _DIGITS: Final = re.compile(rb"[0-9]{1,15}")
 
 

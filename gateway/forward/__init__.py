@@ -80,7 +80,9 @@ class Forwarder:
         """
         chosen = self.targets[match.route.id]
         _check_size(head, chosen.max_body)
-        added = ((name.encode(), value.encode()) for name, value in decision.response_headers)
+        added = [(name.encode(), value.encode()) for name, value in decision.response_headers]
+        if cors is not None:
+            added = [line for line in added if not wire.is_cors(line)]
         return Forward(
             upstream=chosen.upstream,
             method=head.method,

@@ -198,5 +198,5 @@ def response_headers(headers: Headers, forward: Forward) -> Headers:
     if options:
         kept = [line for line in kept if line[0].translate(wire.SPELLING) not in options]
     if forward.cors:
-        kept = [line for line in kept if not line[0].startswith(b"access-control-")]
+        kept = [line for line in kept if not wire.is_cors(line)]
     return (*kept, *forward.response_headers)

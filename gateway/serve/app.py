@@ -85,6 +85,7 @@ class Gateway:
                 shutdown=self.stop,
                 limits=self.runtime.snapshot.config.limits,
                 counters=self.metrics.refused_below,
+                last_call=self.runtime.close,
             )
         finally:
             await self.reloader.close()

@@ -16,7 +16,7 @@ from gateway.serve.hypercorn.peer import Peer
 from gateway.serve.hypercorn.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from gateway.config.model import Limits
     from gateway.serve.hypercorn.listener import BoundListener
@@ -38,10 +38,12 @@ async def serve(
     shutdown: asyncio.Event,
     limits: Limits,
     counters: Callable[[Code], None],
+    last_call: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Serve the listeners until `shutdown` is set, then drain and close them.
 
-    `counters` is called for each refusal that no application sees.
+    `counters` is called for each refusal that no application sees. When the drain time is over,
+    `last_call` should make the applications that are left answer at once.
     """
     server = Server(limits, counters)
     loop = asyncio.get_running_loop()
@@ -57,7 +59,7 @@ async def serve(
         await _cancel(waiting, *acceptors)
         for listener in listeners:
             listener.close()
-        await server.drain()
+        await server.drain(last_call)
         await _cancel(sweeper)
 
 
@@ -125,12 +127,15 @@ class Server:
             for peer in list(self._peers):
                 peer.sweep(now)
 
-    async def drain(self) -> None:
+    async def drain(self, last_call: Callable[[], Awaitable[None]] | None) -> None:
         """Let requests in flight end in time, then end them."""
         await self.context.terminated.set()
         for peer in list(self._peers):
             peer.drain()
         await self._wait(self.limits.drain_timeout)
+        if self._peers and last_call is not None:
+            await last_call()
+            await self._wait(LAST_WORDS)
         for peer in list(self._peers):
             peer.abort()
         await asyncio.sleep(0)
