@@ -27,7 +27,7 @@ import uvloop
 from bench.upstream import serve as serve_upstream
 from gateway.config.model import Limits, Listener, Upstream
 from gateway.jose.sign import generate, public_jwks, sign
-from gateway.serve.app import Gateway
+from gateway.serve.app import Gateway, settle
 from gateway.serve.hypercorn import bind, serve
 from gateway.serve.reload import start
 from gateway.serve.upstream import Pool
@@ -97,6 +97,7 @@ def run_forwarder(pipe: Pipe, upstream: str) -> None:
         bound = bind(Listener(address="127.0.0.1:0"), forwarder(upstream))
         asyncio.get_running_loop().add_reader(pipe.fileno(), _answer, pipe)
         pipe.send(bound.url)
+        settle()
         await serve([bound], shutdown=asyncio.Event(), limits=Limits(), counters=lambda _: None)
 
     uvloop.run(main())
@@ -110,6 +111,7 @@ def run_gateway(pipe: Pipe, folder: str) -> None:
         gateway = Gateway(path, os.environ, start(path, os.environ))
         asyncio.get_running_loop().add_reader(pipe.fileno(), _answer, pipe)
         pipe.send(gateway.edge[0].url)
+        settle()
         await gateway.run()
 
     uvloop.run(main())

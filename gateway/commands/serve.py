@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.commands.options import config_file
-from gateway.serve.app import Gateway, run_loop
+from gateway.serve.app import Gateway, run_loop, settle
 from gateway.serve.reload import Start, start
 
 if TYPE_CHECKING:
@@ -56,4 +56,5 @@ async def _serve(path: Path, begun: Start) -> None:
     if gateway.admin:
         log.info("admin on %s", gateway.admin.url)
     log.info("policy revision %s", begun.snapshot.revision)
+    settle()
     await gateway.run()

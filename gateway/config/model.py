@@ -426,6 +426,10 @@ class Upstream(Section):
             raise ValueError("expected a URL without path and query (the request's path is sent)")
         return self
 
+    def __hash__(self) -> int:
+        # Requests find their connections by it; pydantic's own takes longer than the search.
+        return hash(self.url)
+
 
 class Cors(Section):
     """Cross-origin requests that browsers may make (Fetch standard)."""

@@ -28,8 +28,10 @@ def read_host(head: Head) -> str:
     RouteError BAD_HOST if there is none, it is malformed, or a Host line says another thing than
     the authority (RFC 9110 §7.2, RFC 9113 §8.3.1).
     """
-    lines = head.fields.get(b"host", ())
-    if len(lines) > 1 or any(line.lower() != head.authority.lower() for line in lines):
+    lines = head.fields.get(b"host", [head.authority])
+    if lines != [head.authority] and (
+        len(lines) > 1 or lines[0].lower() != head.authority.lower()
+    ):
         raise RouteError(Code.BAD_HOST, "Host lines disagree")
     return canonical_host(head.authority)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 import time
@@ -219,6 +220,17 @@ def own_app(ready: Callable[[], Sequence[str]]) -> App:
         return Response(body, 503 if missing else 200, content_type="application/json")
 
     return cast("App", app.asgi_app)
+
+
+def settle() -> None:
+    """Tune the cycle collector for a process that only serves, once all is loaded.
+
+    What is there by now stays: it is never looked through again. Requests leave hardly a cycle
+    behind, and at the default thresholds the search for them takes a tenth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watchdog.events import (
@@ -22,8 +26,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from watchdog.observers.api import BaseObserver
 
@@ -47,11 +50,17 @@ CHANGES: list[type[FileSystemEvent]] = [
 
 @dataclass(frozen=True, order=True)
 class Folder:
-    """A folder to watch; a new one of the same name has another inode."""
+    """A folder to watch, without what lies deeper; another of that path has another inode.
+
+    Unless the first one is gone: file systems give its number again.
+    """
 
     path: Path
     inode: int
-    recursive: bool
+
+
+EVERYTHING: frozenset[str] = frozenset()
+"""Instead of the names that count in a folder."""
 
 
 class Watcher:
@@ -68,7 +77,7 @@ class Watcher:
         self.debounce = debounce
         self.rescan = rescan
         self._observer: BaseObserver | None = None
-        self._watched: frozenset[Folder] = frozenset()
+        self._watched: Mapping[Folder, frozenset[str]] = {}
         self._pending = asyncio.Event()
         self._last_event = 0.0
         self._tasks: list[asyncio.Task[None]] = []
@@ -80,27 +89,33 @@ class Watcher:
 
     def watch(self, paths: Iterable[Path]) -> None:
         """Watch these paths from now on, instead of those before."""
-        folders = frozenset(folder for path in paths for folder in _folders(path))
+        folders = _folders(paths)
         if folders == self._watched:
             return
         self._stop_observer()
         observer = Observer()
-        handler = _Handler(asyncio.get_running_loop(), self.touch)
-        for folder in sorted(folders):
-            observer.schedule(
-                handler, str(folder.path), recursive=folder.recursive, event_filter=CHANGES
-            )
+        loop = asyncio.get_running_loop()
+        for folder, names in sorted(folders.items()):
+            handler = _Handler(loop, self, folder, names)
+            observer.schedule(handler, str(folder.path), event_filter=CHANGES)
         try:
             observer.start()
         except OSError as error:
+            observer.stop()
             log.warning("cannot watch files: %s (the rescan still sees changes)", error)
             return
         self._observer, self._watched = observer, folders
+        self.touch()  # what changed while nothing was watched
 
     def touch(self) -> None:
         """Something may have changed."""
         self._last_event = asyncio.get_running_loop().time()
         self._pending.set()
+
+    def lose(self) -> None:
+        """A watched folder is gone, and with it the watch, even if there is another by now."""
+        self._watched = {}
+        self.touch()
 
     async def close(self) -> None:
         """Stop watching."""
@@ -113,7 +128,7 @@ class Watcher:
         if self._observer is not None:
             self._observer.stop()
             self._observer.join()
-            self._observer, self._watched = None, frozenset()
+            self._observer, self._watched = None, {}
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -135,25 +150,84 @@ class Watcher:
 
 
 class _Handler(FileSystemEventHandler):
-    def __init__(self, loop: asyncio.AbstractEventLoop, touch: Callable[[], None]) -> None:
-        self.loop = loop
-        self.touch = touch
+    """Tells a watcher what happens in a folder to one of `names`.
 
-    def on_any_event(self, event: FileSystemEvent) -> None:  # noqa: ARG002  watchdog's
+    The gateway's own logs may lie beside what is watched.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        watcher: Watcher,
+        folder: Folder,
+        names: frozenset[str],
+    ) -> None:
+        self.loop = loop
+        self.watcher = watcher
+        self.folder = folder
+        self.names = names
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        paths = [Path(str(path)) for path in (event.src_path, event.dest_path) if path]
+        if isinstance(event, DirDeletedEvent) and self.folder.path in paths:
+            self._call(self.watcher.lose)
+        elif not self.names or not self.names.isdisjoint(path.name for path in paths):
+            self._call(self.watcher.touch)
+
+    def _call(self, tell: Callable[[], None]) -> None:
         try:
-            self.loop.call_soon_threadsafe(self.touch)
+            self.loop.call_soon_threadsafe(tell)
         except RuntimeError:
             return  # the loop closed while the observer's thread was still running
 
 
-def _folders(path: Path) -> set[Folder]:
-    """The folders in which a change of `path` shows: by its name, and where its links lead."""
-    found = set()
-    for one in {path.absolute(), path.resolve()}:
-        if one.is_dir():
-            found.add(Folder(one, one.stat().st_ino, recursive=True))
-        parent = one.parent
-        while not parent.is_dir():
-            parent = parent.parent
-        found.add(Folder(parent, parent.stat().st_ino, recursive=False))
+def _folders(paths: Iterable[Path]) -> dict[Folder, frozenset[str]]:
+    """The folders in which a change of these paths shows, and the names that count there.
+
+    Each folder for itself: watchdog's recursion follows no links, and enters hidden folders.
+    """
+    found: dict[Folder, frozenset[str]] = {}
+    for path in paths:
+        for place, counting in _places(path):
+            folder, name = _nearest(place, counting)
+            if name and found.get(folder) != EVERYTHING:
+                found[folder] = found.get(folder, frozenset()) | {name}
+            else:
+                found[folder] = EVERYTHING
     return found
+
+
+def _places(path: Path) -> Iterator[tuple[Path, str]]:
+    """Where a change of `path` shows: a folder and a name in it, or "" for all of it.
+
+    By its own name, by that of each link on the way to it, and in the folders below it.
+    """
+    waiting, seen = [path.absolute()], set[Path]()
+    while waiting:
+        one = waiting.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        link = next((up for up in (*reversed(one.parents), one) if up.is_symlink()), one)
+        yield link.parent, link.name
+        with suppress(OSError):  # it is gone, or a link leads to itself
+            if link.is_symlink():
+                one.stat()
+                target = link.parent / link.readlink() / one.relative_to(link)
+                waiting.append(Path(os.path.normpath(target)))
+            elif one.is_dir():
+                yield one, ""
+                waiting += (Path(each) for each in os.scandir(one) if _leads_on(each))
+
+
+def _leads_on(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and (entry.is_symlink() or entry.is_dir())
+
+
+def _nearest(folder: Path, name: str) -> tuple[Folder, str]:
+    """The folder and the name; where it is not there, one above it and what to wait for."""
+    with suppress(OSError):
+        status = folder.stat()
+        if stat.S_ISDIR(status.st_mode):
+            return Folder(folder, status.st_ino), name
+    return _nearest(folder.parent, folder.name)
