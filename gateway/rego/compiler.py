@@ -113,7 +113,8 @@ def compile_all(
         if cache_dir:
             plan_cache.keep(units[number], cache_dir, texts[number])
     plans = [(units[number], text) for number, text in texts.items()]
-    if children.generate.ahead or sum(map(len, texts.values())) > LARGE_PLAN:
+    apart = children.generate.ahead or sum(map(len, texts.values())) > LARGE_PLAN
+    if plans and apart:
         finished = _finish_apart(plans, children)
     else:
         finished = list(starmap(_finished, plans))

@@ -25,12 +25,15 @@ from gateway.serve.proxy import OWN_PREFIX, Proxy
 from gateway.serve.reload import Reloader, Start
 from gateway.serve.runtime import Runtime
 from gateway.serve.sink import open_sinks
+from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
     from gateway.serve.asgi import App
+    from gateway.serve.hypercorn import Certificate
     from gateway.snapshot import Snapshot
 
 log = logging.getLogger("gateway")
@@ -63,6 +66,7 @@ class Gateway:
             activate=self.activate,
             reported=lambda success: self.metrics.reloaded(success=success),
         )
+        self.renewed: list[tuple[Certificate, ssl.SSLContext]] = []
         proxy = Proxy(self.runtime, own_app(self.ready))
         self.edge: list[BoundListener] = []
         self.admin: BoundListener | None = None
@@ -97,12 +101,18 @@ class Gateway:
         """Raise ConfigError for what a snapshot alone cannot know."""
         Mask.build(snapshot.config)
         admin_token(snapshot.config)
-        for listener in self.edge:
-            if listener.certificate is not None:
-                listener.certificate.reload()
+        for upstream in snapshot.forwarder.upstreams:
+            Pool(upstream)  # reads its TLS files
+        self.renewed = [
+            (listener.certificate, listener.certificate.load())
+            for listener in self.edge
+            if listener.certificate is not None
+        ]
 
     def activate(self, snapshot: Snapshot) -> None:
         """Serve with another snapshot from now on."""
+        for certificate, context in self.renewed:
+            certificate.context = context
         self.runtime.activate(snapshot, self.recorder(snapshot))
 
     def hangup(self) -> None:

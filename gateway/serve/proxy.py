@@ -133,7 +133,10 @@ class Request:
         if need.kind == "keys":
             keyring = await self.runtime.keys.newest(need.issuer)
             return replace(facts, keyrings={**facts.keyrings, need.issuer: keyring})
-        self.content_seen = b"".join([piece async for piece in self.body(need.max_bytes)])
+        try:
+            self.content_seen = b"".join([piece async for piece in self.body(need.max_bytes)])
+        except Gone as gone:
+            raise GatewayError(Code.BODY_MALFORMED, str(gone)) from None
         return replace(facts, body=self.content_seen)
 
     async def carry_out(self, outcome: Recorded) -> tuple[Code | None, str]:
@@ -145,21 +148,28 @@ class Request:
         try:
             await forward(outcome)
         except GatewayError as error:
-            if self.status:
-                raise
-            await self.answer(refuse(error, outcome.trail, self.snapshot))
-            return error.code, error.detail
-        return None, ""
+            fault = error
+        except (ConnectionResetError, Gone):
+            raise
+        except Exception as error:  # a fault of ours refuses, whatever it is
+            log.exception("a request could not be forwarded")
+            fault = GatewayError(Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+        else:
+            return None, ""
+        if self.status:
+            raise fault
+        await self.answer(refuse(fault, outcome.trail, self.snapshot))
+        return fault.code, fault.detail
 
     async def answer(self, outcome: Refuse | Answer) -> None:
         """Send an answer of our own."""
         body = b"" if self.head.method == "HEAD" else outcome.body
         kind = "websocket.http.response" if self.head.websocket else "http.response"
-        self.status = outcome.status
         headers = [*outcome.headers]
         if outcome.status != 204:  # RFC 9110 §8.6
             headers.append((b"content-length", b"%d" % len(outcome.body)))
         await self.send({"type": f"{kind}.start", "status": outcome.status, "headers": headers})
+        self.status = outcome.status
         self.bytes_out = len(body)
         await self.send({"type": f"{kind}.body", "body": body, "more_body": False})
 

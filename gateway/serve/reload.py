@@ -50,7 +50,6 @@ def start(path: Path, environ: Mapping[str, str]) -> Start:
         snapshot = build(candidate, now=time.time(), cache=_plans(candidate))
     except ConfigError as error:
         return _start_with_last_good(path, environ, error)
-    keep(candidate)
     return Start(snapshot=snapshot, candidate=candidate)
 
 
@@ -122,7 +121,8 @@ class Reloader:
         self.check = check
         self.activate = activate
         self.reported = reported
-        self.seen = "" if begun.problems else begun.candidate.digest
+        self.begun = None if begun.problems else begun.candidate
+        self.seen = self.begun.digest if self.begun else ""
         self.first = begun.snapshot.config
         self.status = ReloadStatus(
             revision=begun.snapshot.revision,
@@ -137,7 +137,9 @@ class Reloader:
         self.watcher = Watcher(self.reload, debounce=reload.debounce, rescan=reload.rescan)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Begin to watch; the gateway serves by now, so what it began with is kept on disk."""
+        if self.begun:
+            keep(self.begun)
         self.watch(self.snapshot.config)
         self.warming = asyncio.create_task(asyncio.to_thread(self.children.start_ahead))
         self.watcher.start()

@@ -8,8 +8,6 @@ from gateway.serve.jwks import KeyService
 from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
-    import asyncio
-
     from gateway.config.model import Upstream
     from gateway.identify import Keyring
     from gateway.record.recorder import Recorder
@@ -27,15 +25,20 @@ class Runtime:
         self.recorder = recorder
         self.keys = KeyService(self._new_keys)
         self.pools: dict[Upstream, Pool] = {}
-        self.sockets: set[asyncio.Task[None]] = set()
+        self.retired: list[Pool] = []
 
     def activate(self, snapshot: Snapshot, recorder: Recorder) -> None:
         """Serve every request that starts from now on with `snapshot`."""
         self.keys.configure(snapshot.config.issuers)
         self.snapshot = snapshot.with_keyrings(self.keys.keyrings())
         self.recorder = recorder
-        for upstream in self.pools.keys() - snapshot.forwarder.upstreams:
-            self.pools.pop(upstream).retire()
+        for upstream in tuple(self.pools):
+            # The files that it names are watched, and may hold something else by now.
+            renewed = upstream.tls.ca_file or upstream.tls.certificate
+            if renewed or upstream not in snapshot.forwarder.upstreams:
+                self.retired.append(self.pools.pop(upstream))
+                self.retired[-1].retire()
+        self.retired = [pool for pool in self.retired if any(pool.counts())]
 
     def pool(self, upstream: Upstream) -> Pool:
         """The connections to an upstream."""
@@ -47,7 +50,7 @@ class Runtime:
     async def close(self) -> None:
         """End fetches and connections."""
         self.keys.close()
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self.retired):
             await pool.close()
 
     def _new_keys(self, name: str, keyring: Keyring) -> None:

@@ -109,7 +109,7 @@ async def test_certificate_reloads_and_a_broken_one_does_not(
                 good = tls.certificate.read_text()
                 tls.certificate.write_text(broken)
                 with pytest.raises(ConfigError) as error:
-                    store.reload()
+                    store.context = store.load()
                 assert error.value.problems[0].file == str(tls.certificate)
                 tls.certificate.write_text(good)
                 assert await shown(server.port, authority) == seen[0]
@@ -117,15 +117,15 @@ async def test_certificate_reloads_and_a_broken_one_does_not(
             good = tls.certificate.read_bytes()
             tls.certificate.write_bytes(certificate.read_bytes())
             with pytest.raises(ConfigError):
-                store.reload()
+                store.context = store.load()
             tls.certificate.write_bytes(good)
             authority.issue("localhost")  # a new pair in the same files
-            store.reload()
+            store.context = store.load()
             assert await shown(server.port, authority) != seen[0]
             assert (await open_before.request()).status == 200
         tls.key.unlink()
         with pytest.raises(ConfigError, match="cannot read"):
-            store.reload()
+            store.context = store.load()
 
 
 def test_encrypted_key_is_refused_without_asking(authority: Authority, tls: Tls) -> None:

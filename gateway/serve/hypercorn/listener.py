@@ -20,7 +20,7 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # TLS 1.2, for 1.3 has its own
 
 
 class Certificate:
-    """A listener's certificate; `reload` takes the files' new content.
+    """A listener's certificate; `load` reads the files' new content.
 
     `context` is what new connections use. Connections that are open keep theirs.
     """
@@ -28,13 +28,10 @@ class Certificate:
     def __init__(self, tls: Tls, *, http2: bool) -> None:
         self._tls = tls
         self._protocols = ["h2", "http/1.1"] if http2 else ["http/1.1"]
-        self.context = self._load()
+        self.context = self.load()
 
-    def reload(self) -> None:
-        """Use what the files hold now; raises ConfigError, and the old pair stays in use."""
-        self.context = self._load()
-
-    def _load(self) -> ssl.SSLContext:
+    def load(self) -> ssl.SSLContext:
+        """What the files hold now, to become `context`; ConfigError where they are no pair."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
