@@ -29,9 +29,7 @@ def read_host(head: Head) -> str:
     the authority (RFC 9110 §7.2, RFC 9113 §8.3.1).
     """
     lines = head.fields.get(b"host", [head.authority])
-    if lines != [head.authority] and (
-        len(lines) > 1 or lines[0].lower() != head.authority.lower()
-    ):
+    if lines != [head.authority] and (len(lines) > 1 or lines[0].lower() != head.authority.lower()):
         raise RouteError(Code.BAD_HOST, "Host lines disagree")
     return canonical_host(head.authority)
 

@@ -12,9 +12,10 @@ and before a scan by its length times the statements inside.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.rego.codegen.bodies import bodies, direct_returns
+from gateway.rego.codegen.observed import CoveredWriter, TracedWriter
 from gateway.rego.codegen.shared import Shared
 from gateway.rego.codegen.writer import Writer
 from gateway.rego.index import Test, build, conditions
@@ -40,7 +41,15 @@ if TYPE_CHECKING:
 
     from gateway.rego.values import Value
 
-__all__ = ["Generated", "generate"]
+    Observe = Literal["", "coverage", "trace"]
+
+__all__ = ["Generated", "Observe", "generate"]
+
+WRITERS: Final[Mapping[str, type[Writer]]] = {
+    "": Writer,
+    "coverage": CoveredWriter,
+    "trace": TracedWriter,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +59,7 @@ class Generated:
     `constants` are C0, C1 …; `builtins` are the names of b0, b1 …; `rules` maps the path of a
     rule or function to (its function's number, its number of parameters); `entries` maps the
     name of an entry to its function's number; `indexes` maps a function's number to its rule
-    index and the number of its bodies.
+    index and the number of its bodies; `sites` are the places that observed code names by number.
     """
 
     source: str
@@ -59,18 +68,30 @@ class Generated:
     rules: Mapping[tuple[str, ...], tuple[int, int]]
     entries: Mapping[str, int]
     indexes: Mapping[int, tuple[Test, int]]
+    sites: tuple[At, ...] = ()
 
 
 def generate(
-    plan: Plan, *, files: Sequence[str] = (), strict: bool = True, indexed: bool = True
+    plan: Plan,
+    *,
+    files: Sequence[str] = (),
+    strict: bool = True,
+    indexed: bool = True,
+    observe: Observe = "",
 ) -> Generated:
     """Write the Python source of a plan, whose calls were checked.
 
     `files` are the names of its modules, for the comment above each function. Unless `strict`,
     an error of a builtin makes its expression undefined. `indexed` is whether rules with many
-    bodies get an index. PlanError if the plan does not hold together.
+    bodies get an index. With `observe` the code tells the state's observer which statements
+    it runs (`coverage`) or what fails and why (`trace`); then there are no indexes. PlanError if
+    the plan does not hold together.
     """
-    program = _Program(plan, files, strict=strict, indexed=indexed)
+    program = _Program(plan, files, WRITERS[observe], strict=strict, indexed=indexed)
+    if observe == "coverage":  # what is never generated can still be covered
+        for step in steps(tuple(b for item in plan.functions for b in item.blocks)):
+            if step.at is not None:
+                program.shared.place(step.at)
     parts = [program.function(index, item) for index, item in enumerate(plan.functions)]
     parts += [program.entry(index, item) for index, item in enumerate(plan.entries)]
     return Generated(
@@ -84,16 +105,26 @@ def generate(
         },
         entries={item.name: index for index, item in enumerate(plan.entries)},
         indexes=program.indexes,
+        sites=tuple(program.shared.places),
     )
 
 
 class _Program:
     """Writes the functions and entries of one plan."""
 
-    def __init__(self, plan: Plan, files: Sequence[str], *, strict: bool, indexed: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        files: Sequence[str],
+        writer: type[Writer],
+        *,
+        strict: bool,
+        indexed: bool,
+    ) -> None:
         self.shared = Shared(plan, strict=strict)
         self.files = files
-        self.indexed = indexed
+        self.writer = writer
+        self.indexed = indexed and writer is Writer
         self.indexes: dict[int, tuple[Test, int]] = {}
         self.once = _called_once(plan)
 
@@ -101,7 +132,7 @@ class _Program:
         remember = len(item.parameters) == 2 and item.name not in self.once
         written = self.divided(index, item, remember=remember) if self.indexed else None
         if written is None:
-            writer = Writer(self.shared, item.blocks, item.parameters, item.result)
+            writer = self.writer(self.shared, item.blocks, item.parameters, item.result)
             written = writer.function(f"f{index}", index if remember else None)
         place = "data" if item.generation == "g0" else item.generation
         title = _title(".".join((place, *item.path)), item.at, self.files)
@@ -137,7 +168,7 @@ class _Program:
         return "\n\n".join(written)
 
     def entry(self, index: int, item: Entry) -> str:
-        writer = Writer(self.shared, item.blocks, (INPUT, DATA), None)
+        writer = self.writer(self.shared, item.blocks, (INPUT, DATA), None)
         return _title(item.name, None, self.files) + writer.entry(index)
 
 

@@ -34,7 +34,7 @@ def bodies(item: Function) -> Parts | None:
     None if there are few, or if they use each other's locals.
     """
     blocks = _without_slots(item.blocks)
-    found = [number for number, block in enumerate(blocks) if _is_body(block)]
+    found = [number for number, block in enumerate(blocks) if is_body(block)]
     if len(found) < SMALLEST or found[-1] - found[0] + 1 != len(found):
         return None
     before, after = blocks[: found[0]], blocks[found[-1] + 1 :]
@@ -107,7 +107,8 @@ def _sets_first(block: Block, locals_: set[int]) -> bool:
     return False
 
 
-def _is_body(block: Block) -> bool:
+def is_body(block: Block) -> bool:
+    """Whether a block of a function is one of its bodies."""
     return len(block) == 1 and isinstance(block[0], Blocks)
 
 

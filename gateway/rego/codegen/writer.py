@@ -144,7 +144,7 @@ class Writer:
             check = self.agreement()
             found: list[Line] = [f"{result} = r if {result} is U else {check}(s, {result}, r)"]
             if self.returns:
-                found = [*self.given("r")]
+                found = self.given("r")
             else:
                 self.unset.add(self.result)
             outer.append(Suite(picked, [*self.body, Suite("if r is not U:", found)]))
@@ -177,9 +177,12 @@ class Writer:
         arguments = ", ".join(map(self.name, self.parameters))
         start: list[Line] = []
         if self.remember is not None:
-            found = f"return m[{self.remember}]"
-            start = ["m = s.rules", Suite(f"if {self.remember} in m:", [found])]
+            start = ["m = s.rules", Suite(f"if {self.remember} in m:", self.recalled())]
         return self.render(f"def {name}(s, {arguments}):", start)
+
+    def recalled(self) -> list[Line]:
+        """What to do where the rule was evaluated before."""
+        return [f"return m[{self.remember}]"]
 
     def agreement(self) -> str:
         return "agree" if len(self.parameters) == 2 else "agree_function"
@@ -281,19 +284,23 @@ class Writer:
     # --- control
 
     def leave(self) -> None:
-        self.body.append(self.jump)
+        self.body += [*self.leaving(), self.jump]
         self.jumped = self.ended = True
 
     def leave_if(self, condition: str) -> None:
-        self.body.append(Suite(f"if {condition}:", [self.jump]))
+        self.body.append(Suite(f"if {condition}:", [*self.leaving(), self.jump]))
         self.jumped = True
+
+    def leaving(self) -> list[Line]:
+        """What to do before a block is left as undefined."""
+        return []
 
     def give(self, text: str) -> None:
         """Return a value from the function, remembering it where that is of use."""
         self.body += self.given(text)
         self.ended = True
 
-    def given(self, text: str) -> list[str]:
+    def given(self, text: str) -> list[Line]:
         if self.remember is None:
             return [f"return {text}"]
         return [f"m[{self.remember}] = r = {text}", "return r"]
@@ -328,9 +335,10 @@ class Writer:
         for position, step in enumerate(block):
             if self.ended:
                 return
-            after = block[position + 1] if position + 1 < len(block) else None
-            if isinstance(step, Call) and self.fused(step, after):
-                continue
+            self.statement(step, block[position + 1] if position + 1 < len(block) else None)
+
+    def statement(self, step: Statement, after: Statement | None) -> None:
+        if not (isinstance(step, Call) and self.fused(step, after)):
             _WRITERS[step.__class__](self, step)
 
     # --- statements
@@ -523,7 +531,7 @@ class Writer:
         )
 
     def negation(self, step: Not) -> None:
-        body, jumped, _ = self.inside(_without_flag(step.block), "break")
+        body, jumped, _ = self.negated(step)
         ended = self.ended
         self.ended = False
         self.defined -= self.usage.assigned(step.block)
@@ -539,6 +547,9 @@ class Writer:
         self.body.append(f"{found} = False")
         self.body.append(Suite("while True:", [*body, f"{found} = True", "break"]))
         self.leave_if(found)
+
+    def negated(self, step: Not) -> tuple[list[Line], bool, set[int]]:
+        return self.inside(_without_flag(step.block), "break")
 
     def replaced(self, step: With) -> None:
         value = self.need(step.value)
@@ -609,7 +620,7 @@ class Writer:
             self.store(target, text)
             return
         self.body.append(Suite("try:", [f"{self.name(target)} = {text}"]))
-        self.body.append(Suite("except BuiltinError:", [self.jump]))
+        self.body.append(Suite("except BuiltinError:", [*self.leaving(), self.jump]))
         self.jumped = True
         self.defined.add(target)
 
