@@ -27,12 +27,14 @@ from gateway.rego.footprint import footprint
 from gateway.rego.plan import At, PlanError, read_plan
 from gateway.rego.program import Program
 from gateway.rego.source import faults, hidden_builtins, read_modules, taken_for_packages
+from gateway.rego.trace import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.rego.plan import Plan
+    from gateway.rego.codegen import Observe
+    from gateway.rego.plan import Function, Plan
     from gateway.rego.source import Source
 
 LARGE_PLAN: Final = 256 << 10
@@ -48,7 +50,8 @@ class Unit:
     `entrypoints` (`package/path/rule`, or a package) must exist; any other rule can be decided
     too. `query` is a Rego query that `Policy.run(program.query, …)` answers. Unless `strict`,
     an error of a builtin makes its expression undefined. `indexed` is whether rules with many
-    bodies get an index, which changes no result.
+    bodies get an index, which changes no result. `observe` makes code that tells an observer
+    what happens in it: see `Policy.decide`.
     """
 
     modules: Mapping[str, str]
@@ -56,6 +59,7 @@ class Unit:
     query: str | None = None
     strict: bool = True
     indexed: bool = True
+    observe: Observe = ""
 
 
 def compile(  # noqa: A001  the engine's public verb and its options
@@ -65,6 +69,7 @@ def compile(  # noqa: A001  the engine's public verb and its options
     *,
     strict: bool = True,
     indexed: bool = True,
+    observe: Observe = "",
     cache_dir: Path | None = None,
 ) -> Program:
     """Compile modules (name to source) into a program; CompileError lists every fault found.
@@ -78,6 +83,7 @@ def compile(  # noqa: A001  the engine's public verb and its options
         query=query,
         strict=strict,
         indexed=indexed,
+        observe=observe,
     )
     (made,) = all_good(compile_all((unit,), cache_dir=cache_dir))
     return made
@@ -319,7 +325,9 @@ def finish(unit: Unit, text: str) -> Program:
             raise CompileError(problems)
         files = [source_of(plan, sources, At(number, 1, 1)) for number in range(len(plan.files))]
         names = ["" if source is None else source.name for source in files]
-        made = generate(plan, files=names, strict=unit.strict, indexed=unit.indexed)
+        made = generate(
+            plan, files=names, strict=unit.strict, indexed=unit.indexed, observe=unit.observe
+        )
         code = builtins.compile(made.source, "<policy>", "exec", dont_inherit=True)
     except (PlanError, SyntaxError, RecursionError, MemoryError) as error:
         # SyntaxError and RecursionError: only by nesting beyond what Python can compile.
@@ -348,7 +356,23 @@ def finish(unit: Unit, text: str) -> Program:
             if tuple(name.split("/")) in made.rules
         },
         impure=tuple(sorted(name for name in made.builtins if BUILTINS[name].impure)),
+        observe=unit.observe,
+        functions=tuple(_named(plan, sources, item) for item in plan.functions)
+        if unit.observe
+        else (),
+        sites=tuple(_site(plan, sources, at) for at in made.sites),
     )
+
+
+def _named(plan: Plan, sources: Sequence[Source], item: Function) -> tuple[str, Site]:
+    return ".".join(("data", *item.path)), _site(plan, sources, item.at)
+
+
+def _site(plan: Plan, sources: Sequence[Source], at: At | None) -> Site:
+    source = source_of(plan, sources, at)
+    if source is None or at is None:
+        return Site("", 0, 0)
+    return Site(source.name, *source.place_prepared(at.row, at.col))
 
 
 def _places(plan: Plan, sources: Sequence[Source]) -> dict[tuple[str, ...], tuple[str, int]]:

@@ -28,13 +28,16 @@ from gateway.rego.runtime import (
     patch,
     same,
 )
+from gateway.rego.trace import Trace
 from gateway.rego.values import UNDEFINED, RegoSet, Undefined, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import CodeType
 
+    from gateway.rego.codegen import Observe
     from gateway.rego.footprint import Footprint
+    from gateway.rego.trace import Site
 
 DEFAULT_STEPS: Final = 1_000_000
 """Steps that a decision may take: about 0.1 s of the slowest policies."""
@@ -52,7 +55,9 @@ class Program:
     queries to theirs. `skeleton` is what the data document must hold at least: an empty object
     for each package. `impure` names the impure builtins called, `indexes` holds the rule index of
     a Python function and its number of bodies, `places` the (file, row) of each rule,
-    `footprints` what each rule among `entrypoints` reads of the input.
+    `footprints` what each rule among `entrypoints` reads of the input. `observe` tells what the
+    code is observed for, `functions` names its Python functions and where they stand, `sites`
+    are the places that it gives numbers.
     """
 
     source: str = field(repr=False)
@@ -70,6 +75,9 @@ class Program:
     indexes: Mapping[int, tuple[Test, int]] = field(repr=False)
     places: Mapping[tuple[str, ...], tuple[str, int]] = field(repr=False)
     footprints: Mapping[str, Footprint] = field(repr=False)
+    observe: Observe = ""
+    functions: tuple[tuple[str, Site], ...] = field(default=(), repr=False)
+    sites: tuple[Site, ...] = field(default=(), repr=False)
 
     def defines(self, entrypoint: str) -> bool:
         """Tell whether `entrypoint`, such as `gateway/authz/allow`, can be decided."""
@@ -118,6 +126,15 @@ class Policy:
         made._entries = self._entries
         return made
 
+    def trace(self) -> Trace:
+        """Return an empty trace for one decision of a program that was compiled for it."""
+        return Trace(self.program.functions, self.program.sites)
+
+    def _observer(self, observer: set[int] | Trace | None) -> set[int] | Trace | None:
+        if observer is None and self.program.observe:
+            return set() if self.program.observe == "coverage" else self.trace()
+        return observer
+
     def decide(
         self,
         entrypoint: str,
@@ -127,20 +144,26 @@ class Policy:
         steps: int = DEFAULT_STEPS,
         output: list[str] | None = None,
         bounded: bool = False,
+        observer: set[int] | Trace | None = None,
     ) -> Value | Undefined:
         """Return the value of a rule or package, or UNDEFINED.
 
         `now` is Unix time in seconds, `output` receives what the policy prints. EvalError if it
         cannot decide: an error of a builtin, a conflict, too many steps, too large an input.
         `bounded` vouches that the input is not too large, so that it is not looked through.
+        `observer` is a set for a program compiled for coverage, which receives the numbers of the
+        `sites` that were reached, or a `trace()` for one compiled for that.
         """
         rule = self._rules.get(entrypoint)
         if rule is None:
-            rows = self.run(entrypoint, input, now=now, steps=steps, output=output)
+            rows = self.run(
+                entrypoint, input, now=now, steps=steps, output=output, observer=observer
+            )
             return rows[0]["result"] if rows else UNDEFINED
         state = State(now, steps, strict=self.program.strict)
         if output is not None:
             state.output = output
+        state.observer = self._observer(observer)
         return _guarded(rule, state, input, self.data, bounded=bounded)
 
     def run(
@@ -151,6 +174,7 @@ class Policy:
         now: float,
         steps: int = DEFAULT_STEPS,
         output: list[str] | None = None,
+        observer: set[int] | Trace | None = None,
     ) -> list[Value]:
         """Return the rows of a named query, as the compiler laid them out."""
         query = self._entries.get(entry)
@@ -159,6 +183,7 @@ class Policy:
         state = State(now, steps, strict=self.program.strict)
         if output is not None:
             state.output = output
+        state.observer = self._observer(observer)
         rows: list[Value] = []
         _guarded(query, state, input, self.data, rows)
         return rows

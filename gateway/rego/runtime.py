@@ -30,10 +30,11 @@ class State:
     """The state of one decision; never shared between decisions or threads.
 
     `rules` holds the values of rules that were evaluated, `memo` is for builtins whose answer is
-    constant within a decision, `output` receives what `print` wrote.
+    constant within a decision, `output` receives what `print` wrote, `observer` what observed
+    code tells.
     """
 
-    __slots__ = ("limit", "memo", "now_ns", "output", "rules", "steps", "strict")
+    __slots__ = ("limit", "memo", "now_ns", "observer", "output", "rules", "steps", "strict")
 
     def __init__(self, now: float, steps: int, *, strict: bool) -> None:
         self.limit = steps
@@ -43,6 +44,7 @@ class State:
         self.rules: dict[int, Any] = {}
         self.memo: dict[Any, Any] = {}
         self.output: list[str] = []
+        self.observer: Any = None
 
     def charge(self, count: int) -> None:
         """Take `count` steps, or raise StepLimitExceeded."""

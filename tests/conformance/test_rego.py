@@ -26,12 +26,12 @@ def _cases() -> list[dict]:
         return [json.loads(line, parse_float=number_from_text) for line in lines]
 
 
-def _unit(case: dict) -> Unit:
+def _unit(case: dict, observe: str = "") -> Unit:
     return Unit(
         modules={f"module-{n}.rego": text for n, text in enumerate(case.get("modules") or [])},
-        entrypoints=(),
         query=case["query"],
         strict=bool(case.get("strict_error")),
+        observe=observe,
     )
 
 
@@ -80,19 +80,21 @@ def test_case(case: dict, plans: dict[str, dict]) -> None:
         pytest.skip(refused)
     failing = _listed(case, "fail")
     passed, seen = _judge(case, plans)
+    for observe in ("coverage", "trace"):
+        assert _judge(case, plans, observe) == (passed, seen), observe
     if failing:
         assert not passed, "passes now: take it off known_issues.yaml"
         pytest.xfail(failing)
     assert passed, seen
 
 
-def _judge(case: dict, plans: dict[str, dict]) -> tuple[bool, object]:
+def _judge(case: dict, plans: dict[str, dict], observe: str = "") -> tuple[bool, object]:
     document = case.get("input", UNDEFINED)
     if "input_term" in case:
         term = case["input_term"]
         document = _evaluate(_term_unit(term), plans[term], None, {})[0]["x"]
     try:
-        rows = _evaluate(_unit(case), plans[case["id"]], document, case.get("data"))
+        rows = _evaluate(_unit(case, observe), plans[case["id"]], document, case.get("data"))
     except EvalError as error:
         wanted = case.get("want_error_code")
         expected = "want_error" in case or wanted is not None

@@ -1,4 +1,4 @@
-"""Plan to Python source: one function for each rule, function and query.
+"""Writes one function.
 
 An undefined statement leaves its block: a block is a loop that runs once, undefined is `break`
 (or `continue`, directly inside a scan). Constants and copies are followed through the plan, so
@@ -11,12 +11,12 @@ and before a scan by its length times the statements inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.builtins import BUILTINS
-from gateway.rego.index import SMALLEST, Test, build, conditions
+from gateway.rego.codegen.bodies import direct_returns
+from gateway.rego.codegen.inline import CONDITIONS, INLINE
+from gateway.rego.codegen.lines import Line, Suite, Term, compared, leaves, loop, nested_loops
 from gateway.rego.plan import (
     DATA,
     INPUT,
@@ -24,7 +24,6 @@ from gateway.rego.plan import (
     Append,
     Assign,
     AssignOnce,
-    At,
     Block,
     Blocks,
     Call,
@@ -32,8 +31,6 @@ from gateway.rego.plan import (
     Compare,
     Const,
     Dot,
-    Entry,
-    Function,
     Insert,
     IsDefined,
     IsKind,
@@ -43,7 +40,6 @@ from gateway.rego.plan import (
     Merge,
     Not,
     Operand,
-    Plan,
     PlanError,
     Reset,
     Result,
@@ -52,9 +48,7 @@ from gateway.rego.plan import (
     Statement,
     With,
     inner_blocks,
-    operands,
     steps,
-    targets,
 )
 from gateway.rego.usage import Usage
 from gateway.rego.values import (
@@ -67,182 +61,16 @@ from gateway.rego.values import (
     sorted_members,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from gateway.rego.codegen.shared import Shared
+
 MAX_LOOPS: Final = 16
 """Loops nested in one Python function; CPython takes 20 and `try` needs one as well."""
 
 MAX_LITERAL: Final = 1 << 62
 """Larger integers come from the table of constants."""
-
-
-@dataclass(slots=True)
-class Suite:
-    """A line that ends in a colon, and what is indented below it."""
-
-    header: str
-    body: list[Line]
-
-
-Line = str | Suite
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """An operand as source text. `value` is the constant it stands for, else UNDEFINED."""
-
-    text: str
-    defined: bool
-    value: Value = UNDEFINED
-
-    @property
-    def constant(self) -> bool:
-        """Whether the value is known now."""
-        return self.value is not UNDEFINED
-
-    @property
-    def dotted(self) -> str:
-        """The text as it must be before a point: `1.__class__` is no Python."""
-        return f"({self.text})" if self.value.__class__ is int else self.text
-
-    @property
-    def is_text(self) -> bool:
-        """Whether the value is known to be a string."""
-        return self.value.__class__ is str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generated:
-    """Python source and what it refers to.
-
-    `constants` are C0, C1 …; `builtins` are the names of b0, b1 …; `rules` maps the path of a
-    rule or function to (its function's number, its number of parameters); `entries` maps the
-    name of an entry to its function's number; `indexes` maps a function's number to its rule
-    index and the number of its bodies.
-    """
-
-    source: str
-    constants: tuple[Value, ...]
-    builtins: tuple[str, ...]
-    rules: Mapping[tuple[str, ...], tuple[int, int]]
-    entries: Mapping[str, int]
-    indexes: Mapping[int, tuple[Test, int]]
-
-
-def generate(
-    plan: Plan, *, files: Sequence[str] = (), strict: bool = True, indexed: bool = True
-) -> Generated:
-    """Write the Python source of a plan, whose calls were checked.
-
-    `files` are the names of its modules, for the comment above each function. Unless `strict`,
-    an error of a builtin makes its expression undefined. `indexed` is whether rules with many
-    bodies get an index. PlanError if the plan does not hold together.
-    """
-    program = _Program(plan, files, strict=strict, indexed=indexed)
-    parts = [program.function(index, item) for index, item in enumerate(plan.functions)]
-    parts += [program.entry(index, item) for index, item in enumerate(plan.entries)]
-    return Generated(
-        source="\n\n".join(parts) + "\n",
-        constants=tuple(program.constants),
-        builtins=tuple(program.builtins),
-        rules={
-            item.path: (index, len(item.parameters))
-            for index, item in enumerate(plan.functions)
-            if item.generation == "g0" and item.path != plan.query_rule
-        },
-        entries={item.name: index for index, item in enumerate(plan.entries)},
-        indexes=program.indexes,
-    )
-
-
-class _Program:
-    """What the functions of one plan share: constants, builtins, numbers of functions."""
-
-    def __init__(self, plan: Plan, files: Sequence[str], *, strict: bool, indexed: bool) -> None:
-        self.plan = plan
-        self.files = files
-        self.indexed = indexed
-        self.indexes: dict[int, tuple[Test, int]] = {}
-        self.strict = strict
-        self.constants: list[Value] = []
-        self.builtins: dict[str, int] = {}
-        self.numbers = {item.name: index for index, item in enumerate(plan.functions)}
-        self.once = _called_once(plan)
-
-    def constant(self, value: Value) -> str:
-        self.constants.append(value)
-        return f"C{len(self.constants) - 1}"
-
-    def builtin(self, name: str) -> str:
-        return f"b{self.builtins.setdefault(name, len(self.builtins))}"
-
-    def function(self, index: int, item: Function) -> str:
-        remember = len(item.parameters) == 2 and item.name not in self.once
-        written = self.divided(index, item, remember=remember) if self.indexed else None
-        if written is None:
-            writer = _Writer(self, item.blocks, item.parameters, item.result)
-            written = writer.function(f"f{index}", index if remember else None)
-        place = "data" if item.generation == "g0" else item.generation
-        title = _title(".".join((place, *item.path)), item.at, self.files)
-        return title + written
-
-    def divided(self, index: int, item: Function, *, remember: bool) -> str | None:
-        """Write a rule with an index: a function for each body, and one that picks them."""
-        parts = bodies(item)
-        if parts is None:
-            return None
-        before, within, after = parts
-        usages = [Usage((body,), item.parameters) for body in within]
-        node = build(
-            [
-                conditions(body, item.parameters, usage)
-                for body, usage in zip(within, usages, strict=True)
-            ]
-        )
-        if node is None:
-            return None
-        self.indexes[index] = (node, len(within))
-        collected = any(
-            isinstance(step, Make) and step.target == item.result for step in steps(before)
-        )
-        written: list[str] = []
-        for number, body in enumerate(within):
-            parameters = (*item.parameters, item.result) if collected else item.parameters
-            writer = _Writer(self, (body,), parameters, None if collected else item.result)
-            written.append(writer.function(f"f{index}_{number}", None))
-        writer = _Writer(self, (*before, *after), item.parameters, item.result)
-        writer.returns = _direct_returns(item.blocks, item.result)
-        written.append(writer.picking(index, before, after, collected=collected, remember=remember))
-        return "\n\n".join(written)
-
-    def entry(self, index: int, item: Entry) -> str:
-        writer = _Writer(self, item.blocks, (INPUT, DATA), None)
-        return _title(item.name, None, self.files) + writer.entry(index)
-
-
-def _title(name: str, at: At | None, files: Sequence[str]) -> str:
-    place = f"  {ascii(files[at.file])[1:-1]}:{at.row}" if at and at.file < len(files) else ""
-    return f"# {ascii(name)[1:-1]}{place}\n"
-
-
-def _called_once(plan: Plan) -> frozenset[str]:
-    """Return the rules that one decision calls at most once, so that a memo has no use."""
-    sites: dict[str, int] = {}
-
-    def count(blocks: tuple[Block, ...], repeated: int) -> None:
-        for block in blocks:
-            for step in block:
-                if isinstance(step, Call):
-                    sites[step.function] = sites.get(step.function, 0) + repeated
-                elif isinstance(step, CallDynamic):
-                    sites[""] = 2
-                count(inner_blocks(step), 2 if isinstance(step, Scan) else repeated)
-
-    for item in plan.functions:
-        count(item.blocks, 1 if len(item.parameters) == 2 else 2)
-    for entry in plan.entries:
-        count(entry.blocks, 1)
-    if "" in sites:
-        return frozenset()
-    return frozenset(item.name for item in plan.functions if sites.get(item.name, 0) <= 1)
 
 
 def _weight(block: Block) -> int:
@@ -255,12 +83,12 @@ def _weight(block: Block) -> int:
     return total
 
 
-class _Writer:
+class Writer:
     """Writes one function."""
 
     def __init__(
         self,
-        program: _Program,
+        program: Shared,
         blocks: tuple[Block, ...],
         parameters: tuple[int, ...],
         result: int | None,
@@ -280,7 +108,7 @@ class _Writer:
         self.jumped = False
         self.ended = False
         self.remember: int | None = None
-        self.returns = _direct_returns(blocks, result)
+        self.returns = direct_returns(blocks, result)
         self.rows = False
         self.hoisted = 0
 
@@ -316,7 +144,7 @@ class _Writer:
             check = self.agreement()
             found: list[Line] = [f"{result} = r if {result} is U else {check}(s, {result}, r)"]
             if self.returns:
-                found = [*self.given("r")]
+                found = self.given("r")
             else:
                 self.unset.add(self.result)
             outer.append(Suite(picked, [*self.body, Suite("if r is not U:", found)]))
@@ -349,9 +177,12 @@ class _Writer:
         arguments = ", ".join(map(self.name, self.parameters))
         start: list[Line] = []
         if self.remember is not None:
-            found = f"return m[{self.remember}]"
-            start = ["m = s.rules", Suite(f"if {self.remember} in m:", [found])]
+            start = ["m = s.rules", Suite(f"if {self.remember} in m:", self.recalled())]
         return self.render(f"def {name}(s, {arguments}):", start)
+
+    def recalled(self) -> list[Line]:
+        """What to do where the rule was evaluated before."""
+        return [f"return m[{self.remember}]"]
 
     def agreement(self) -> str:
         return "agree" if len(self.parameters) == 2 else "agree_function"
@@ -372,7 +203,7 @@ class _Writer:
 
     def render(self, header: str, start: list[Line]) -> str:
         body = [*start, *self.body]
-        loops = _loops(body)
+        loops = nested_loops(body)
         unset = [self.name(local) for local in sorted(self.unset - set(self.parameters))]
         if loops > MAX_LOOPS:
             own = {self.names[p] for p in self.parameters}
@@ -403,7 +234,7 @@ class _Writer:
                 lines.append(f"{margin}    return h")
             else:
                 lines.append(margin + line.header)
-                self.lay(line.body, indent + 1, loops + _is_loop(line), lines, shared)
+                self.lay(line.body, indent + 1, loops + loop(line), lines, shared)
 
     # --- names and operands
 
@@ -453,19 +284,23 @@ class _Writer:
     # --- control
 
     def leave(self) -> None:
-        self.body.append(self.jump)
+        self.body += [*self.leaving(), self.jump]
         self.jumped = self.ended = True
 
     def leave_if(self, condition: str) -> None:
-        self.body.append(Suite(f"if {condition}:", [self.jump]))
+        self.body.append(Suite(f"if {condition}:", [*self.leaving(), self.jump]))
         self.jumped = True
+
+    def leaving(self) -> list[Line]:
+        """What to do before a block is left as undefined."""
+        return []
 
     def give(self, text: str) -> None:
         """Return a value from the function, remembering it where that is of use."""
         self.body += self.given(text)
         self.ended = True
 
-    def given(self, text: str) -> list[str]:
+    def given(self, text: str) -> list[Line]:
         if self.remember is None:
             return [f"return {text}"]
         return [f"m[{self.remember}] = r = {text}", "return r"]
@@ -477,7 +312,7 @@ class _Writer:
             self.body += body
             self.defined = defined
             return
-        if not _leaves(body):
+        if not leaves(body):
             body.append("break")
         self.body.append(Suite("while True:", body))
         self.ended = False
@@ -500,9 +335,10 @@ class _Writer:
         for position, step in enumerate(block):
             if self.ended:
                 return
-            after = block[position + 1] if position + 1 < len(block) else None
-            if isinstance(step, Call) and self.fused(step, after):
-                continue
+            self.statement(step, block[position + 1] if position + 1 < len(block) else None)
+
+    def statement(self, step: Statement, after: Statement | None) -> None:
+        if not (isinstance(step, Call) and self.fused(step, after)):
             _WRITERS[step.__class__](self, step)
 
     # --- statements
@@ -570,7 +406,7 @@ class _Writer:
             if equal(left.value, right.value) is step.negate:
                 self.leave()
             return
-        self.leave_if(_compared(left, right, equal_=step.negate))
+        self.leave_if(compared(left, right, equal_=step.negate))
 
     def is_defined(self, step: IsDefined) -> None:
         self.need(step.source)
@@ -695,7 +531,7 @@ class _Writer:
         )
 
     def negation(self, step: Not) -> None:
-        body, jumped, _ = self.inside(_without_flag(step.block), "break")
+        body, jumped, _ = self.negated(step)
         ended = self.ended
         self.ended = False
         self.defined -= self.usage.assigned(step.block)
@@ -711,6 +547,9 @@ class _Writer:
         self.body.append(f"{found} = False")
         self.body.append(Suite("while True:", [*body, f"{found} = True", "break"]))
         self.leave_if(found)
+
+    def negated(self, step: Not) -> tuple[list[Line], bool, set[int]]:
+        return self.inside(_without_flag(step.block), "break")
 
     def replaced(self, step: With) -> None:
         value = self.need(step.value)
@@ -760,7 +599,7 @@ class _Writer:
             return
         arguments = [self.need(argument) for argument in step.arguments]
         call = self.builtin_call(step.function, arguments)
-        inline = _INLINE.get(step.function)
+        inline = INLINE.get(step.function)
         quick = inline(arguments, call) if inline else None
         if quick is not None:
             self.guarded(step.target, quick)
@@ -781,13 +620,13 @@ class _Writer:
             self.store(target, text)
             return
         self.body.append(Suite("try:", [f"{self.name(target)} = {text}"]))
-        self.body.append(Suite("except BuiltinError:", [self.jump]))
+        self.body.append(Suite("except BuiltinError:", [*self.leaving(), self.jump]))
         self.jumped = True
         self.defined.add(target)
 
     def fused(self, step: Call, after: Statement | None) -> bool:
         """Write a comparison and the test of its outcome as one condition, where it is one."""
-        inline = _CONDITIONS.get(step.function)
+        inline = CONDITIONS.get(step.function)
         if inline is None or not self.program.strict:
             return False
         match after:
@@ -817,66 +656,34 @@ _EMPTY: Final = {"array": "[]", "object": "{}", "set": "RegoSet()"}
 _CLASSES: Final = {"array": "list", "object": "dict", "set": "RegoSet"}
 _COPIES: Final[Mapping[type, str]] = {Append: "list", Add: "RegoSet", Insert: "own_object"}
 
-_WRITERS: Final[Mapping[type, Callable[[_Writer, Any], None]]] = {
-    Reset: _Writer.reset,
-    Make: _Writer.make,
-    Assign: _Writer.assign,
-    AssignOnce: _Writer.assign_once,
-    Dot: _Writer.dot,
-    Compare: _Writer.compare,
-    IsDefined: _Writer.is_defined,
-    IsUndefined: _Writer.is_undefined,
-    IsKind: _Writer.is_kind,
-    Length: _Writer.length,
-    Append: _Writer.append,
-    Add: _Writer.add,
-    Insert: _Writer.insert,
-    Merge: _Writer.merge,
-    Call: _Writer.call,
-    CallDynamic: _Writer.call_dynamic,
-    Blocks: _Writer.blocks_in_order,
-    Scan: _Writer.scan,
-    Not: _Writer.negation,
-    With: _Writer.replaced,
-    Return: _Writer.give_back,
-    Result: _Writer.row,
+_WRITERS: Final[Mapping[type, Callable[[Writer, Any], None]]] = {
+    Reset: Writer.reset,
+    Make: Writer.make,
+    Assign: Writer.assign,
+    AssignOnce: Writer.assign_once,
+    Dot: Writer.dot,
+    Compare: Writer.compare,
+    IsDefined: Writer.is_defined,
+    IsUndefined: Writer.is_undefined,
+    IsKind: Writer.is_kind,
+    Length: Writer.length,
+    Append: Writer.append,
+    Add: Writer.add,
+    Insert: Writer.insert,
+    Merge: Writer.merge,
+    Call: Writer.call,
+    CallDynamic: Writer.call_dynamic,
+    Blocks: Writer.blocks_in_order,
+    Scan: Writer.scan,
+    Not: Writer.negation,
+    With: Writer.replaced,
+    Return: Writer.give_back,
+    Result: Writer.row,
 }
 
 
 def _is_impure(name: str) -> bool:
     return name in BUILTINS and BUILTINS[name].impure
-
-
-def _is_loop(suite: Suite) -> int:
-    return 1 if suite.header.startswith(("while", "for", "def")) else 0
-
-
-def _loops(body: Iterable[Line]) -> int:
-    """Return how deeply loops are nested in `body`."""
-    return max(
-        (_is_loop(line) + _loops(line.body) for line in body if isinstance(line, Suite)),
-        default=0,
-    )
-
-
-def _leaves(body: list[Line]) -> bool:
-    """Whether the last line leaves the loop by itself."""
-    return bool(body) and isinstance(body[-1], str) and body[-1].startswith(("break", "return "))
-
-
-def _compared(left: Term, right: Term, *, equal_: bool) -> str:
-    """Return the condition that two terms are equal, or are not."""
-    for one, other in ((left, right), (right, left)):
-        if one.is_text:
-            return f"{other.text} {'==' if equal_ else '!='} {one.text}"
-        if one.constant and (one.value is None or one.value.__class__ is bool):
-            return f"{other.text} {'is' if equal_ else 'is not'} {one.text}"
-    if left.constant:
-        left, right = right, left
-    kind = "int" if right.value.__class__ is int else "str"
-    quick, call = ("==", "same") if equal_ else ("!=", "not same")
-    a, b = left.text, right.text
-    return f"{a} {quick} {b} if {left.dotted}.__class__ is {kind} else {call}(s, {a}, {b})"
 
 
 def _constant_items(value: Value, *, keyed: bool) -> tuple[Value, ...] | None:
@@ -894,146 +701,6 @@ def _constant_items(value: Value, *, keyed: bool) -> tuple[Value, ...] | None:
     return tuple(pairs) if keyed else tuple(member for _, member in pairs)
 
 
-Parts = tuple[tuple[Block, ...], tuple[Block, ...], tuple[Block, ...]]
-
-
-def bodies(item: Function) -> Parts | None:
-    """Divide a rule into what comes before its bodies, the bodies, and what comes after.
-
-    None if there are few, or if they use each other's locals.
-    """
-    blocks = _without_slots(item.blocks)
-    found = [number for number, block in enumerate(blocks) if _is_body(block)]
-    if len(found) < SMALLEST or found[-1] - found[0] + 1 != len(found):
-        return None
-    before, after = blocks[: found[0]], blocks[found[-1] + 1 :]
-    within = tuple(_inner(block) for block in blocks[found[0] : found[-1] + 1])
-    outside: set[int] = {local for block in (*before, *after) for local in _locals(block)}
-    shared = {*item.parameters, item.result}
-    seen = outside - shared
-    for block in within:
-        own = _locals(block) - shared
-        if own & seen and not _sets_first(block, own & seen - outside):
-            return None
-        if own & outside:
-            return None
-        seen |= own
-    return before, within, after
-
-
-def _without_slots(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
-    """Return the blocks of a partial object without the local that holds each one's value.
-
-    The compiler resets it, lets the body assign it last, and inserts it where it is defined.
-    """
-    made: list[Block] = []
-    for block in blocks:
-        match block:
-            case (
-                Blocks(
-                    at=at,
-                    blocks=(
-                        (),
-                        (*body, AssignOnce(target=set_, source=source)),
-                        (IsDefined(source=tested), Insert(value=value) as insert),
-                    ),
-                ),
-            ) if (
-                set_ == tested == value
-                and _resets(made, set_)
-                and not any(set_ in targets(step) for step in steps((tuple(body),)))
-            ):
-                made[-1] = (Blocks(at, ((*body, replace(insert, value=source)),)),)
-            case _:
-                made.append(block)
-    return tuple(made)
-
-
-def _resets(made: list[Block], local: int) -> bool:
-    match made:
-        case [*_, (Reset(target=target),)]:
-            return target == local
-        case _:
-            return False
-
-
-def _sets_first(block: Block, locals_: set[int]) -> bool:
-    """Whether a body sets each of these locals, on its own level, before anything reads it."""
-    left = set(locals_)
-    for step in block:
-        read = {used for inner in steps(((step,),)) for used in operands(inner)}
-        nested = {
-            target
-            for below in inner_blocks(step)
-            for inner in steps((below,))
-            for target in targets(inner)
-        }
-        if left & (read | nested):
-            return False
-        left -= set(targets(step))
-        if not left:
-            return True
-    return False
-
-
-def _is_body(block: Block) -> bool:
-    return len(block) == 1 and isinstance(block[0], Blocks)
-
-
-def _inner(block: Block) -> Block:
-    """Return a body without the statement that only wraps it."""
-    match block:
-        case (Blocks(blocks=(inner,)),):
-            return inner
-        case _:
-            return block
-
-
-def _locals(block: Block) -> set[int]:
-    used = {target for step in steps((block,)) for target in targets(step)}
-    for step in steps((block,)):
-        used.update(operand for operand in operands(step) if isinstance(operand, int))
-    return used
-
-
-def _direct_returns(blocks: tuple[Block, ...], result: int | None) -> bool:
-    """Whether each assignment of the result can be a `return` at once.
-
-    So it is where all bodies give the same constant, or only one assignment, outside of scans,
-    exists beside the default; and never inside `with`, which has something to put back.
-    """
-    if result is None:
-        return False
-    found: list[tuple[Operand, bool]] = []
-    for block in blocks:
-        is_default = bool(block) and block[0] == IsUndefined(block[0].at, result)
-        if not is_default and not _results(block, result, found, scanned=False):
-            return False
-    if not found:
-        return False
-    first, scanned = found[0]
-    if isinstance(first, Const):
-        return all(isinstance(s, Const) and equal(s.value, first.value) for s, _ in found)
-    return len(found) == 1 and not scanned
-
-
-def _results(
-    block: Block, result: int, found: list[tuple[Operand, bool]], *, scanned: bool
-) -> bool:
-    """Collect what is assigned to the result, and whether in a scan; False if not only so."""
-    for step in block:
-        if isinstance(step, AssignOnce) and step.target == result:
-            found.append((step.source, scanned))
-        elif result in targets(step) and not isinstance(step, Reset):
-            return False
-        if isinstance(step, With) and any(result in targets(s) for s in steps((step.block,))):
-            return False
-        within = scanned or isinstance(step, Scan)
-        if not all(_results(b, result, found, scanned=within) for b in inner_blocks(step)):
-            return False
-    return True
-
-
 def _without_flag(block: Block) -> Block:
     """Return a negated block without the flag that tells whether its end was reached."""
     match block:
@@ -1043,69 +710,3 @@ def _without_flag(block: Block) -> Block:
             return tuple(body)
         case _:
             return block
-
-
-# --- builtins written in place, for the types that policies use most; the call does the rest
-
-_Inline = Callable[[list[Term], str], "str | None"]
-
-
-def _integers(operator: str) -> _Inline:
-    def inline(arguments: list[Term], call: str) -> str | None:
-        unknown = [argument for argument in arguments if not argument.constant]
-        if not unknown or any(a.constant and a.value.__class__ is not int for a in arguments):
-            return None
-        left, right = arguments
-        test = " and ".join(f"{argument.text}.__class__ is int" for argument in unknown)
-        return f"{left.text} {operator} {right.text} if {test} else {call}"
-
-    return inline
-
-
-def _unequal(arguments: list[Term], _call: str) -> str | None:
-    left, right = arguments
-    return None if left.constant and right.constant else _compared(left, right, equal_=False)
-
-
-def _affix(method: str) -> _Inline:
-    def inline(arguments: list[Term], call: str) -> str | None:
-        text, part = arguments
-        if not part.is_text or text.constant:
-            return None
-        return f"{text.text}.{method}({part.text}) if {text.text}.__class__ is str else {call}"
-
-    return inline
-
-
-def _count(arguments: list[Term], call: str) -> str:
-    (value,) = arguments
-    return f"len({value.text}) if {value.dotted}.__class__ in SIZED else {call}"
-
-
-def _member(arguments: list[Term], _call: str) -> str | None:
-    value, collection = arguments
-    if collection.value.__class__ is RegoSet:
-        text = value.text
-        return (
-            f"({text} if {value.dotted}.__class__ is str else form(s, {text})) in {collection.text}"
-        )
-    return None
-
-
-_CONDITIONS: Final[Mapping[str, _Inline]] = {
-    "lt": _integers("<"),
-    "lte": _integers("<="),
-    "gt": _integers(">"),
-    "gte": _integers(">="),
-    "neq": _unequal,
-    "startswith": _affix("startswith"),
-    "endswith": _affix("endswith"),
-    "internal.member_2": _member,
-}
-
-_INLINE: Final[Mapping[str, _Inline]] = {
-    **_CONDITIONS,
-    "plus": _integers("+"),
-    "minus": _integers("-"),
-    "count": _count,
-}
