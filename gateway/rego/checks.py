@@ -33,11 +33,12 @@ from gateway.rego.plan import (
     steps,
     targets,
 )
-from gateway.rego.source import Source, Token, defined_names
+from gateway.rego.source import Source, defined_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from gateway.rego.tokens import Token
     from gateway.rego.values import Value
 
 Path = tuple[str, ...]

@@ -23,10 +23,11 @@ from gateway.rego.checks import plan_problems, source_of
 from gateway.rego.children import WALL_SECONDS, Children
 from gateway.rego.codegen import generate
 from gateway.rego.errors import CompileError, RegoProblem
+from gateway.rego.faults import faults, hidden_builtins, taken_for_packages
 from gateway.rego.footprint import footprint
 from gateway.rego.plan import At, PlanError, read_plan
 from gateway.rego.program import Program
-from gateway.rego.source import faults, hidden_builtins, read_modules, taken_for_packages
+from gateway.rego.source import read_modules
 from gateway.rego.trace import Site
 
 if TYPE_CHECKING:

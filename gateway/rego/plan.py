@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from gateway.rego.source import WHOLE_INPUT
+from gateway.rego.rewrite import WHOLE_INPUT
 from gateway.rego.values import Value, number_from_text
 
 INPUT: Final = 0
