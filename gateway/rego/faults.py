@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.rego.iterations import Iterations
 from gateway.rego.source import Source, default_name, defined_names
+from gateway.rego.statements import statements
 from gateway.rego.tokens import (
     CLOSING,
     KEYWORDS,
@@ -40,6 +42,12 @@ def faults(source: Source) -> Iterator[RegoProblem]:
             yield source.problem_at(statement[1], "two-defaults", message, "remove one")
         defaults.add(name)
     yield from _Bodies(source).faults()
+    iterations = Iterations(source.text, source.tokens, frozenset())
+    for each in statements(source.tokens):
+        for token in iterations.unbound_in_negation(each):
+            message = "`_` inside of `not` is never bound"
+            remedy = "put what is negated into a rule of its own, and negate that"
+            yield source.problem_at(token, "unsafe-variable", message, remedy)
 
 
 def _unreadable(source: Source) -> RegoProblem | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gateway.rego.iterations import Iterations
+from gateway.rego.statements import CONTINUES, statements
 from gateway.rego.tokens import (
     CLOSING,
     OPENING,
@@ -46,6 +48,7 @@ def _enclosed(first: Token, last: Token, opening: str, closing: str) -> Iterator
 
 
 def edits_of(text: str, found: Sequence[Token], known: Names) -> Iterator[Edit]:
+    """Yield what to change in a module's text."""
     if text and not text.endswith("\n"):
         yield Edit(len(text), len(text), "\n")
     if too_deep(found) is not None:
@@ -67,6 +70,27 @@ def edits_of(text: str, found: Sequence[Token], known: Names) -> Iterator[Edit]:
                 yield from _braced(found, index + 1, "every")
             case "if" if after != "{":
                 yield from _braced(found, index + 1, "with")
+    yield from _lifted_iterations(text, found, known)
+
+
+def _lifted_iterations(text: str, found: Sequence[Token], known: Names) -> Iterator[Edit]:
+    """Write iterations that stand inside of another expression as statements before it."""
+    iterations = Iterations(text, found, known.rules)
+    for statement in statements(found):
+        definitions, replaced = iterations.lifted(statement)
+        if not definitions:
+            continue
+        first, last = found[statement.start], found[statement.end - 1]
+        before = "".join(f"{definition}; " for definition in definitions)
+        if not statement.bare:
+            yield Edit(first.start, first.start, before, -1)
+        elif first.text == "every":  # it gets its braces as such
+            yield Edit(first.start, first.start, before, 1)
+        else:
+            yield Edit(first.start, first.start, "{ " + before, -1)
+            yield Edit(last.end, last.end, " }")
+        for (start, end), name in replaced:
+            yield Edit(found[start].start, found[end - 1].end, name)
 
 
 def _enclosed_value(found: Sequence[Token], index: int, known: Names) -> Iterator[Edit]:
@@ -188,33 +212,6 @@ def _end_of_term(found: Sequence[Token], index: int) -> int | None:
     return None
 
 
-_CONTINUES: Final = frozenset(
-    (
-        "with",
-        "as",
-        ".",
-        "[",
-        "(",
-        ",",
-        "==",
-        "!=",
-        "<",
-        ">",
-        "<=",
-        ">=",
-        "in",
-        "+",
-        "-",
-        "*",
-        "/",
-        "%",
-        "|",
-        "&",
-        "=",
-    )
-)
-
-
 def _braced(found: Sequence[Token], index: int, needing: str) -> Iterator[Edit]:
     """Put braces round a body of one expression, if the word `needing` is in it.
 
@@ -233,7 +230,7 @@ def _braced(found: Sequence[Token], index: int, needing: str) -> Iterator[Edit]:
             needed = True
         if depth == 0 and token.kind == "newline":
             following = next((t for t in found[position:] if t.kind != "newline"), None)
-            if found[last].text not in _CONTINUES and (
+            if found[last].text not in CONTINUES and (
                 following is None or following.text not in ("with", "as")
             ):
                 break
