@@ -144,31 +144,40 @@ _ARITHMETIC = frozenset(("+", "-", "*", "/", "%", "&", "|"))
 
 def _bound(found: Sequence[Token]) -> frozenset[str]:
     """Return the names that a module binds anywhere in a way that the compiler understands."""
-    bound: set[str] = set()
-    declared: list[str] | None = None
-    imports = False
+    bound = {*_of_heads(found), *_of_lists(found)}
+    for before, token, after in zip(found, found[1:], found[2:], strict=False):
+        if token.kind == "name" and (after.text in (":=", "=") or before.text == "="):
+            bound.add(token.text)
+    return frozenset(bound - {"_"})
+
+
+def _of_heads(found: Sequence[Token]) -> Iterator[str]:
+    """Yield the names of rules and imports, and the parameters of functions."""
     depth = 0
+    imports = False
     for index, token in enumerate(found):
-        before = found[index - 1].text if index else "\n"
-        after = found[index + 1].text if index + 1 < len(found) else ""
-        starts_line = depth == 0 and (not index or found[index - 1].kind == "newline")
         if token.kind == "mark":
             depth += (token.text in OPENING) - (token.text in CLOSING)
-        if starts_line:
-            imports = token.text == "import"
-        if token.text in ("some", "every") and token.kind == "name":
+        if depth == 0 and token.kind == "name":
+            starts = not index or found[index - 1].kind == "newline"
+            imports = token.text == "import" if starts else imports
+            if starts or imports:
+                yield token.text
+            if starts and index + 1 < len(found) and found[index + 1].text == "(":
+                head = found[index + 1 : after_bracket(found, index + 1)]
+                yield from (part.text for part in head if part.kind == "name")
+
+
+def _of_lists(found: Sequence[Token]) -> Iterator[str]:
+    """Yield the variables of `some … in` and `every`; `some x` alone only declares."""
+    declared: list[str] | None = None
+    for token in found:
+        if token.kind == "name" and token.text in ("some", "every"):
             declared = []
         elif declared is not None and token.text == "in":
-            bound.update(declared)
+            yield from declared
             declared = None
         elif token.kind == "newline" or token.text == ";":
             declared = None
-        elif token.kind == "name" and token.text != "_":
-            if declared is not None:
-                declared.append(token.text)
-            if imports or starts_line or after in (":=", "=") or before == "=":
-                bound.add(token.text)
-        if starts_line and after == "(":
-            head = found[index + 1 : after_bracket(found, index + 1)]
-            bound.update(part.text for part in head if part.kind == "name")
-    return frozenset(bound - {"_"})
+        elif declared is not None and token.kind == "name":
+            declared.append(token.text)
