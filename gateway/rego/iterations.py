@@ -112,9 +112,9 @@ class Iterations:
         before = self.found[start - 1].text
         if first in ("some", "every"):
             return before != "in"
-        words = [token.text for token in self._own(statement)]
         if start == statement.start:
-            return "in" in words or (end < statement.end and self.found[end].text in _ARITHMETIC)
+            named = any(self.found[key].text != "_" for key in self._keys(start, end))
+            return end < statement.end and (named or self.found[end].text not in _COMPARISONS)
         # `x := xs[_]` would do, but the compiler does not survive that x is then used as a key.
         return before != "=" or end < statement.end
 
@@ -139,7 +139,7 @@ class Iterations:
         return name, [*needed, f"{name} = {''.join(parts)}"]
 
 
-_ARITHMETIC = frozenset(("+", "-", "*", "/", "%", "&", "|"))
+_COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 
 
 def _bound(found: Sequence[Token]) -> frozenset[str]:
@@ -161,7 +161,8 @@ def _of_heads(found: Sequence[Token]) -> Iterator[str]:
         if depth == 0 and token.kind == "name":
             starts = not index or found[index - 1].kind == "newline"
             imports = token.text == "import" if starts else imports
-            if starts or imports:
+            ends = index + 1 == len(found) or found[index + 1].kind == "newline"
+            if starts or (imports and ends):
                 yield token.text
             if starts and index + 1 < len(found) and found[index + 1].text == "(":
                 head = found[index + 1 : after_bracket(found, index + 1)]
