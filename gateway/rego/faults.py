@@ -180,16 +180,16 @@ def _old_form(source: Source, statement: list[Token]) -> Iterator[RegoProblem]:
     loop = False
     for token in statement:
         if token.kind == "mark" and token.text in OPENING:
-            if token.text == "{" and depth == 0 and not loop and ends_term(before):
-                yield source.problem_at(
-                    token, "v0-body", "a rule body without `if`", _remedy(statement)
-                )
-                return
+            if token.text == "{" and depth == 0 and ends_term(before):
+                if not loop:
+                    yield source.problem_at(
+                        token, "v0-body", "a rule body without `if`", _remedy(statement)
+                    )
+                    return
+                loop = False  # this is the body of the `every`
             depth += 1
         elif token.kind == "mark" and token.text in CLOSING:
             depth -= 1
-            if token.text == "}" and depth == 0:
-                loop = False
         elif depth == 0 and token.text == "every":
             loop = True
         before = token

@@ -160,13 +160,21 @@ def _of_heads(found: Sequence[Token]) -> Iterator[str]:
             depth += (token.text in OPENING) - (token.text in CLOSING)
         if depth == 0 and token.kind == "name":
             starts = not index or found[index - 1].kind == "newline"
-            imports = token.text == "import" if starts else imports
+            imports = _binds(found, index) if starts else imports
             ends = index + 1 == len(found) or found[index + 1].kind == "newline"
             if starts or (imports and ends):
                 yield token.text
             if starts and index + 1 < len(found) and found[index + 1].text == "(":
                 head = found[index + 1 : after_bracket(found, index + 1)]
                 yield from (part.text for part in head if part.kind == "name")
+
+
+def _binds(found: Sequence[Token], index: int) -> bool:
+    """Whether an import starts here that gives something a name; `rego.v1` gives none."""
+    return [token.text for token in found[index : index + 2]] in (
+        ["import", "data"],
+        ["import", "input"],
+    )
 
 
 def _of_lists(found: Sequence[Token]) -> Iterator[str]:

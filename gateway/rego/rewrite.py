@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.iterations import Iterations
-from gateway.rego.statements import CONTINUES, statements
+from gateway.rego.statements import CONTINUES, Statement, statements
 from gateway.rego.tokens import (
     CLOSING,
     OPENING,
@@ -54,43 +54,89 @@ def edits_of(text: str, found: Sequence[Token], known: Names) -> Iterator[Edit]:
     if too_deep(found) is not None:
         return  # it is refused, and each bracket would be followed to its end
     for index, token in enumerate(found):
-        after = found[index + 1].text if index + 1 < len(found) else ""
-        match token.text:
-            case "with" if not index or found[index - 1].text != ".":
-                yield from _enclosed_value(found, index + 1, known)
-                if [part.text for part in found[index + 1 : index + 3]] == _INPUT_AS:
-                    # The compiler aborts on a new input for a rule that calls a function, but
-                    # not on a new value inside it; the plan's reader makes this the whole.
-                    yield Edit(found[index + 1].end, found[index + 1].end, f".{WHOLE_INPUT}")
-            case "[" | "{" if _opens_term(found, index):
-                yield from _enclosed_head(found, index + 1)
-            case "some":
-                yield from _unrolled_some(found, index)
-            case "if" if after == "every":
-                yield from _braced(found, index + 1, "every")
-            case "if" if after != "{":
-                yield from _braced(found, index + 1, "with")
-    yield from _lifted_iterations(text, found, known)
-
-
-def _lifted_iterations(text: str, found: Sequence[Token], known: Names) -> Iterator[Edit]:
-    """Write iterations that stand inside of another expression as statements before it."""
+        yield from _at(found, index, token, known)
     iterations = Iterations(text, found, known.rules)
     for statement in statements(found):
-        definitions, replaced = iterations.lifted(statement)
-        if not definitions:
-            continue
-        first, last = found[statement.start], found[statement.end - 1]
-        before = "".join(f"{definition}; " for definition in definitions)
-        if not statement.bare:
-            yield Edit(first.start, first.start, before, -1)
-        elif first.text == "every":  # it gets its braces as such
-            yield Edit(first.start, first.start, before, 1)
-        else:
-            yield Edit(first.start, first.start, "{ " + before, -1)
-            yield Edit(last.end, last.end, " }")
-        for (start, end), name in replaced:
-            yield Edit(found[start].start, found[end - 1].end, name)
+        if statement.comprehension:
+            yield from _unrolled_some(found, statement)
+        if statement.enclosing:
+            yield from _compared_every(found, statement)
+        yield from _lifted(iterations, statement)
+
+
+def _at(found: Sequence[Token], index: int, token: Token, known: Names) -> Iterator[Edit]:
+    """Yield what to change because of one token."""
+    after = found[index + 1].text if index + 1 < len(found) else ""
+    match token.text:
+        case "import" if after in ("rego", "future") and _starts_line(found, index):
+            yield _blanked(found, index)
+        case "with" if not index or found[index - 1].text != ".":
+            yield from _enclosed_value(found, index + 1, known)
+            if [part.text for part in found[index + 1 : index + 3]] == _INPUT_AS:
+                # The compiler aborts on a new input for a rule that calls a function, but
+                # not on a new value inside it; the plan's reader makes this the whole.
+                yield Edit(found[index + 1].end, found[index + 1].end, f".{WHOLE_INPUT}")
+        case "[" | "{" if _opens_term(found, index):
+            yield from _enclosed_head(found, index + 1)
+        case "if" if after == "every":
+            yield from _braced(found, index + 1, "every")
+        case "if" if after != "{":
+            yield from _braced(found, index + 1, "with")
+
+
+def _blanked(found: Sequence[Token], index: int) -> Edit:
+    """Take away `import rego.v1`: it changes nothing, but the compiler takes `v1` for a name."""
+    end = index
+    while end + 1 < len(found) and found[end + 1].kind != "newline":
+        end += 1
+    start, stop = found[index].start, found[end].end
+    return Edit(start, stop, " " * (stop - start))
+
+
+def _starts_line(found: Sequence[Token], index: int) -> bool:
+    return index == 0 or found[index - 1].kind == "newline"
+
+
+def _compared_every(found: Sequence[Token], statement: Statement) -> Iterator[Edit]:
+    """Rewrite `every k, v in xs { … }` as a comparison: all keys are those for which `…` holds.
+
+    The compiler lets no comprehension, `not` or `every` inside of the body see its variables.
+    """
+    start = statement.start
+    word = next((i for i in range(start, start + 5) if found[i].text == "in"), None)
+    assert statement.every is not None
+    opening = statement.every[0]
+    if word is None or opening <= word + 1:
+        return
+    *keys, value = [t.text for t in found[start + 1 : word] if t.kind == "name"]
+    all_, each, any_key = (f"{name}__{start}__" for name in ("every", "each", "key"))
+    key = keys[0] if keys and keys[0] != "_" else any_key
+    bound = "" if value == "_" else f"{value} := {each}; "
+    condition = (
+        f"; {{{any_key} | {each} = {all_}[{any_key}]}} == {{{key} | {each} = {all_}[{key}]; {bound}"
+    )
+    # Behind the braces of a bare body, and what iterates in `xs`.
+    yield Edit(found[start].start, found[word + 1].start, f"{all_} := ", 2)
+    yield Edit(found[opening].start, found[opening].end, condition)
+
+
+def _lifted(iterations: Iterations, statement: Statement) -> Iterator[Edit]:
+    """Write iterations that stand inside of another expression as statements before it."""
+    definitions, replaced = iterations.lifted(statement)
+    if not definitions:
+        return
+    found = iterations.found
+    first, last = found[statement.start], found[statement.end - 1]
+    before = "".join(f"{definition}; " for definition in definitions)
+    if not statement.bare:
+        yield Edit(first.start, first.start, before, -1)
+    elif first.text == "every":  # it gets its braces as such
+        yield Edit(first.start, first.start, before, 1)
+    else:
+        yield Edit(first.start, first.start, "{ " + before, -1)
+        yield Edit(last.end, last.end, " }")
+    for (start, end), name in replaced:
+        yield Edit(found[start].start, found[end - 1].end, name)
 
 
 def _enclosed_value(found: Sequence[Token], index: int, known: Names) -> Iterator[Edit]:
@@ -151,65 +197,28 @@ def _enclosed_head(found: Sequence[Token], index: int) -> Iterator[Edit]:
         position += 1
 
 
-def _unrolled_some(found: Sequence[Token], index: int) -> Iterator[Edit]:
-    """Rewrite `some k, v in xs` directly inside `[…|…]` or `{…|…}`.
+def _unrolled_some(found: Sequence[Token], statement: Statement) -> Iterator[Edit]:
+    """Rewrite `some k, v in xs` directly inside of a comprehension.
 
     The compiler takes the comma there for one between elements.
     """
-    parts = found[index + 1 : index + 5]
-    if [part.kind for part in parts] != ["name", "mark", "name", "name"]:
+    index = statement.start
+    parts = found[index : index + 5]
+    if [part.kind for part in parts] != ["name", "name", "mark", "name", "name"]:
         return
-    key, comma, value, word = parts
-    if comma.text != "," or word.text != "in" or not _in_plain_comprehension(found, index):
-        return
-    end = _end_of_term(found, index + 5)
-    if end is None:
+    some, key, comma, value, word = parts
+    if (some.text, comma.text, word.text) != ("some", ",", "in") or statement.end <= index + 5:
         return
     collection = f"collection__{index}__"
     declared = "" if key.text == "_" else f"some {key.text}; "
-    yield Edit(found[index].start, found[index + 5].start, f"{declared}{collection} := ")
+    yield Edit(some.start, found[index + 5].start, f"{declared}{collection} := ")
     closing = (
         f"; {value.text} := {collection}[{key.text}]"
         if value.text != "_"
-        else (f"; {collection}[{key.text}] = _")
+        else f"; {collection}[{key.text}] = _"
     )
-    yield Edit(found[end - 1].end, found[end - 1].end, closing)
-
-
-def _in_plain_comprehension(found: Sequence[Token], index: int) -> bool:
-    """Whether the token stands in the body of an array or set comprehension."""
-    depth = 0
-    bar = colon = False
-    for token in reversed(found[:index]):
-        if token.text in CLOSING:
-            depth += 1
-        elif token.text in OPENING:
-            if depth == 0:
-                return bar and token.text in "[{" and not (colon and token.text == "{")
-            depth -= 1
-        elif depth == 0 and token.text == "|":
-            bar = True
-        elif depth == 0 and bar and token.text == ":":
-            colon = True
-        elif depth == 0 and token.text in (":=", "if"):
-            return False
-    return False
-
-
-def _end_of_term(found: Sequence[Token], index: int) -> int | None:
-    """Return the index after the expression that starts at `index` inside a comprehension."""
-    depth = 0
-    for position in range(index, len(found)):
-        token = found[position]
-        if token.text in OPENING:
-            depth += 1
-        elif token.text in CLOSING:
-            if depth == 0:
-                return position if position > index else None
-            depth -= 1
-        elif depth == 0 and (token.kind == "newline" or token.text == ";"):
-            return position if position > index else None
-    return None
+    last = found[statement.end - 1]
+    yield Edit(last.end, last.end, closing, -1 - some.start)
 
 
 def _braced(found: Sequence[Token], index: int, needing: str) -> Iterator[Edit]:

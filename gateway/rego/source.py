@@ -215,8 +215,9 @@ def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[So
     for name, text in modules.items():
         source = Source(name, text)
         for statement in source.statements():
-            if statement[0].text == "import" and statement[-1].kind == "name":
-                rules.add(statement[-1].text)
+            if statement[0].text == "import":
+                if statement[1].text in RESERVED and statement[-1].kind == "name":
+                    rules.add(statement[-1].text)
                 continue
             head, is_function = head_name(statement)
             if is_function:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -21,14 +22,20 @@ CONTINUES: Final = frozenset((
 class Statement:
     """One statement of a body: its tokens from `start` up to `end`.
 
-    `bare` tells that it is a whole body without braces, `apart` are the ranges of tokens in it
-    that have bodies of their own (comprehensions, and what follows `every`).
+    `inside` is the bracket that opens its body; `bare` tells that it is a whole body without
+    braces, `comprehension` that its body is that of one. `apart` are the ranges of tokens in it
+    that have bodies of their own (comprehensions, and what follows `every`), `every` is the range
+    of the latter; `enclosing` tells that something in that has a body of its own, or is negated.
     """
 
     start: int
     end: int = 0
     bare: bool = False
+    comprehension: bool = False
+    inside: int = -1
     apart: list[tuple[int, int]] = field(default_factory=list)
+    every: tuple[int, int] | None = None
+    enclosing: bool = False
 
 
 @dataclass(slots=True)
@@ -43,7 +50,7 @@ class _Frame:
 
 
 def statements(found: Sequence[Token]) -> list[Statement]:
-    """Return the statements of all bodies in a module, inner ones before the outer."""
+    """Return the statements of all bodies in a module, by where they start."""
     return _Reader(found).read()
 
 
@@ -58,7 +65,23 @@ class _Reader:
             self.token(index, token)
         while len(self.open) > 1:
             self.close(len(self.found))
+        self.made.sort(key=lambda statement: statement.start)
+        self.compare_every()
         return self.made
+
+    def compare_every(self) -> None:
+        """Find the `every` whose bodies hold others."""
+        starts = [statement.start for statement in self.made]
+        for outer in self.made:
+            if outer.every is not None:
+                first, last = (bisect.bisect(starts, place) for place in outer.every)
+                inner = self.made[first:last]
+                outer.enclosing = any(
+                    each.apart or self.found[each.start].text == "not" for each in inner
+                )
+                for each in inner if outer.enclosing else ():
+                    # It becomes a comprehension (rewrite.py).
+                    each.comprehension = each.comprehension or each.inside == outer.every[0]
 
     def token(self, index: int, token: Token) -> None:
         top = self.open[-1]
@@ -92,7 +115,9 @@ class _Reader:
     def begin(self, index: int) -> None:
         top = self.open[-1]
         if top.body and top.statement is None:
-            top.statement = Statement(index, bare=top.bare)
+            top.statement = Statement(
+                index, bare=top.bare, comprehension=top.comprehension, inside=top.opened
+            )
 
     def end(self, index: int) -> None:
         """End the statement of the innermost body before `index`."""
@@ -118,6 +143,8 @@ class _Reader:
         around = self.innermost()
         if top.body and around is not None:
             around.apart.append((top.opened, index + 1))
+            if not top.comprehension:
+                around.every = (top.opened, index)
 
     def innermost(self) -> Statement | None:
         """Return the statement that the next token is in."""

@@ -76,6 +76,36 @@ def test_holds(body):
         assert decide(one_a_line, "t/p", INPUT) is True
 
 
+WITHIN_EVERY = [
+    'every x in input.xs { not x in ["z"] }',
+    'every x in input.xs { not x == "z"; count([y | y := x]) == 1 }',
+    "every i, x in input.xs { not i == 7; {x | some z in [x]} == {x} }",
+    "every k, x in input.d { not input.m[k] == x }",
+    "every _, x in input.d { not x == 3 }",
+    'every x in input.m { every y in x { y in ["a", "z"]; count(x) == 1 } }',
+    'every x in input.m { every y in x { not y == "q"; not x == [] } }',
+    'every x in input.m { {i | some i, y in x; not y == "q"} == {0} }',
+    'every x in {"a", "b"} { not x == "c" }',
+    "every x in [] { not x == x }",
+    'every x in input.m[_] { not x == "z" }',
+    "some y in input.xs; every x in input.ys { not x == y }",
+]
+BROKEN_EVERY = [
+    "every x in input.xs { not x in input.ys }",
+    "every x in input.none { not x == 1 }",
+    'every x in input.m { every y in x { not y == "a" } }',
+]
+
+
+@pytest.mark.parametrize("form", ["{}", "if every"])
+@pytest.mark.parametrize("body", [*WITHIN_EVERY, *BROKEN_EVERY])
+def test_bodies_within_every_see_its_variables(body, form):
+    source = SOURCE.format(body=body)
+    if form == "if every":
+        source = f"package t\np if {body}\n" if body.startswith("every") else source
+    assert decide(source, "t/p", INPUT) is (True if body in WITHIN_EVERY else UNDEFINED)
+
+
 FAILS = [
     'input.xs[_] in ["q"]',
     'startswith(input.xs[_], "q")',
@@ -164,8 +194,8 @@ def texts(source):
         ("p if\n a with input as {}\nq if b", ["a with input as { }", "b"]),
         ("p := 1 if a else := 2 if b", ["a", "b"]),
         ("p := [x | a; b]", ["a", "b"]),
-        ("p if { x := {y | a}; c }", ["a", "x := { y | a }", "c"]),
-        ("p if { every x in {1} { a; b }; c }", ["a", "b", "every x in { 1 } { a ; b }", "c"]),
+        ("p if { x := {y | a}; c }", ["x := { y | a }", "a", "c"]),
+        ("p if { every x in {1} { a; b }; c }", ["every x in { 1 } { a ; b }", "a", "b", "c"]),
         ("p if { a[b[0]]; f({1, 2}) }", ["a [ b [ 0 ] ]", "f ( { 1 , 2 } )"]),
         ("p := {1, 2}", []),
         ("p if { a", ["a"]),
@@ -206,3 +236,12 @@ denied contains id if {
     ):
         asked = {"user": {"id": who, "roles": ["reader"]}, "action": "read", "path": path}
         assert policy.decide("authz/allow", asked, now=NOW) is expected
+
+
+def test_the_imports_of_rego_v1_give_no_name():
+    source = (
+        "package t\nimport rego.v1 # a comment\nimport future.keywords.in\n"
+        'p if { input.d[v1] == 2; v1 == "b" }\nq if { some keywords in input.xs; keywords == "a" }\n'
+    )
+    assert decide(source, "t/p", INPUT) is True
+    assert decide(source, "t/q", INPUT) is True
