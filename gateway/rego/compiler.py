@@ -301,6 +301,10 @@ def _compiler_problems(index: int, said: str, sources: Sequence[Source]) -> Iter
 _EXPLAINED: Final[Mapping[str, tuple[str, str]]] = {
     "this is unclosed": ("an opening bracket is never closed", ""),
     "Invalid collection": ("this array, set or object is malformed", ""),
+    "Invalid bracket argument": (
+        "the compiler takes no iteration here",
+        "assign it to a variable in a statement before: `x := …[_]`",
+    ),
     "Invalid file": ("the module is empty", "start it with `package …`"),
 }
 

@@ -113,6 +113,7 @@ def _compared_every(found: Sequence[Token], statement: Statement) -> Iterator[Ed
     key = keys[0] if keys and keys[0] != "_" else any_key
     bound = "" if value == "_" else f"{value} := {each}; "
     condition = (
+        f"; every {each} in {all_} {{ true }}"  # undefined for what is no collection
         f"; {{{any_key} | {each} = {all_}[{any_key}]}} == {{{key} | {each} = {all_}[{key}]; {bound}"
     )
     # Behind the braces of a bare body, and what iterates in `xs`.

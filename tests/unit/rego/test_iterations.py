@@ -91,6 +91,9 @@ WITHIN_EVERY = [
     "some y in input.xs; every x in input.ys { not x == y }",
 ]
 BROKEN_EVERY = [
+    "every x in input.xs[0] { not x == 1 }",
+    "every x in 7 { not x == 1 }",
+    "every x in input.nothing { not x == 1 }",
     "every x in input.xs { not x in input.ys }",
     "every x in input.none { not x == 1 }",
     'every x in input.m { every y in x { not y == "a" } }',
