@@ -12,7 +12,11 @@ from typing import NoReturn
 JsonValue = bool | int | float | Decimal | str | list["JsonValue"] | dict[str, "JsonValue"] | None
 
 MAX_DIGITS = 4300
-"""Longest number, written out; Python's own limit for integers."""
+"""Longest whole number; Python's own limit."""
+
+MAX_DECIMALS = 400
+"""Longest number with a point or an exponent, and largest exponent: beyond every double, and
+few enough that exact arithmetic stays cheap."""
 
 SAFE_DECIMAL = 16
 """A decimal this short has at most 15 digits, which every double keeps (IEEE 754)."""
@@ -33,8 +37,8 @@ def loads(data: bytes | str, *, max_depth: int = 64) -> JsonValue:
 
     Integers are exact; a decimal is a float where that is exact as written, else a Decimal.
     Refused with JsonError: duplicate names, NaN and Infinity, a byte order mark, what is not
-    UTF-8, lone surrogates, more than `max_depth` nested containers, numbers over 4,300 digits
-    written out, and anything after the value.
+    UTF-8, lone surrogates, more than `max_depth` nested containers, whole numbers over 4,300
+    digits, others over 400 digits written out, and anything after the value.
     """
     try:
         raw = data if isinstance(data, bytes) else data.encode()
@@ -78,7 +82,7 @@ def _decimal(text: str) -> float | Decimal:
     mantissa, _, exponent = text.lower().partition("e")
     if not exponent and len(mantissa) <= SAFE_DECIMAL:
         return float(text)
-    if len(text) > MAX_DIGITS or abs(int(exponent or "0")) > MAX_DIGITS:
+    if len(text) > MAX_DECIMALS or abs(int(exponent or "0")) > MAX_DECIMALS:
         raise JsonError("a number is too long")
     number, exact = float(text), Decimal(text)
     return number if Decimal(repr(number)) == exact else exact

@@ -1140,6 +1140,21 @@ def test_cancelling_at_any_moment_loses_no_place(run):
     run(scenario())
 
 
+def test_cancelling_while_connecting_leaves_nothing(run):
+    async def scenario():
+        async with pool_to(answers(ok()), keep_alive=0) as (_, pool):
+            for moment in range(14):
+                for _ in range(4):
+                    task = asyncio.create_task(get(pool))
+                    for _ in range(moment):
+                        await asyncio.sleep(0)
+                    task.cancel()
+                    await asyncio.wait([task])
+                await until(lambda: pool.counts() == (0, 0, 0))
+
+    run(scenario())
+
+
 def test_closing_a_response_that_is_complete_keeps_the_connection(run):
     async def scenario():
         async with pool_to(answers(ok())) as (up, pool):

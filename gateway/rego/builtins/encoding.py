@@ -189,7 +189,8 @@ def _escaped(text: str) -> str:
 
 def query_decode(state: State, value: Value) -> str:
     """Undo the escapes of a URL's query."""
-    charge_text(state, text := string(value))
+    text = string(value)
+    state.charge(len(text) // PARSE_CHARACTERS_A_STEP)
     return _unescaped(text)
 
 
@@ -216,10 +217,11 @@ def query_encode_object(state: State, value: Value) -> str:
 
 def query_decode_object(state: State, value: Value) -> dict[str, list[str]]:
     """Read a URL's query as an object from each name to the array of its values."""
-    charge_text(state, text := string(value))
+    text = string(value)
+    state.charge(len(text) // PARSE_CHARACTERS_A_STEP)
     parameters: dict[str, list[str]] = {}
     for pair in text.split("&"):
-        state.charge(1)
+        state.charge(8)
         if ";" in pair:
             raise BuiltinError("invalid semicolon separator in query")
         if pair:
@@ -229,10 +231,10 @@ def query_decode_object(state: State, value: Value) -> dict[str, list[str]]:
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    charged("json.marshal", json_marshal, 1),
+    charged("json.marshal", json_marshal, 1, steps=25),
     charged("json.marshal_with_options", json_marshal_with_options, 2),
-    charged("json.unmarshal", json_unmarshal, 1),
-    charged("json.is_valid", json_is_valid, 1),
+    charged("json.unmarshal", json_unmarshal, 1, steps=25),
+    charged("json.is_valid", json_is_valid, 1, steps=25),
     charged("base64.encode", _encoder(base64.b64encode), 1),
     charged("base64.decode", _decoder(base64_bytes), 1),
     charged("base64.is_valid", answers(base64_bytes), 1),
@@ -245,8 +247,8 @@ BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("base64url.decode", _decoder(base64url_bytes), 1),
     charged("hex.encode", _encoder(binascii.hexlify), 1),
     charged("hex.decode", _decoder(hex_bytes), 1),
-    charged("urlquery.encode", query_encode, 1),
+    charged("urlquery.encode", query_encode, 1, steps=10),
     charged("urlquery.decode", query_decode, 1),
-    charged("urlquery.encode_object", query_encode_object, 1),
+    charged("urlquery.encode_object", query_encode_object, 1, steps=30),
     charged("urlquery.decode_object", query_decode_object, 1),
 )

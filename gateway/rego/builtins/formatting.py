@@ -335,4 +335,4 @@ _VERBS: Final[dict[str, dict[str, Callable[[str, Argument, _Layout], str]]]] = {
     "string": {"v": _value, "s": _text, "q": _quoted, "x": _hexadecimal, "X": _hexadecimal},
 }
 
-BUILTINS: Final[tuple[Builtin, ...]] = (charged("sprintf", sprintf, 2),)
+BUILTINS: Final[tuple[Builtin, ...]] = (charged("sprintf", sprintf, 2, steps=60),)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.rego.builtins import binary_float
 from gateway.rego.builtins.operands import (
+    FLOAT_STEPS,
     MAX_BITS,
+    charge_number,
     integer,
     number,
     string,
     to_decimal,
     wrong_type,
 )
-from gateway.rego.builtins.registry import Builtin, State, charged, impure, pure
+from gateway.rego.builtins.registry import Builtin, State, charged, impure
 from gateway.rego.errors import BuiltinError
 from gateway.rego.values import NUMBERS, RegoSet, Value
 
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from gateway.rego.values import Number
-
-FLOAT_STEPS: Final = 100
-"""What one operation on numbers that are not whole costs."""
 
 
 def _whole(value: Number) -> int | None:
@@ -50,6 +49,8 @@ def _calculate(
     exact: Callable[[int, int], int],
     float_: Callable[[Fraction, Fraction], Fraction],
 ) -> Number:
+    charge_number(state, left)
+    charge_number(state, right)
     whole_left, whole_right = _whole(left), _whole(right)
     if whole_left is not None and whole_right is not None:
         bits = whole_left.bit_length() + whole_right.bit_length()
@@ -89,16 +90,20 @@ def divide(state: State, left: Value, right: Value) -> Number:
     dividend, divisor = number(left), number(right, 2)
     if not divisor:
         raise BuiltinError("divide by zero")
+    charge_number(state, dividend)
+    charge_number(state, divisor)
     top, bottom = _whole(dividend), _whole(divisor)
     if top is not None and bottom is not None and top % bottom == 0:
         return top // bottom
-    state.charge(FLOAT_STEPS)
+    state.charge(4 * FLOAT_STEPS)  # a quotient has a long denominator, or many digits
     return binary_float.to_number(binary_float.binary(dividend) / binary_float.binary(divisor))
 
 
-def remainder(left: Value, right: Value) -> int:
+def remainder(state: State, left: Value, right: Value) -> int:
     """Return the remainder of whole numbers; its sign is the dividend's."""
-    top, bottom = _whole(number(left)), _whole(number(right, 2))
+    charge_number(state, number(left))
+    charge_number(state, number(right, 2))
+    top, bottom = _whole(left), _whole(right)
     if bottom == 0:
         raise BuiltinError("modulo by zero")
     if top is None or bottom is None:
@@ -109,17 +114,18 @@ def remainder(left: Value, right: Value) -> int:
 
 def absolute(state: State, value: Value) -> Number:
     """Return the distance from zero."""
-    whole = _whole(number(value))
+    charge_number(state, number(value))
+    whole = _whole(value)
     if whole is not None:
         return abs(whole)
-    state.charge(FLOAT_STEPS)
     return binary_float.to_number(abs(binary_float.binary(value)))
 
 
-def _rounding(mode: str) -> Callable[[Value], int]:
-    def to_whole(value: Value) -> int:
+def _rounding(mode: str) -> Callable[[State, Value], int]:
+    def to_whole(state: State, value: Value) -> int:
         if value.__class__ is int:
             return value
+        state.charge(FLOAT_STEPS)
         return int(to_decimal(number(value)).to_integral_value(mode))
 
     return to_whole
@@ -162,12 +168,12 @@ BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("minus", minus, 2),
     charged("mul", multiply, 2),
     charged("div", divide, 2),
-    pure("rem", remainder, 2),
+    charged("rem", remainder, 2),
     charged("abs", absolute, 1),
-    pure("round", _rounding(ROUND_HALF_UP), 1),
-    pure("ceil", _rounding(ROUND_CEILING), 1),
-    pure("floor", _rounding(ROUND_FLOOR), 1),
+    charged("round", _rounding(ROUND_HALF_UP), 1),
+    charged("ceil", _rounding(ROUND_CEILING), 1),
+    charged("floor", _rounding(ROUND_FLOOR), 1),
     charged("numbers.range", number_range, 2),
     charged("numbers.range_step", number_range_step, 3),
-    impure("rand.intn", random_number, 2),
+    impure("rand.intn", random_number, 2, steps=25),
 )

@@ -35,8 +35,18 @@ CHARACTERS_A_STEP: Final = 32
 MAX_BITS: Final = 13_000
 """Longest integer that a builtin makes: below Python's limit for int <-> str."""
 
-MAX_EXPONENT: Final = 4_000
-"""Largest decimal exponent with which a builtin calculates."""
+MAX_DIGITS: Final = 4_000
+"""Most digits of a whole number with which a builtin calculates."""
+
+MAX_DECIMALS: Final = 400
+"""Most digits before, behind and in all of a number that is not written as a whole one: beyond
+every double, and few enough that exact fractions stay cheap."""
+
+LONG: Final = 1 << 1024
+"""Operations on whole numbers below take no more than their step."""
+
+FLOAT_STEPS: Final = 100
+"""What one operation on numbers that are not written as whole ones costs."""
 
 
 class OperandError(BuiltinError):
@@ -95,10 +105,29 @@ def integer(value: Value, position: int = 1, *, name: str = "number") -> int:
 
 def to_decimal(value: Number) -> Decimal:
     """Return a number as the decimal that its text names; refuses what is too large to handle."""
-    exact = Decimal(repr(value)) if value.__class__ is float else Decimal(value)
-    if not exact.is_finite() or (exact and abs(exact.adjusted()) > MAX_EXPONENT):
+    if value.__class__ is float:
+        return Decimal(repr(value))
+    exact = Decimal(value)
+    if value.__class__ is int:
+        fits = exact.adjusted() < MAX_DIGITS
+    else:
+        _, digits, exponent = exact.as_tuple()
+        fits = (
+            isinstance(exponent, int)
+            and len(digits) <= MAX_DECIMALS
+            and abs(exponent) <= MAX_DECIMALS
+        )
+    if not fits:
         raise BuiltinError("number out of range")
     return exact
+
+
+def charge_number(state: State, value: Number) -> None:
+    """Charge for an operation on a number, by the square of its length."""
+    if value.__class__ is not int:
+        state.charge(FLOAT_STEPS)
+    elif not -LONG < value < LONG:
+        state.charge(value.bit_length() ** 2 >> 15)
 
 
 def array(value: Value, position: int = 1) -> list[Value]:
@@ -175,9 +204,11 @@ def charge_text(state: State, *texts: str) -> None:
 
 def charge_value(state: State, value: Value) -> None:
     """Charge for work that visits everything inside `value`."""
-    if value.__class__ is str:
+    kind = value.__class__
+    if kind is str:
         charge_text(state, value)
-        return
+    elif kind is int:
+        charge_number(state, value)
     pending = [value] if value.__class__ in COLLECTIONS else []
     while pending:
         collection = pending.pop()
@@ -187,6 +218,9 @@ def charge_value(state: State, value: Value) -> None:
             kind = item.__class__
             if kind is str:
                 text += len(item)
+            elif kind is int:
+                if not -LONG < item < LONG:
+                    charge_number(state, item)
             elif kind in COLLECTIONS:
                 pending.append(item)
         if text >= CHARACTERS_A_STEP:

@@ -42,16 +42,40 @@ class Builtin:
     needs_state: bool = False
 
 
-def pure(name: str, function: Callable[..., Any], arity: int) -> Builtin:
-    """Declare a builtin whose work does not depend on its arguments' size."""
-    return Builtin(name, function, arity)
+def pure(name: str, function: Callable[..., Any], arity: int, *, steps: int = 0) -> Builtin:
+    """Declare a builtin whose work does not depend on its arguments' size.
+
+    `steps` are what a call costs beside the step of its expression: one for each 100 ns.
+    """
+    if not steps:
+        return Builtin(name, function, arity)
+
+    def priced(state: State, *arguments: Any) -> Any:  # noqa: ANN401  whatever builtins return
+        state.charge(steps)
+        return function(*arguments)
+
+    return Builtin(name, priced, arity, needs_state=True)
 
 
-def charged(name: str, function: Callable[..., Any], arity: int) -> Builtin:
-    """Declare a pure builtin that charges for its work: it takes the State first."""
-    return Builtin(name, function, arity, needs_state=True)
+def charged(name: str, function: Callable[..., Any], arity: int, *, steps: int = 0) -> Builtin:
+    """Declare a pure builtin that charges for its work: it takes the State first.
+
+    `steps` are the fixed part of what a call costs, as for `pure`.
+    """
+    return Builtin(name, _priced(function, steps), arity, needs_state=True)
 
 
-def impure(name: str, function: Callable[..., Any], arity: int) -> Builtin:
+def impure(name: str, function: Callable[..., Any], arity: int, *, steps: int = 0) -> Builtin:
     """Declare a builtin whose answer or effect is not a function of its arguments."""
-    return Builtin(name, function, arity, impure=True, needs_state=True)
+    return Builtin(name, _priced(function, steps), arity, impure=True, needs_state=True)
+
+
+def _priced(function: Callable[..., Any], steps: int) -> Callable[..., Any]:
+    if not steps:
+        return function
+
+    def priced(state: State, *arguments: Any) -> Any:  # noqa: ANN401  whatever builtins return
+        state.charge(steps)
+        return function(state, *arguments)
+
+    return priced

@@ -56,6 +56,6 @@ def is_valid(value: Value) -> bool:
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    pure("semver.compare", compare, 2),
-    pure("semver.is_valid", is_valid, 1),
+    pure("semver.compare", compare, 2, steps=250),
+    pure("semver.is_valid", is_valid, 1, steps=250),
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.rego.builtins.operands import (
     CHARACTERS_A_STEP,
     OperandError,
+    charge_number,
     charge_text,
     integer,
     mapping,
@@ -226,9 +227,10 @@ def trim_space(state: State, value: Value) -> str:
 _BASES: Final[dict[Any, str]] = {2: "b", 8: "o", 16: "x"}
 
 
-def format_int(value: Value, base: Value) -> str:
+def format_int(state: State, value: Value, base: Value) -> str:
     """Write a number, less its fraction, to base 2, 8, 10 or 16."""
-    whole = int(to_decimal(number(value)))
+    charge_number(state, number(value))
+    whole = value if value.__class__ is int else int(to_decimal(value))
     if number(base, 2) == 10:
         return format_number(whole)
     style = _BASES.get(base)
@@ -251,7 +253,7 @@ BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("substring", substring, 3),
     charged("split", split, 2),
     charged("replace", replace, 3),
-    charged("strings.replace_n", replace_n, 2),
+    charged("strings.replace_n", replace_n, 2, steps=30),
     charged("strings.reverse", reverse, 1),
     charged("strings.count", occurrences, 2),
     charged("trim", _trimming(str.strip), 2),
@@ -260,5 +262,5 @@ BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("trim_prefix", _trimming(str.removeprefix), 2),
     charged("trim_suffix", _trimming(str.removesuffix), 2),
     charged("trim_space", trim_space, 1),
-    pure("format_int", format_int, 2),
+    charged("format_int", format_int, 2),
 )

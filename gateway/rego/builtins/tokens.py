@@ -294,7 +294,7 @@ def _base64url(octets: bytes) -> str:
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    charged("io.jwt.decode", decode, 1),
+    charged("io.jwt.decode", decode, 1, steps=80),
     impure("io.jwt.decode_verify", decode_verify, 2),
     impure("io.jwt.encode_sign", encode_sign, 3),
     impure("io.jwt.encode_sign_raw", encode_sign_raw, 3),

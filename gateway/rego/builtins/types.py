@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.builtins.operands import (
+    CHARACTERS_A_STEP,
+    MAX_DIGITS,
     charge_value,
     mapping,
     members,
@@ -31,7 +33,7 @@ def is_number(value: Value) -> bool:
     return value.__class__ in NUMBERS
 
 
-def to_number(value: Value) -> Number:
+def to_number(state: State, value: Value) -> Number:
     """Turn null, a boolean, a number or a string that names one into a number."""
     if value is None:
         return 0
@@ -44,6 +46,7 @@ def to_number(value: Value) -> Number:
     if value.lstrip("+-").lower() in ("inf", "infinity", "nan"):
         raise wrong_type(value, 1, "valid number string")
     text = value.removeprefix("+")
+    state.charge(20 + (min(len(text), MAX_DIGITS) // CHARACTERS_A_STEP) ** 2 // 16)
     try:
         return number_from_text("0" + text if text.startswith(".") else text.removesuffix("."))
     except ValueError:
@@ -88,7 +91,7 @@ BUILTINS: Final[tuple[Builtin, ...]] = (
     pure("is_array", _is(list), 1),
     pure("is_object", _is(dict), 1),
     pure("is_set", _is(RegoSet), 1),
-    pure("to_number", to_number, 1),
+    charged("to_number", to_number, 1),
     charged("cast_array", cast_array, 1),
     charged("cast_set", cast_set, 1),
     pure("cast_string", string, 1),

@@ -6,7 +6,7 @@ import re
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Final
 
-from gateway.rego.builtins.operands import MAX_EXPONENT, string
+from gateway.rego.builtins.operands import MAX_DECIMALS, string
 from gateway.rego.builtins.registry import Builtin, pure
 from gateway.rego.errors import BuiltinError
 from gateway.rego.values import normalize_number
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from gateway.rego.values import Number, Value
 
 MAX_LENGTH: Final = 256
-MAX_EXPONENT_DIGITS: Final = 6
+MAX_DECIMALS_DIGITS: Final = 6
 
 _AMOUNT: Final = re.compile(r"[0-9.+-]*(?:[eE][+-]?[0-9][0-9.]*)?", re.ASCII)
 _EXPONENT: Final = re.compile(r"[eE][+-]?([0-9]+)")
-_EXACT: Final = Context(prec=MAX_EXPONENT + MAX_LENGTH)
+_EXACT: Final = Context(prec=MAX_DECIMALS + MAX_LENGTH)
 _TENTH_DECIMAL: Final = Decimal("1e-10")
 
 
@@ -60,7 +60,7 @@ def _scaled(builtin: str, amount: str, text: str, scales: Mapping[str, Decimal])
     if not digits:
         raise problem(f"no {amount} provided")
     exponent = _EXPONENT.search(digits)
-    if exponent is not None and len(exponent[1]) > MAX_EXPONENT_DIGITS:
+    if exponent is not None and len(exponent[1]) > MAX_DECIMALS_DIGITS:
         raise problem("exponent too large")
     unit = text[len(digits) :]
     if unit not in scales:
@@ -70,7 +70,7 @@ def _scaled(builtin: str, amount: str, text: str, scales: Mapping[str, Decimal])
         value = Decimal(digits)
     except InvalidOperation:
         raise problem(f"could not parse {amount} to a number") from None
-    if abs(value.adjusted()) > MAX_EXPONENT:
+    if abs(value.adjusted()) > MAX_DECIMALS:
         raise problem("exponent too large")
     return _EXACT.multiply(value, scales[unit])
 
@@ -95,6 +95,6 @@ def parse_bytes(value: Value) -> int:
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    pure("units.parse", parse, 1),
-    pure("units.parse_bytes", parse_bytes, 1),
+    pure("units.parse", parse, 1, steps=25),
+    pure("units.parse_bytes", parse_bytes, 1, steps=20),
 )

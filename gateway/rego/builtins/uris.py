@@ -94,6 +94,6 @@ def is_valid(state: State, value: Value) -> bool:
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    charged("uri.parse", parse, 1),
-    charged("uri.is_valid", is_valid, 1),
+    charged("uri.parse", parse, 1, steps=50),
+    charged("uri.is_valid", is_valid, 1, steps=50),
 )

@@ -229,6 +229,7 @@ class Pool:
                 raise ForwardError(Code.UPSTREAM_PROTOCOL, "spoke or ended before the request")
         except BaseException as error:
             connection.fail(error)
+            self.lost(connection)  # uvloop tells a dial that was cancelled only of the opening
             if isinstance(error, OSError | UnicodeError):
                 raise ForwardError(Code.UPSTREAM_CONNECT, str(error) or "timed out") from error
             raise

@@ -71,6 +71,9 @@ OVER_BUDGET = [
     ("strings.render_template", "{{range .l}}{{range $.l}}{{range $.l}}x{{end}}{{end}}{{end}}",
      {"l": list(range(200))}),
     ("sum", [0.1] * 100_000),
+    ("sum", [10**1_900] * 1_000),
+    ("json.marshal", [10**4_000] * 1_000),
+    ("sprintf", "%d" * 1_000, [10**4_000] * 1_000),
     ("array.concat", [1] * 600_000, [1] * 600_000),
     ("object.union_n", [{str(i): 1 for i in range(i, i + 1_000)} for i in range(0, 100_000, 1_000)]),
     ("crypto.sha256", LONG * 50),
@@ -87,6 +90,9 @@ def test_over_budget(case):
 
 REFUSED = [
     ("plus", HUGE, 1),
+    ("plus", Decimal("0." + "1" * 401), 1),
+    ("plus", Decimal("1e-3999"), 1),
+    ("round", Decimal("1e-3999")),
     ("mul", HUGE, HUGE),
     ("mul", 10**2_000, 10**2_000),
     ("div", 1, HUGE),
@@ -123,6 +129,19 @@ def test_refused(case):
     name, *arguments = case
     with pytest.raises(BuiltinError):
         call(name, *arguments)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [("rem", 10**4_000, 7), ("format_int", 10**4_000, 10), ("mul", 10**1_900, 10**1_900),
+     ("div", 10**3_800, 3**200), ("to_number", "9" * 4_000), ("round", 1.5), ("time.diff", 0, 1)],
+    ids=lambda case: case[0],
+)  # fmt: skip
+def test_what_takes_long_costs_more_than_its_step(case):
+    name, *arguments = case
+    state = Work()
+    call(name, *arguments, state=state)
+    assert state.used >= 80
 
 
 def test_a_set_of_rules_about_a_huge_number_still_compares():
