@@ -49,12 +49,7 @@ def pure(name: str, function: Callable[..., Any], arity: int, *, steps: int = 0)
     """
     if not steps:
         return Builtin(name, function, arity)
-
-    def priced(state: State, *arguments: Any) -> Any:  # noqa: ANN401  whatever builtins return
-        state.charge(steps)
-        return function(*arguments)
-
-    return Builtin(name, priced, arity, needs_state=True)
+    return charged(name, lambda _, *arguments: function(*arguments), arity, steps=steps)
 
 
 def charged(name: str, function: Callable[..., Any], arity: int, *, steps: int = 0) -> Builtin:
@@ -74,7 +69,7 @@ def _priced(function: Callable[..., Any], steps: int) -> Callable[..., Any]:
     if not steps:
         return function
 
-    def priced(state: State, *arguments: Any) -> Any:  # noqa: ANN401  whatever builtins return
+    def priced(state: State, *arguments: Any) -> Any:
         state.charge(steps)
         return function(state, *arguments)
 
