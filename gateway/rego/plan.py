@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from gateway.rego.rewrite import WHOLE_INPUT
+from gateway.rego.rewrite import HIDDEN, WHOLE_INPUT
 from gateway.rego.values import Value, number_from_text
 
 INPUT: Final = 0
@@ -499,6 +499,15 @@ def _integer(value: Any) -> Const:
     return Const(value)
 
 
+def _call(at: At | None, result: int, name: str, arguments: tuple[Operand, ...]) -> Call:
+    package, _, last = name.rpartition(".")
+    if last in _SHOWN:  # taken for a rule, which gets input and data
+        return Call(at, result, f"{package}.{_SHOWN[last]}", arguments[2:])
+    return Call(at, result, name, arguments)
+
+
+_SHOWN: Final = {hidden: name for name, hidden in HIDDEN.items()}
+
 _Read = Callable[[_Reader, "At | None", Mapping[str, Any]], Statement]
 
 _STATEMENTS: Final[Mapping[str, _Read]] = {
@@ -535,7 +544,7 @@ _STATEMENTS: Final[Mapping[str, _Read]] = {
     "ObjectMergeStmt": lambda r, at, s: Merge(
         at, _count(s["target"]), r.operand(s["a"]), r.operand(s["b"])
     ),
-    "CallStmt": lambda r, at, s: Call(
+    "CallStmt": lambda r, at, s: _call(
         at, _count(s["result"]), _text(s["func"]), r.operands(s["args"])
     ),
     "CallDynamicStmt": lambda r, at, s: CallDynamic(

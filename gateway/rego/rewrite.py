@@ -18,12 +18,17 @@ from gateway.rego.tokens import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.rego.source import Names
 
 WHOLE_INPUT: Final = "whole_input__"
 """Below `input`, stands for all of it in what the compiler gets."""
+
+HIDDEN: Final[Mapping[str, str]] = {
+    "parse_and_verify_certificates_with_options": "parse_and_verify_certificates_by_options"
+}
+"""Last names of builtins at which the compiler aborts, and what stands for them."""
 
 _INPUT_AS: Final = ["input", "as"]
 
@@ -76,6 +81,8 @@ def _at(found: Sequence[Token], index: int, token: Token, known: Names) -> Itera
                 # The compiler aborts on a new input for a rule that calls a function, but
                 # not on a new value inside it; the plan's reader makes this the whole.
                 yield Edit(found[index + 1].end, found[index + 1].end, f".{WHOLE_INPUT}")
+        case name if name in HIDDEN and found[index - 2].text == "x509":
+            yield Edit(token.start, token.end, HIDDEN[name])
         case "[" | "{" if _opens_term(found, index):
             yield from _enclosed_head(found, index + 1)
         case "if" if after == "every":

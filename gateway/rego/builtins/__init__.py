@@ -71,7 +71,7 @@ GROUPS: Final[Mapping[str, tuple[Builtin, ...]]] = MappingProxyType(
         "semantic versions": semver.BUILTINS,
         "units": units.BUILTINS,
         "UUIDs": uuids.BUILTINS,
-        "output and template strings": internal.BUILTINS,
+        "print and template strings": internal.BUILTINS,
     }
 )
 

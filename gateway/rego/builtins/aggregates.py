@@ -86,16 +86,6 @@ def sort(state: State, value: Value) -> list[Value]:
     return sorted_values(elements)
 
 
-def every(state: State, value: Value) -> bool:
-    """Tell whether every element is true."""
-    return all(element is True for element in _elements(state, value))
-
-
-def some(state: State, value: Value) -> bool:
-    """Tell whether an element is true."""
-    return any(element is True for element in _elements(state, value))
-
-
 BUILTINS: Final[tuple[Builtin, ...]] = (
     pure("count", count, 1),
     charged("sum", _fold(numbers.plus, 0), 1),
@@ -103,6 +93,4 @@ BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("max", greatest, 1),
     charged("min", least, 1),
     charged("sort", sort, 1),
-    charged("all", every, 1),
-    charged("any", some, 1),
 )

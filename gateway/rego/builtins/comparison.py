@@ -96,7 +96,6 @@ def member_at(state: State, key: Value, value: Value, collection: Value) -> bool
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("equal", same, 2),
-    charged("eq", same, 2),
     charged("neq", differ, 2),
     charged("lt", before, 2),
     charged("lte", not_after, 2),

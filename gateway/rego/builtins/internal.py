@@ -1,10 +1,10 @@
-"""What the compiler calls: `print`, `trace` and template strings."""
+"""What the compiler calls for `print` and template strings."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.rego.builtins.operands import array, charge_value, rego_text, string
+from gateway.rego.builtins.operands import array, charge_value, rego_text
 from gateway.rego.builtins.registry import Builtin, State, charged, impure
 from gateway.rego.errors import BuiltinError
 from gateway.rego.values import RegoSet
@@ -35,12 +35,6 @@ def _parts(value: Value) -> list[str]:
     return [rego_text(item, quoted=False) for item in value.values()] or [UNDEFINED_TEXT]
 
 
-def trace(state: State, note: Value) -> bool:
-    """Keep a note in the printed output."""
-    state.print(string(note))
-    return True
-
-
 def template_string(state: State, parts: Value) -> str:
     """Join text and values; a set of no or one member stands for an expression."""
     charge_value(state, array(parts))
@@ -59,6 +53,5 @@ def _part(part: Value) -> str:
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
     impure("internal.print", print_line, 1),
-    impure("trace", trace, 1),
     charged("internal.template_string", template_string, 1),
 )

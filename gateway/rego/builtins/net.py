@@ -173,7 +173,6 @@ _CLASSES: Final = ((128, 8), (192, 16), (224, 24))
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
     pure("net.cidr_contains", contains, 2, steps=10),
-    pure("net.cidr_overlap", contains, 2, steps=10),
     pure("net.cidr_intersects", intersects, 2, steps=10),
     pure("net.cidr_is_valid", is_valid, 1),
     charged("net.cidr_contains_matches", contains_matches, 2),

@@ -323,7 +323,6 @@ def _overlap(left: tuple[_Span, ...], right: tuple[_Span, ...]) -> bool:
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("regex.match", match, 2),
-    charged("re_match", match, 2),
     charged("regex.is_valid", is_valid, 1),
     charged("regex.find_n", find_n, 3),
     charged("regex.find_all_string_submatch_n", find_all_submatches, 3),

@@ -28,13 +28,6 @@ def either(state: State, left: Value, right: Value) -> RegoSet:
     return joined
 
 
-def difference(state: State, left: Value, right: Value) -> RegoSet:
-    """Return the members of one set that another lacks."""
-    first, second = set_of(left), set_of(right, 2)
-    state.charge(len(first))
-    return RegoSet((form, member) for form, member in first.items() if form not in second)
-
-
 def intersection(state: State, value: Value) -> RegoSet:
     """Return the members that all sets of a set share."""
     sets = [set_of(member) for member in set_of(value).values()]
@@ -65,5 +58,4 @@ BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("or", either, 2),
     charged("intersection", intersection, 1),
     charged("union", union, 1),
-    charged("set_diff", difference, 2),
 )

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Final
 from gateway.rego.builtins.operands import (
     CHARACTERS_A_STEP,
     MAX_DIGITS,
-    charge_value,
-    mapping,
-    members,
-    string,
     type_name,
     wrong_type,
 )
 from gateway.rego.builtins.registry import Builtin, State, charged, pure
 from gateway.rego.errors import BuiltinError
-from gateway.rego.values import NUMBERS, RegoSet, Value, make_set, number_from_text
+from gateway.rego.values import NUMBERS, RegoSet, Value, number_from_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,35 +49,6 @@ def to_number(state: State, value: Value) -> Number:
         raise BuiltinError(f'parsing "{value[:100]}": invalid syntax') from None
 
 
-def cast_array(state: State, value: Value) -> list[Value]:
-    """Turn a set into an array; an array stays as it is."""
-    charge_value(state, value)
-    return members(value)
-
-
-def cast_set(state: State, value: Value) -> RegoSet:
-    """Turn an array into a set; a set stays as it is."""
-    if value.__class__ is RegoSet:
-        return value
-    if value.__class__ is not list:
-        raise wrong_type(value, 1, "array", "set")
-    charge_value(state, value)
-    return make_set(value)
-
-
-def cast_boolean(value: Value) -> bool:
-    """Return a boolean; anything else is an error."""
-    if value.__class__ is not bool:
-        raise wrong_type(value, 1, "boolean")
-    return value
-
-
-def cast_null(value: Value) -> None:
-    """Return null; anything else is an error."""
-    if value is not None:
-        raise wrong_type(value, 1, "null")
-
-
 BUILTINS: Final[tuple[Builtin, ...]] = (
     pure("type_name", type_name, 1),
     pure("is_null", _is(type(None)), 1),
@@ -92,10 +59,4 @@ BUILTINS: Final[tuple[Builtin, ...]] = (
     pure("is_object", _is(dict), 1),
     pure("is_set", _is(RegoSet), 1),
     charged("to_number", to_number, 1),
-    charged("cast_array", cast_array, 1),
-    charged("cast_set", cast_set, 1),
-    pure("cast_string", string, 1),
-    pure("cast_boolean", cast_boolean, 1),
-    pure("cast_null", cast_null, 1),
-    pure("cast_object", mapping, 1),
 )

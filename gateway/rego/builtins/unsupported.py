@@ -10,10 +10,23 @@ if TYPE_CHECKING:
 
 _NO_INPUT_OUTPUT: Final = "a decision does no input or output"
 _GRAPHQL: Final = "GraphQL is not parsed here; decide on the parsed body, `input.request.body`"
+_REMOVED: Final = "Rego v1 has it no more"
 _METADATA: Final = "annotations are not in the compiled policy; write the value into a rule"
 
 UNSUPPORTED: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "all": f"{_REMOVED}; write `every x in xs {{ x == true }}`",
+        "any": f"{_REMOVED}; write `true in xs`",
+        "cast_array": f"{_REMOVED}; write `[x | some x in xs]`",
+        "cast_boolean": f"{_REMOVED}; test with is_boolean",
+        "cast_null": f"{_REMOVED}; test with is_null",
+        "cast_object": f"{_REMOVED}; test with is_object",
+        "cast_set": f"{_REMOVED}; write `{{x | some x in xs}}`",
+        "cast_string": f"{_REMOVED}; test with is_string",
+        "net.cidr_overlap": f"{_REMOVED}; call net.cidr_contains",
+        "re_match": f"{_REMOVED}; call regex.match",
+        "set_diff": f"{_REMOVED}; write `left - right`",
+        "trace": "call print, whose text the tests show",
         "http.send": f"{_NO_INPUT_OUTPUT}; put what it fetches into a data file that is reloaded",
         "net.lookup_ip_addr": f"{_NO_INPUT_OUTPUT}; compare addresses with net.cidr_contains",
         "opa.runtime": "the process environment is not visible to policies; use a data file",
