@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from enum import Enum
 
 
@@ -117,30 +118,20 @@ class ConfigError(Exception):
         self.problems = problems
 
 
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One fault in a file: where it is, what is wrong, and what to write instead.
 
     `line` and `column` count from 1; 0 is unknown.
     """
 
-    __slots__ = ("column", "file", "key", "line", "message", "remedy")
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        file: str = "",
-        line: int = 0,
-        column: int = 0,
-        key: str = "",
-        remedy: str = "",
-    ) -> None:
-        self.message = message
-        self.file = file
-        self.line = line
-        self.column = column
-        self.key = key
-        self.remedy = remedy
+    message: str
+    _: KW_ONLY
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    key: str = ""
+    remedy: str = ""
 
     def __str__(self) -> str:
         where = ":".join(str(part) for part in (self.file, self.line, self.column) if part)

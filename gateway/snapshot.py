@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gateway.bundle import folder
 from gateway.config import load as config_load
+from gateway.config.document import dotted
 from gateway.config.secrets import secret_of
+from gateway.config.walk import files as config_files
 from gateway.decide import Decider
 from gateway.errors import ConfigError, Problem
+from gateway.files import read_file
 from gateway.forward import Forwarder
 from gateway.identify import Identifier, Keyring, accepted_algorithms
 from gateway.rego import CompileError, Policy, Program, Value
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 
 DEFAULT_ENTRYPOINTS = ("gateway/authz/decision", "gateway/authz/allow")
 
+MAX_NAMED_FILE = 4 * 1024**2
+"""Longest key set, certificate or bundle of roots, in bytes."""
+
 _Made = TypeVar("_Made")
 
 
@@ -37,12 +43,15 @@ _Made = TypeVar("_Made")
 class Candidate:
     """What was read from disk, not yet known to be good.
 
-    `files` are those of bundle.folder; `digest` changes with every byte that a reload can change.
+    `files` are those of bundle.folder, `named` is the digest of the keys, certificates and
+    secrets, which building reads itself; `digest` changes with every byte that a reload can
+    change.
     """
 
     loaded: Loaded
     config_text: bytes
     files: Mapping[str, bytes]
+    named: str
     digest: str
 
 
@@ -51,13 +60,15 @@ class Snapshot:
     """One configuration with one policy revision, ready to decide.
 
     `keyrings` are those of all issuers, by name; only they change without a reload. `revision`
-    is that of the policy files, `config_revision` that of the configuration's text. `tested`
-    holds the results of the policies' own tests, by the digest of their suite.
+    is that of the policy files, `config_revision` that of the configuration's text, `named` as
+    in Candidate. `tested` holds the results of the policies' own tests, by the digest of their
+    suite.
     """
 
     config: Config
     config_revision: str
     revision: str
+    named: str
     policies: PolicySources
     decider: Decider
     routes: RouteTable
@@ -80,26 +91,43 @@ def load(path: Path, environ: Mapping[str, str]) -> Snapshot:
 
 def read(path: Path, environ: Mapping[str, str]) -> Candidate:
     """Read the configuration and all files that it names; raises ConfigError."""
-    loaded = config_load.load(path, environ)
-    text = path.read_bytes()
-    paths = loaded.config.policy.paths
-    others = {
-        str(file): file.read_bytes()
-        for file in config_load.watched_files(loaded.config, path)
-        if file.is_file() and file not in paths
-    }
-    if others.get(str(path), text) != text:
-        raise ConfigError((Problem("changed while it was read", file=str(path)),))
-    return candidate_of(loaded, text, folder.read_files(paths), others)
+    text = config_load.read_text(path)
+    loaded = config_load.read(text, path, environ)
+    return candidate_of(loaded, text, folder.read_files(loaded.config.policy.paths))
 
 
-def candidate_of(
-    loaded: Loaded, text: bytes, files: Mapping[str, bytes], others: Mapping[str, bytes]
-) -> Candidate:
-    """A candidate of what was read; `others` are keys, certificates and secrets."""
-    whole = {**others, **{f"policy:{name}": data for name, data in files.items()}, "": text}
-    digest = folder.digest(whole)
-    return Candidate(loaded=loaded, config_text=text, files=files, digest=digest)
+def candidate_of(loaded: Loaded, text: bytes, files: Mapping[str, bytes]) -> Candidate:
+    """A candidate of what was read, and of the keys, certificates and secrets as they are now."""
+    named = _named_files(loaded.config)
+    whole = {**files, "config": text, "named": named.encode()}
+    return Candidate(
+        loaded=loaded, config_text=text, files=files, named=named, digest=folder.digest(whole)
+    )
+
+
+def _named_files(config: Config) -> str:
+    """The digest of all files that a configuration names, but for the policies."""
+    found: dict[str, bytes] = {}
+    for key, file in config_files(config):
+        if key[:2] != ("policy", "paths"):
+            try:
+                found[str(file)] = read_file(file, MAX_NAMED_FILE)
+            except OSError as error:
+                problem = Problem(
+                    f"cannot be read: {error.strerror}", file=str(file), key=dotted(key)
+                )
+                raise ConfigError((problem,)) from None
+    return folder.digest(found)
+
+
+def is_current(candidate: Candidate) -> bool:
+    """Whether what building read by itself is what the candidate was made of."""
+    loaded = candidate.loaded
+    try:
+        text = config_load.read_text(loaded.path)
+        return text == candidate.config_text and _named_files(loaded.config) == candidate.named
+    except ConfigError:
+        return False
 
 
 def build(
@@ -141,6 +169,7 @@ def build(
         config=config,
         config_revision=folder.digest({"": candidate.config_text})[:16],
         revision=policies.revision,
+        named=candidate.named,
         policies=policies,
         decider=decider,
         routes=routes,
@@ -156,11 +185,16 @@ def build(
 def _identifier(config: Config, previous: Snapshot | None) -> Identifier:
     """The previous one, with the signatures that it knows, where nothing differs that it reads."""
     if previous is not None and all(
-        getattr(config, section) == getattr(previous.config, section)
+        _is_same(getattr(config, section), getattr(previous.config, section))
         for section in ("issuers", "credentials", "limits")
     ):
         return previous.identifier
     return Identifier.build(config)
+
+
+def _is_same(one: object, other: object) -> bool:
+    # Python finds 1 == True, and a repr shows no secret; a required claim tells them apart.
+    return one == other and repr(one) == repr(other)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,12 +321,16 @@ def local_keyring(issuer: Issuer) -> Keyring:
     keys = issuer.keys
     algorithms = accepted_algorithms(issuer)
     if keys.jwks_file is not None:
-        return Keyring.from_jwks(keys.jwks_file.read_bytes(), algorithms=algorithms)
+        return Keyring.from_jwks(_read_keys(keys.jwks_file), algorithms=algorithms)
     if keys.pem_file is not None:
-        return Keyring.from_pem(keys.pem_file.read_bytes(), algorithms=algorithms)
+        return Keyring.from_pem(_read_keys(keys.pem_file), algorithms=algorithms)
     if keys.symmetric:
         return Keyring.from_secret(secret_of(keys))
     return Keyring.unloaded()
+
+
+def _read_keys(path: Path) -> bytes:
+    return read_file(path, MAX_NAMED_FILE)
 
 
 def _test(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config.document import read_document
 from gateway.errors import ConfigError, Problem
+from gateway.files import is_below, read_file
 from gateway.jose.strict_json import JsonError, loads
 
 if TYPE_CHECKING:
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 DATA_FILES = ("data.json", "data.yaml", "data.yml")
 TEST_SUFFIX = "_test.rego"
-MAX_FILE = 64 * 1024**2
+MAX_FILE = 32 * 1024**2
+MAX_YAML = 4 * 1024**2
+"""YAML takes some hundred times as long to read as JSON."""
+MAX_FILES = 10_000
+MAX_TOTAL = 128 * 1024**2
+"""What all files of a policy set may hold, in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,20 +46,28 @@ def read_files(paths: tuple[Path, ...]) -> dict[str, bytes]:
     """Every policy and data file below `paths`, by name; raises ConfigError."""
     files: dict[str, bytes] = {}
     problems: list[Problem] = []
+    total = 0
     for number, root in enumerate(paths):
         if not root.exists():
             problems.append(Problem("no such file or folder", file=str(root)))
-        for path, name in _policy_files(root):
+        for path, name in _policy_files(root, problems):
+            limit = MAX_YAML if name.endswith((".yaml", ".yml")) else MAX_FILE
             try:
-                if path.stat().st_size > MAX_FILE:
-                    problems.append(Problem(f"larger than {MAX_FILE} bytes", file=str(path)))
-                    continue
+                name.encode()
                 # The number keeps data of two roots apart; the engine never sees it.
-                files[f"{number}:{name}"] = path.read_bytes()
+                files[f"{number}:{name}"] = data = read_file(path, limit)
+            except UnicodeEncodeError:
+                problems.append(Problem("the file's name is not UTF-8", file=ascii(str(path))))
+                continue
             except FileNotFoundError:
                 continue  # renamed away between the listing and now: the next event reloads
             except OSError as error:
                 problems.append(Problem(f"cannot be read: {error.strerror}", file=str(path)))
+                continue
+            total += len(data)
+            if len(files) > MAX_FILES or total > MAX_TOTAL:
+                message = f"more than {MAX_FILES} files, or than {MAX_TOTAL} bytes in all"
+                raise ConfigError((Problem(message, file=str(root)),))
     if problems:
         raise ConfigError(tuple(problems))
     return files
@@ -99,32 +113,36 @@ def digest(files: Mapping[str, bytes]) -> str:
     return total.hexdigest()
 
 
-def _policy_files(root: Path) -> Iterator[tuple[Path, str]]:
+def _policy_files(root: Path, problems: list[Problem]) -> Iterator[tuple[Path, str]]:
+    """Yield the files below `root` and their names; a link to a folder elsewhere is a problem."""
     if root.is_file():
         yield root, root.name
         return
-    seen: set[str] = set()
+    top = os.path.realpath(root)
+    seen = {top}
+
+    def enter(path: Path) -> bool:
+        real = os.path.realpath(path)
+        if not is_below(real, top):
+            remedy = "name the folder in policy.paths"
+            problems.append(Problem("a link out of the folder", file=str(path), remedy=remedy))
+        elif real not in seen:
+            seen.add(real)
+            return True
+        return False
+
     for folder, folders, names in os.walk(root, followlinks=True):
-        # Links are followed (a ConfigMap is made of them), but no folder is entered twice.
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and _first_visit(Path(folder, name), seen)
-        )
+        # Of two names for one folder its own counts, not that of a link.
+        ordered = sorted(folders, key=lambda name: (Path(folder, name).is_symlink(), name))
+        folders[:] = [
+            name for name in ordered if not name.startswith(".") and enter(Path(folder, name))
+        ]
         for name in sorted(names):
             # Hidden files and editors' copies (.x.swp, x~, #x#) end otherwise or start with a dot.
             if name.startswith((".", "#")) or not (name.endswith(".rego") or name in DATA_FILES):
                 continue
             path = Path(folder, name)
             yield path, path.relative_to(root).as_posix()
-
-
-def _first_visit(folder: Path, seen: set[str]) -> bool:
-    real = os.path.realpath(folder)
-    if real in seen:
-        return False
-    seen.add(real)
-    return True
 
 
 def _shown(root: Path, name: str) -> str:
@@ -152,7 +170,7 @@ def _document(name: str, data: bytes) -> dict[str, Any]:
         except JsonError as error:
             raise _DataError(str(error), 0) from None
     else:
-        document = read_document(data, None, max_bytes=MAX_FILE)
+        document = read_document(data, None, max_bytes=MAX_YAML)
         for problem in document.problems:
             raise _DataError(f"{problem.key}: {problem.message}".lstrip(": "), problem.line)
         value = document.tree

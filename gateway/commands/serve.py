@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import signal
-import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -14,9 +14,13 @@ import click
 from gateway.commands.options import config_file
 from gateway.serve.app import Gateway, run_loop, settle
 from gateway.serve.reload import Start, start
+from gateway.serve.stderr import messages_on_stderr
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+log = logging.getLogger("gateway")
 
 
 @click.command()
@@ -30,26 +34,22 @@ def serve(path: Path, *, verbose: bool) -> None:
 
     Example: gateway serve --config gateway.yaml
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    for noisy in ("asyncio", "watchdog", "hypercorn"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    run_loop(_serve(path, start(path, os.environ)))
+    # A hangup that comes before the gateway can handle it must not end it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with messages_on_stderr(verbose=verbose):
+        run_loop(_serve(path, start(path, os.environ)))
 
 
 async def _serve(path: Path, begun: Start) -> None:
-    log = logging.getLogger("gateway")
+    for problem in begun.problems:
+        log.error("%s", problem)
     if begun.problems:
-        for problem in begun.problems:
-            log.error("%s", problem)
-        log.error("the candidate is broken: serving the last good set kept on disk")
+        when = datetime.fromtimestamp(begun.kept_at, UTC).isoformat(" ", "seconds")
+        log.error("the candidate is broken: serving the last good set, kept at %s", when)
     gateway = Gateway(path, os.environ, begun)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, gateway.stop.set)
+        loop.add_signal_handler(number, gateway.terminate, number.name)
     loop.add_signal_handler(signal.SIGHUP, gateway.hangup)
     for listener in gateway.edge:
         log.info("listening on %s", listener.url)

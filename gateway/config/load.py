@@ -11,6 +11,7 @@ from gateway.config.document import MAX_BYTES, Document, Fault, Key, dotted, rea
 from gateway.config.validate import validate
 from gateway.config.walk import files, leaves, map_paths
 from gateway.errors import ConfigError, Problem
+from gateway.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,15 +75,18 @@ class Loaded:
 
 def load(path: Path, environ: Mapping[str, str]) -> Loaded:
     """Read a configuration file; raises ConfigError with every problem in it."""
+    return read(read_text(path), path, environ)
+
+
+def read_text(path: Path) -> bytes:
+    """The contents of a configuration file; raises ConfigError."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        return read_file(path, MAX_BYTES)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         remedy = "gateway init DIR writes one" if missing else ""
         message = f"cannot be read: {error.strerror}"
         raise ConfigError((Problem(message, file=str(path), remedy=remedy),)) from None
-    return read(data, path, environ)
 
 
 def read(data: bytes, path: Path, environ: Mapping[str, str]) -> Loaded:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigError, Problem
+from gateway.files import read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,14 +19,9 @@ MAX_SECRET = 65536
 def read_secret(path: Path) -> bytes:
     """The contents of a secret's file, less one trailing newline; raises ConfigError."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SECRET + 1)
+        data = read_file(path, MAX_SECRET)
     except OSError as error:
         raise _fault(path, f"cannot be read: {error.strerror}") from None
-    except ValueError as error:  # a NUL in the name
-        raise _fault(path, f"cannot be read: {error}") from None
-    if len(data) > MAX_SECRET:
-        raise _fault(path, f"larger than {MAX_SECRET} bytes")
     secret = re.sub(rb"\r?\n\Z", b"", data)
     if not secret:
         raise _fault(path, "the file is empty; a secret was expected")

@@ -25,15 +25,12 @@ from gateway.serve.proxy import OWN_PREFIX, Proxy
 from gateway.serve.reload import Reloader, Start
 from gateway.serve.runtime import Runtime
 from gateway.serve.sink import open_sinks
-from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
     from gateway.serve.asgi import App
-    from gateway.serve.hypercorn import Certificate
     from gateway.snapshot import Snapshot
 
 log = logging.getLogger("gateway")
@@ -54,6 +51,8 @@ class Gateway:
         self.started = time.time()
         self.environ = environ
         self.stop = asyncio.Event()
+        self.drain_timeout = config.limits.drain_timeout
+        self.admin_token = admin_token(config)
         self.metrics = Metrics()
         self.ring = Ring(config.log.decisions.ring)
         self.sinks = open_sinks(config.log, lambda text: log.warning("%s", text))
@@ -62,11 +61,9 @@ class Gateway:
             path,
             environ,
             begun,
-            check=self.check,
-            activate=self.activate,
+            prepare=self.prepare,
             reported=lambda success: self.metrics.reloaded(success=success),
         )
-        self.renewed: list[tuple[Certificate, ssl.SSLContext]] = []
         proxy = Proxy(self.runtime, own_app(self.ready))
         self.edge: list[BoundListener] = []
         self.admin: BoundListener | None = None
@@ -74,19 +71,19 @@ class Gateway:
             self.edge += [bind(listener, proxy) for listener in config.listeners]
             if config.admin.enabled:
                 self.admin = self.bind_admin(config.admin.address)
+            self.begin = self.prepare(begun.snapshot)
         except BaseException:
-            for bound in self.edge:
+            for bound in self.listeners():
                 bound.close()
             raise
 
     async def run(self) -> None:
         """Serve until `stop` is set, then drain."""
-        listeners = [*self.edge, *([self.admin] if self.admin else [])]
-        self.runtime.activate(self.runtime.snapshot, self.runtime.recorder)
-        self.reloader.start()
+        self.begin()
         try:
+            await self.reloader.start()
             await serve(
-                listeners,
+                self.listeners(),
                 shutdown=self.stop,
                 limits=self.runtime.snapshot.config.limits,
                 counters=self.metrics.refused_below,
@@ -97,28 +94,42 @@ class Gateway:
             await self.runtime.close()
             await asyncio.to_thread(self.sinks.close, SINK_TIMEOUT)
 
-    def check(self, snapshot: Snapshot) -> None:
-        """Raise ConfigError for what a snapshot alone cannot know."""
-        Mask.build(snapshot.config)
-        admin_token(snapshot.config)
-        for upstream in snapshot.forwarder.upstreams:
-            Pool(upstream)  # reads its TLS files
-        self.renewed = [
+    def listeners(self) -> list[BoundListener]:
+        """All that are bound."""
+        return [*self.edge, *([self.admin] if self.admin else [])]
+
+    def prepare(self, snapshot: Snapshot) -> Callable[[], None]:
+        """Make all that a snapshot needs besides itself; the result serves with it from then on.
+
+        ConfigError for what a snapshot alone cannot know. Blocking.
+        """
+        recorder = self.recorder(snapshot)
+        token = admin_token(snapshot.config)
+        pools = self.runtime.prepare(snapshot)
+        certificates = [
             (listener.certificate, listener.certificate.load())
             for listener in self.edge
             if listener.certificate is not None
         ]
 
-    def activate(self, snapshot: Snapshot) -> None:
-        """Serve with another snapshot from now on."""
-        for certificate, context in self.renewed:
-            certificate.context = context
-        self.runtime.activate(snapshot, self.recorder(snapshot))
+        def activate() -> None:
+            self.admin_token = token
+            for certificate, context in certificates:
+                certificate.context = context
+            self.runtime.activate(snapshot, recorder, pools)
+
+        return activate
 
     def hangup(self) -> None:
-        """SIGHUP: look at the files, and open the logs anew."""
+        """SIGHUP: look at the files, build anew even if they are the same, open the logs anew."""
+        log.info("SIGHUP: reading all files anew")
         self.sinks.reopen()
-        self.reloader.watcher.touch()
+        self.reloader.force()
+
+    def terminate(self, name: str) -> None:
+        """SIGTERM or SIGINT: take no more connections, end what is under way."""
+        log.info("%s: draining for at most %g s", name, self.drain_timeout)
+        self.stop.set()
 
     def recorder(self, snapshot: Snapshot) -> Recorder:
         """The recorder of a snapshot."""
@@ -139,7 +150,7 @@ class Gateway:
             version=version(DISTRIBUTION),
             started=self.started,
             clock=time.time,
-            token=lambda: admin_token(self.runtime.snapshot.config),
+            token=lambda: self.admin_token,
             ready=self.ready,
             reload=lambda: self.reloader.status,
             issuers=self.issuers,

@@ -15,29 +15,38 @@ from typing import TYPE_CHECKING
 
 from gateway.config import load as config_load
 from gateway.errors import ConfigError, Problem
+from gateway.files import read_own_file
 from gateway.rego.children import Children
 from gateway.serve.admin import ReloadStatus
 from gateway.serve.watch import Watcher
-from gateway.snapshot import Candidate, Snapshot, build, candidate_of, read
+from gateway.snapshot import Candidate, Snapshot, build, candidate_of, is_current, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from gateway.config.load import Loaded
     from gateway.config.model import Config
 
 log = logging.getLogger("gateway.reload")
 
-LAST_GOOD = "last-good.json"
 PLANS = "plans"
+FIRST_PATIENCE = 5.0
+"""Seconds until what was refused is tried again though no file changed; it doubles."""
+LONGEST_PATIENCE = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What the gateway starts with; `problems` are those of the candidate that it replaces."""
+    """What the gateway starts with.
+
+    `problems` are those of the candidate that the last good set, kept at `kept_at` (Unix
+    seconds), replaces.
+    """
 
     snapshot: Snapshot
     candidate: Candidate
     problems: tuple[Problem, ...] = ()
+    kept_at: float = 0.0
 
 
 def start(path: Path, environ: Mapping[str, str]) -> Start:
@@ -59,50 +68,80 @@ def _start_with_last_good(path: Path, environ: Mapping[str, str], broken: Config
     with contextlib.suppress(ConfigError):
         state = config_load.load(path, environ).config.policy.state or state
     try:
-        candidate = kept(state, path, environ)
+        candidate, kept_at = kept(state, path, environ)
         snapshot = build(candidate, now=time.time(), cache=_plans(candidate))
-    except (OSError, ValueError, KeyError, ConfigError):
+    except FileNotFoundError:
         raise broken from None
-    return Start(snapshot=snapshot, candidate=candidate, problems=broken.problems)
+    except (OSError, ConfigError) as error:
+        log.warning("the last good set cannot be used: %s", error)
+        raise broken from None
+    return Start(snapshot=snapshot, candidate=candidate, problems=broken.problems, kept_at=kept_at)
 
 
 def keep(candidate: Candidate) -> None:
     """Keep a good candidate on disk, owner-only; a failure is logged."""
-    state = candidate.loaded.config.policy.state
-    assert state is not None
+    loaded = candidate.loaded
     document = {
+        "path": str(loaded.path.absolute()),
+        "kept_at": time.time(),
         "config": candidate.config_text.decode(),
         "files": {name: data.decode() for name, data in candidate.files.items()},
     }
+    state = _state(candidate)
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=state, prefix=LAST_GOOD)  # mode 0600
-        with os.fdopen(handle, "w") as file:
-            json.dump(document, file)
-        Path(name).replace(state / LAST_GOOD)
+        handle, name = tempfile.mkstemp(dir=state, prefix="last-good-")  # mode 0600
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump(document, file)
+            Path(name).replace(last_good(state, loaded.path))
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
     except OSError as error:
-        log.warning("the last good set cannot be kept in %s: %s", state, error)
+        log.warning("the last good set cannot be kept in %s: %s", state, error.strerror)
 
 
-def kept(state: Path, path: Path, environ: Mapping[str, str]) -> Candidate:
-    """The candidate that `keep` kept; keys, certificates and secrets are read anew."""
-    document = json.loads((state / LAST_GOOD).read_text())
-    text = document["config"].encode()
-    loaded = config_load.read(text, path, environ)
-    files = {name: data.encode() for name, data in document["files"].items()}
-    return candidate_of(loaded, text, files, {})
+def kept(state: Path, path: Path, environ: Mapping[str, str]) -> tuple[Candidate, float]:
+    """What `keep` kept, and when; keys, certificates and secrets are read anew.
+
+    OSError or ConfigError where there is none, or none that can be trusted.
+    """
+    file = last_good(state, path)
+    try:
+        document = json.loads(read_own_file(file))
+        if document["path"] != str(path.absolute()):
+            raise ConfigError((Problem("is that of another configuration", file=str(file)),))
+        text = document["config"].encode()
+        files = {name: data.encode() for name, data in document["files"].items()}
+        kept_at = float(document["kept_at"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ConfigError((Problem("is damaged", file=str(file)),)) from None
+    return candidate_of(config_load.read(text, path, environ), text, files), kept_at
+
+
+def last_good(state: Path, path: Path) -> Path:
+    """Where the last good set of the configuration at `path` is kept."""
+    return state / f"{path.name}.last-good.json"
 
 
 def _plans(candidate: Candidate) -> Path:
+    return _state(candidate) / PLANS
+
+
+def _state(candidate: Candidate) -> Path:
+    """The folder for what the gateway keeps, made where it is missing, if it can be."""
     state = candidate.loaded.config.policy.state
     assert state is not None
-    return state / PLANS
+    with contextlib.suppress(OSError):
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return state
 
 
 class Reloader:
     """Replaces the active snapshot when the files of its candidate change.
 
-    `check` raises ConfigError for what only the shell can check; `activate` swaps.
+    `prepare` runs in a thread, raises ConfigError for what only the shell can know, and returns
+    what activates the snapshot.
     """
 
     def __init__(
@@ -111,108 +150,143 @@ class Reloader:
         environ: Mapping[str, str],
         begun: Start,
         *,
-        check: Callable[[Snapshot], None],
-        activate: Callable[[Snapshot], None],
+        prepare: Callable[[Snapshot], Callable[[], None]],
         reported: Callable[[bool], None],
     ) -> None:
         self.path = path
         self.environ = environ
         self.snapshot = begun.snapshot
-        self.check = check
-        self.activate = activate
+        self.prepare = prepare
         self.reported = reported
-        self.begun = None if begun.problems else begun.candidate
-        self.seen = self.begun.digest if self.begun else ""
+        self.begun = begun
+        self.seen = "" if begun.problems else begun.candidate.digest
         self.first = begun.snapshot.config
+        self.warnings = begun.candidate.loaded.warnings
         self.status = ReloadStatus(
             revision=begun.snapshot.revision,
-            last_success=None if begun.problems else time.time(),
+            last_success=begun.kept_at or time.time(),
             last_failure=time.time() if begun.problems else None,
             problems=begun.problems,
             last_good=bool(begun.problems),
         )
         self.children = Children()
         self.warming: asyncio.Task[None] | None = None
+        self.forced = False
+        self.patience = FIRST_PATIENCE
+        self.retry_at = float("inf")
         reload = self.first.reload
         self.watcher = Watcher(self.reload, debounce=reload.debounce, rescan=reload.rescan)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to watch; the gateway serves by now, so what it began with is kept on disk."""
-        if self.begun:
-            keep(self.begun)
-        self.watch(self.snapshot.config)
+        for warning in self.warnings:
+            log.warning("%s", warning)
+        if not self.begun.problems:
+            await asyncio.to_thread(keep, self.begun.candidate)
+        await self.watch(self.snapshot.config)
         self.warming = asyncio.create_task(asyncio.to_thread(self.children.start_ahead))
         self.watcher.start()
         self.watcher.touch()  # what changed since the files were read
 
-    def watch(self, config: Config) -> None:
+    async def watch(self, config: Config) -> None:
         """Watch the files of a configuration."""
         if self.first.reload.watch:
-            self.watcher.watch(config_load.watched_files(config, self.path))
+            await self.watcher.watch(config_load.watched_files(config, self.path))
+
+    def force(self) -> None:
+        """Build anew, even if no file changed."""
+        self.forced = True
+        self.watcher.touch()
 
     async def reload(self) -> None:
         """Read the files and, if they differ from what was seen, try to activate them."""
-        self.watch(self.snapshot.config)
+        forced, self.forced = self.forced, False
+        seen = "unreadable"
         try:
+            await self.watch(self.snapshot.config)
             candidate = await asyncio.to_thread(read, self.path, self.environ)
-        except (ConfigError, OSError) as error:
-            self.failed(error, seen=f"unreadable: {error}")
-            return
-        if candidate.digest == self.seen:
-            return
-        began = time.perf_counter()
-        try:
-            snapshot = await asyncio.to_thread(
-                build,
-                candidate,
-                now=time.time(),
-                previous=self.snapshot,
-                cache=_plans(candidate),
-                children=self.children,
-            )
-            self.check(snapshot)
+            seen = candidate.digest
+            if seen != self.seen or forced or asyncio.get_running_loop().time() >= self.retry_at:
+                await self.replace(candidate)
         except ConfigError as error:
-            self.failed(error, seen=candidate.digest)
+            self.failed(error.problems, seen)
+        except Exception as error:
+            log.exception("reload failed")
+            self.failed((Problem(f"the gateway failed: {error!r}"),), seen)
+
+    async def replace(self, candidate: Candidate) -> None:
+        """Build, check, keep and activate; ConfigError."""
+        began = time.perf_counter()
+        snapshot = await asyncio.to_thread(
+            build,
+            candidate,
+            now=time.time(),
+            previous=self.snapshot,
+            cache=_plans(candidate),
+            children=self.children,
+        )
+        activate = await asyncio.to_thread(self.prepare, snapshot)
+        # Building reads keys and certificates itself; they may have changed since the candidate.
+        if not await asyncio.to_thread(is_current, candidate):
+            self.watcher.touch()
             return
         # Before the swap: what has been served can be started with again.
         await asyncio.to_thread(keep, candidate)
+        activate()
         self.seen = candidate.digest
-        self.activate(snapshot)
-        self.snapshot = snapshot
-        self.succeeded(snapshot, time.perf_counter() - began)
-        self.watch(snapshot.config)
+        before, self.snapshot = self.snapshot, snapshot
+        self.succeeded(before, candidate.loaded, time.perf_counter() - began)
+        await self.watch(snapshot.config)
 
     async def close(self) -> None:
         """Stop watching."""
+        await asyncio.to_thread(self.children.close)
         await self.watcher.close()
         if self.warming is not None:
             await self.warming
-        await asyncio.to_thread(self.children.close)
 
-    def succeeded(self, snapshot: Snapshot, seconds: float) -> None:
+    def succeeded(self, before: Snapshot, loaded: Loaded, seconds: float) -> None:
         """Say so everywhere."""
-        restart = config_load.restart_required(self.first, snapshot.config)
+        restart = config_load.restart_required(self.first, loaded.config)
+        revision = self.snapshot.revision
         self.status = ReloadStatus(
-            revision=snapshot.revision,
+            revision=revision,
             last_success=time.time(),
             last_failure=self.status.last_failure,
             restart_required=restart,
         )
+        self.patience, self.retry_at = FIRST_PATIENCE, float("inf")
         self.reported(True)
-        log.info("reloaded: policy revision %s in %.0f ms", snapshot.revision, seconds * 1000)
+        changed = ", ".join(changes(before, self.snapshot)) or "nothing changed"
+        log.info("reloaded: policy revision %s in %.0f ms (%s)", revision, seconds * 1000, changed)
+        for warning in loaded.warnings:
+            if warning not in self.warnings:
+                log.warning("%s", warning)
+        self.warnings = loaded.warnings
         if restart:
-            log.warning("restart-required: %s take effect at the next start", ", ".join(restart))
+            log.warning("restart-required: only the next start changes %s", ", ".join(restart))
 
-    def failed(self, error: ConfigError | OSError, *, seen: str) -> None:
-        """Say so everywhere, once for each broken state of the files."""
-        if seen == self.seen:
-            return
+    def failed(self, problems: tuple[Problem, ...], seen: str) -> None:
+        """Say so everywhere, once for each broken state of the files; try again by and by."""
+        # At the start, `seen` is unknown and the problems have been told.
+        new = problems != self.status.problems or bool(self.seen and seen != self.seen)
+        self.patience = FIRST_PATIENCE if new else min(self.patience * 2, LONGEST_PATIENCE)
+        self.retry_at = asyncio.get_running_loop().time() + self.patience
         self.seen = seen
-        problems = error.problems if isinstance(error, ConfigError) else (Problem(str(error)),)
         self.status = replace(self.status, last_failure=time.time(), problems=problems)
-        self.reported(False)
-        log.error(
-            "reload refused, revision %s goes on: %s",
-            self.snapshot.revision,
-            "; ".join(str(problem) for problem in problems),
-        )
+        if new:
+            self.reported(False)
+            shown = "; ".join(str(problem) for problem in problems)
+            log.error("reload refused, revision %s goes on: %s", self.snapshot.revision, shown)
+
+
+def changes(before: Snapshot, after: Snapshot) -> list[str]:
+    """What of a snapshot changed, for people."""
+    compared = {
+        "configuration": "config_revision",
+        "policies": "revision",
+        "keys, certificates or secrets": "named",
+    }
+    return [
+        name for name, field in compared.items() if getattr(before, field) != getattr(after, field)
+    ]

@@ -27,24 +27,37 @@ class Runtime:
         self.pools: dict[Upstream, Pool] = {}
         self.retired: list[Pool] = []
 
-    def activate(self, snapshot: Snapshot, recorder: Recorder) -> None:
+    def prepare(self, snapshot: Snapshot) -> dict[Upstream, Pool]:
+        """The pools for a snapshot, those at hand where nothing differs; ConfigError. Blocking."""
+        unchanged = snapshot.named == self.snapshot.named
+        return {
+            upstream: self.pools[upstream]
+            if upstream in self.pools and (unchanged or not _names_files(upstream))
+            else Pool(upstream)
+            for upstream in snapshot.forwarder.upstreams
+        }
+
+    def activate(self, snapshot: Snapshot, recorder: Recorder, pools: dict[Upstream, Pool]) -> None:
         """Serve every request that starts from now on with `snapshot`."""
         self.keys.configure(snapshot.config.issuers)
         self.snapshot = snapshot.with_keyrings(self.keys.keyrings())
         self.recorder = recorder
-        for upstream in tuple(self.pools):
-            # The files that it names are watched, and may hold something else by now.
-            renewed = upstream.tls.ca_file or upstream.tls.certificate
-            if renewed or upstream not in snapshot.forwarder.upstreams:
-                self.retired.append(self.pools.pop(upstream))
-                self.retired[-1].retire()
-        self.retired = [pool for pool in self.retired if any(pool.counts())]
+        replaced = [
+            pool for upstream, pool in self.pools.items() if pools.get(upstream) is not pool
+        ]
+        self.pools = pools
+        for pool in replaced:
+            pool.retire()
+        self.retired = [pool for pool in (*self.retired, *replaced) if any(pool.counts())]
 
     def pool(self, upstream: Upstream) -> Pool:
-        """The connections to an upstream."""
+        """The connections to an upstream; ConfigError only where a reload took it away."""
         pool = self.pools.get(upstream)
         if pool is None:
-            pool = self.pools[upstream] = Pool(upstream)
+            # A request goes on with the snapshot that it began with.
+            pool = Pool(upstream)
+            pool.retire()
+            self.retired.append(pool)
         return pool
 
     async def close(self) -> None:
@@ -55,3 +68,7 @@ class Runtime:
 
     def _new_keys(self, name: str, keyring: Keyring) -> None:
         self.snapshot = self.snapshot.with_keyrings({name: keyring})
+
+
+def _names_files(upstream: Upstream) -> bool:
+    return bool(upstream.tls.ca_file or upstream.tls.certificate)

@@ -25,6 +25,8 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
+from gateway.files import is_below
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
@@ -87,9 +89,9 @@ class Watcher:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._run()), loop.create_task(self._rescan())]
 
-    def watch(self, paths: Iterable[Path]) -> None:
+    async def watch(self, paths: Iterable[Path]) -> None:
         """Watch these paths from now on, instead of those before."""
-        folders = _folders(paths)
+        folders = await asyncio.to_thread(_folders, paths)
         if folders == self._watched:
             return
         self._stop_observer()
@@ -200,9 +202,11 @@ def _folders(paths: Iterable[Path]) -> dict[Folder, frozenset[str]]:
 def _places(path: Path) -> Iterator[tuple[Path, str]]:
     """Where a change of `path` shows: a folder and a name in it, or "" for all of it.
 
-    By its own name, by that of each link on the way to it, and in the folders below it.
+    By its own name, by that of each link on the way to it, and in the folders below it; no link
+    from there leads to a folder elsewhere.
     """
     waiting, seen = [path.absolute()], set[Path]()
+    top = os.path.realpath(path)
     while waiting:
         one = waiting.pop()
         if one in seen:
@@ -215,7 +219,7 @@ def _places(path: Path) -> Iterator[tuple[Path, str]]:
                 one.stat()
                 target = link.parent / link.readlink() / one.relative_to(link)
                 waiting.append(Path(os.path.normpath(target)))
-            elif one.is_dir():
+            elif one.is_dir() and is_below(os.path.realpath(one), top):
                 yield one, ""
                 waiting += (Path(each) for each in os.scandir(one) if _leads_on(each))
 

@@ -168,3 +168,66 @@ async def test_a_certificate_is_renewed(tmp_path, authority):
         tls(authority, tmp_path)
         await until(lambda: not gateway.problems)
         assert await shown(gateway.port, authority) not in {first, second}
+
+
+@live
+async def test_a_file_that_changes_while_it_is_built(tmp_path):
+    """What was built of the old and the new at once is never active."""
+    new = generate("ES256")
+    async with running(tmp_path) as gateway:
+        await gateway.settled()
+        reloader, keys = gateway.gateway.reloader, tmp_path / "jwks.json"
+        prepare, found = reloader.prepare, []
+
+        def slow(snapshot):
+            found.append(snapshot.keyrings["corp"].revision)
+            if len(found) == 1:
+                keys.write_text(json.dumps(public_jwks([new])))
+            return prepare(snapshot)
+
+        reloader.prepare = slow
+        keys.write_text(json.dumps(public_jwks([gateway.key, new])))
+        await until(lambda: len(found) == 2)
+        await until(lambda: reloader.snapshot.keyrings["corp"].revision == found[1])
+        assert (await gateway.ask(token=gateway.token(new))).status == 200
+        assert (await gateway.ask(token=gateway.token())).code == "key-unknown"
+        assert 'outcome="success"} 1.0' in await gateway.metrics()
+
+
+@live
+async def test_a_failure_of_the_gateway_itself_is_told_and_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("gateway.serve.reload.FIRST_PATIENCE", 0.1)
+    config = {"reload": {"rescan": "50ms"}}
+    async with running(tmp_path, config=config) as gateway:
+        await gateway.settled()
+        reloader = gateway.gateway.reloader
+        prepare, calls = reloader.prepare, []
+
+        def fails(snapshot):
+            calls.append(snapshot)
+            if len(calls) <= 2:
+                raise MemoryError("no room")
+            return prepare(snapshot)
+
+        reloader.prepare = fails
+        await gateway.edit({"limits": {"body": "2KiB"}})
+        assert len(calls) == 3
+        metrics = await gateway.metrics()
+        assert 'outcome="failure"} 1.0' in metrics  # the second was no news
+        assert gateway.problems == []
+
+
+@live
+async def test_pools_outlive_an_edit_that_does_not_touch_them(tmp_path, authority):
+    root = tmp_path / "root.pem"
+    root.write_bytes(authority.root.read_bytes())
+    secure = authority.server_context("localhost")
+    async with upstream(answers(ok(), ok()), tls=secure) as service:
+        url = service.url.replace("127.0.0.1", "localhost")
+        config = {"upstreams": {"service": {"url": url, "tls": {"ca_file": "root.pem"}}}}
+        async with running(tmp_path, config=config) as gateway:
+            await gateway.settled()
+            assert (await gateway.ask("/open/x")).status == 200
+            await gateway.edit({"limits": {"body": "2KiB"}})
+            assert (await gateway.ask("/open/x")).status == 200
+            assert len(service.peers) == 1

@@ -65,17 +65,17 @@ async def test_a_link_above_the_policies_is_swapped(tmp_path):
 @live
 async def test_links_within_the_policies_are_followed(tmp_path):
     shared = tmp_path / "shared"
-    (shared / "lib").mkdir(parents=True)
-    lib = shared / "lib" / "roles.rego"
+    shared.mkdir()
+    lib = tmp_path / "linked" / "real" / "roles.rego"
+    lib.parent.mkdir(parents=True)
     lib.write_text('package lib.roles\n\nadmitted := "reader"\n')
     main = shared / "main.rego"
     main.write_text(
         "package gateway.authz\n\nimport data.lib.roles\n\n"
         'decision := {"allow": true} if roles.admitted in input.identity.roles\n'
     )
-    (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "main.rego").symlink_to("../shared/main.rego")
-    (tmp_path / "linked" / "lib").symlink_to(shared / "lib")
+    (tmp_path / "linked" / "lib").symlink_to("real")
     (tmp_path / "linked" / "itself").symlink_to("itself/deeper")
     config = {"policy": {"paths": ["linked"]}}
     async with running(tmp_path, config=config) as gateway:

@@ -6,7 +6,7 @@ import signal
 import socket
 
 from gateway.jose.sign import generate
-from tests.support import http1
+from tests.support import http1, http2
 from tests.support.gateway import POLICY, live, policy_for, token, until, write
 from tests.support.process import serving, started
 from tests.support.upstream import answers, ok, upstream
@@ -36,6 +36,8 @@ async def test_hangup_looks_at_the_files_at_once(tmp_path):
                 process.child.send_signal(signal.SIGHUP)
                 await until(lambda times=count: process.errors.count("reloaded:") == times)
                 assert (await process.ask(token=bearer)).status == 200
+            process.child.send_signal(signal.SIGHUP)  # looks though nothing changed
+            await until(lambda: "(nothing changed)" in process.errors)
             policy.write_text(POLICY + "\nbroken := \n")
             process.child.send_signal(signal.SIGHUP)
             await until(lambda: "reload refused" in process.errors)
@@ -69,6 +71,7 @@ async def test_a_stop_lets_requests_in_flight_end(tmp_path):
                     assert await busy.reader.readexactly(4) == b"half"
                 assert await busy.ended() == b""
             assert await process.ended() == 0
+        assert "SIGTERM: draining for at most 30 s" in process.errors
         (event,) = lines(tmp_path / "decisions.log")
         assert (event["status"], event["bytes_out"]) == (200, 4)
         assert "incomplete" not in event
@@ -124,7 +127,7 @@ async def test_a_broken_policy_and_the_last_good_one(tmp_path):
         policy.write_text(POLICY + "\nbroken := \n")
         async with serving(tmp_path) as process:
             assert "authz.rego:9" in process.errors
-            assert "serving the last good set" in process.errors
+            assert "serving the last good set, kept at 20" in process.errors
             assert (await process.ask(token=token(KEY, roles=["writer"]))).status == 200
             assert (await process.ask(token=token(KEY))).status == 403
             async with http1.connect(process.port("admin")) as client:
@@ -144,7 +147,7 @@ async def test_what_could_not_serve_is_not_the_last_good_set(tmp_path):
         async with serving(tmp_path) as process:
             process.child.terminate()
             assert await process.ended() == 0
-        kept = tmp_path / ".gateway" / "last-good.json"
+        kept = tmp_path / ".gateway" / "gateway.yaml.last-good.json"
         before = kept.read_bytes()
         taken = {"listeners": [{"address": service.url.removeprefix("http://")}]}
         write(tmp_path, KEY, service.url, config=taken)
@@ -207,3 +210,19 @@ async def test_the_demo_comes_out_as_stated(tmp_path):
     assert len(rows) > 10
     assert all(row["ok"] for row in rows)
     assert "Traceback" not in process.errors
+
+
+@live
+async def test_verbose_messages_hold_no_token(tmp_path):
+    async with upstream(answers(ok())) as service:
+        write(tmp_path, KEY, service.url)
+        async with serving(tmp_path, "-v") as process:
+            bearer = token(KEY)
+            async with http2.connect(process.port()) as client:
+                lines = (("authorization", f"Bearer {bearer}"),)
+                stream = await client.finished(client.open(http2.head("GET", "/items", lines)))
+            assert stream.status == 200
+            process.child.terminate()
+            assert await process.ended() == 0
+        assert bearer not in process.errors
+        assert "hpack" not in process.errors

@@ -40,11 +40,16 @@ class Storm:
         self.seen = {}  # by decision id
         self.over = asyncio.Event()
         reloader = gateway.gateway.reloader
-        self._activate, reloader.activate = reloader.activate, self._noted
+        self._prepare, reloader.prepare = reloader.prepare, self._noted
 
     def _noted(self, snapshot):
-        self._activate(snapshot)
-        self.active.append(snapshot.revision)
+        activate = self._prepare(snapshot)
+
+        def noted():
+            activate()
+            self.active.append(snapshot.revision)
+
+        return noted
 
     def note(self, started, status, headers, body):
         """Keep an answer to a request that began when `started` was the newest revision."""

@@ -1,9 +1,12 @@
 """Folders of policies and data: what is read, what it is merged to, and what is refused."""
 
+import os
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from gateway.bundle import folder
 from gateway.bundle.folder import parse_files, read_files
 from gateway.errors import ConfigError
 
@@ -120,3 +123,51 @@ def test_a_folder_that_links_to_itself_is_read_once(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
     assert len(sources(tmp_path, {"a/x.rego": "package a\n"}).modules) == 1
+
+
+def refusal(root):
+    with pytest.raises(ConfigError) as caught:
+        read_files((root,))
+    return str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.rego")
+    assert refusal(tmp_path).endswith("a.rego: cannot be read: not a regular file")
+
+
+def test_a_name_that_is_not_utf8(tmp_path):
+    Path(os.fsdecode(bytes(tmp_path) + b"/\xff.rego")).write_text("package a")
+    assert "\\udcff.rego': the file's name is not UTF-8" in refusal(tmp_path)
+
+
+def test_links_lead_to_files_anywhere_but_to_folders_within(tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "a.rego").write_text("package a")
+    root = tmp_path / "root"
+    (root / "v1").mkdir(parents=True)
+    (root / "v1" / "b.rego").write_text("package b")
+    (root / "current").symlink_to("v1")
+    (root / "a.rego").symlink_to(tmp_path / "outside" / "a.rego")
+    assert sorted(read_files((root,))) == ["0:a.rego", "0:v1/b.rego"]
+    (root / "lib").symlink_to(tmp_path / "outside")
+    assert refusal(root).endswith(
+        "root/lib: a link out of the folder (name the folder in policy.paths)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "name", "message"),
+    [
+        ("MAX_FILE", 9, "a.rego", "a.rego: cannot be read: larger than 9 bytes"),
+        ("MAX_YAML", 9, "data.yaml", "data.yaml: cannot be read: larger than 9 bytes"),
+        ("MAX_FILES", 1, "b.rego", "more than 1 files, or than 134217728 bytes in all"),
+        ("MAX_TOTAL", 19, "b.rego", "more than 10000 files, or than 19 bytes in all"),
+    ],
+)
+def test_a_folder_has_limits(tmp_path, monkeypatch, limit, most, name, message):
+    (tmp_path / "0.rego").write_text("package 0")
+    (tmp_path / name).write_text("package abc")
+    read_files((tmp_path,))
+    monkeypatch.setattr(folder, limit, most)
+    assert refusal(tmp_path).endswith(message)

@@ -1,0 +1,46 @@
+"""Reading files that people and other programs write."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """The contents of a regular file; OSError where it is none or longer than `limit` bytes.
+
+    Waits for nothing: a pipe in its place is refused.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError:
+        raise OSError(errno.EINVAL, "a NUL in the name", str(path)) from None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
+    return data
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether a real path is that of the folder or of something in it."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def read_own_file(path: Path) -> bytes:
+    """The contents of a file that only this process's user can have written; OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise OSError(errno.EPERM, "others may have written it", str(path))
+        return file.read()

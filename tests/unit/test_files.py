@@ -1,0 +1,45 @@
+"""What may be read from disk."""
+
+import os
+
+import pytest
+
+from gateway.files import read_file, read_own_file
+
+
+def test_a_file_up_to_the_limit(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    assert read_file(tmp_path / "a", 5) == b"12345"
+    with pytest.raises(OSError, match="larger than 4 bytes"):
+        read_file(tmp_path / "a", 4)
+
+
+def test_only_regular_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
+        with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
+            read_file(path, 5)
+    with pytest.raises(OSError, match="a NUL"):
+        read_file(tmp_path / "a\0b", 5)
+    with pytest.raises(FileNotFoundError):
+        read_file(tmp_path / "nothing", 5)
+
+
+@pytest.mark.parametrize(("mode", "fine"), [(0o600, True), (0o640, False), (0o602, False)])
+def test_files_of_ones_own(tmp_path, mode, fine):
+    file = tmp_path / "state"
+    file.write_bytes(b"kept")
+    file.chmod(mode)
+    if fine:
+        assert read_own_file(file) == b"kept"
+    else:
+        with pytest.raises(PermissionError, match="others may have written it"):
+            read_own_file(file)
+
+
+def test_a_link_is_nobodys_own(tmp_path):
+    (tmp_path / "state").write_bytes(b"kept")
+    (tmp_path / "state").chmod(0o600)
+    (tmp_path / "link").symlink_to("state")
+    with pytest.raises(OSError, match="symbolic links"):
+        read_own_file(tmp_path / "link")
