@@ -91,6 +91,7 @@ async def test_case(tmp_path, state, case):
             await other.send(http1.request(*case.held.split()))
             await until(lambda: gateway.service.requests)
         if case.lost and case.lost != "upstreams":
+            await gateway.settled()
             runtime = gateway.gateway.runtime
             runtime.snapshot = replace(runtime.snapshot, **{case.lost: None})
         await (ask_http2 if case.http2 else ask_http1)(gateway, case)
