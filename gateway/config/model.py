@@ -35,6 +35,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
 PREFIX = re.compile(r"/[!-~]*[^/]")
 
+MASKED = "**********"
+"""What is shown in the place of a secret."""
+
 ASYMMETRIC = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
     "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
@@ -677,6 +680,12 @@ def is_loopback_host(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def public_url(url: str) -> str:
+    """A URL as it may be shown: `**********` stands for its query, which may hold a key."""
+    plain, mark, _ = re.sub(r"//[^/?#]*@", "//", url).partition("?")
+    return f"{plain}?{MASKED}" if mark else plain
 
 
 def is_secure_url(url: str) -> bool:
