@@ -191,7 +191,9 @@ class Gateway:
             issuers={
                 name: KeyGauges(
                     keys=issuer.keys,
-                    age=None if issuer.fetched_at is None else now - issuer.fetched_at,
+                    age=None
+                    if name not in self.runtime.keys.remote or issuer.fetched_at is None
+                    else now - issuer.fetched_at,
                     fresh=not issuer.last_error,
                 )
                 for name, issuer in self.issuers().items()
