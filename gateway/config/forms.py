@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from gateway.config import templates
 from gateway.config.document import Fault
 from gateway.config.validate import nearest
 from gateway.config.walk import leaves
@@ -71,8 +72,9 @@ FORMS: Mapping[tuple[str, ...], Form] = {
         "expected a host without port, such as api.example or *.example",
         "leave hosts out for any host",
     ),
-    ("routes", "paths"): _matches(
-        r"/[^?#\s]*", "expected a path that begins with a slash, such as /orders/{id}"
+    ("routes", "paths"): templates.fault,
+    ("routes", "strip_prefix"): _matches(
+        r"[^{}*]*", "expected a path as it is, without parameters", "write the part that is fixed"
     ),
     ("routes", "host"): _matches(
         rf"pass|upstream|{_HOST}(?::[0-9]{{1,5}})?", "expected pass, upstream or HOST[:PORT]"

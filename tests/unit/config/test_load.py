@@ -187,7 +187,17 @@ MISTAKES = {
     ),
     "a path without its slash": (
         ("/orders\n", "orders\n"),
-        "11:12: routes.0.paths.0: expected a path that begins with a slash, such as /orders/{id}",
+        "11:12: routes.0.paths.0: expected a path that begins with a slash, such as /orders/{id} "
+        "(write /orders)",
+    ),
+    "a path with a wildcard": (
+        ("/orders\n", "/orders/*\n"),
+        "11:12: routes.0.paths.0: '*' is no wildcard in a path (write /orders/{rest:path})",
+    ),
+    "a prefix with a parameter": (
+        ("    upstream: orders", "    upstream: orders\n    strip_prefix: '/{tenant}'"),
+        "13:19: routes.0.strip_prefix: expected a path as it is, without parameters "
+        "(write the part that is fixed)",
     ),
     "an entrypoint in Rego's notation": (
         ("    upstream: orders", "    upstream: orders\n    entrypoint: data.orders.authz.allow"),
