@@ -43,6 +43,10 @@ def fault(text: str) -> tuple[str, str] | None:
     if not text.isascii():
         encoded = quote(text.encode("utf-8", "replace"), safe="/{}:%!$&'()+,=@~")
         return "expected ASCII; other characters are percent-encoded", f"write {encoded}"
+    if "//" in text:
+        return "expected a path without empty segments", f"write {re.sub('/{2,}', '/', text)}"
+    if odd := re.search(r"[;\"`]", text):
+        return f"no request can have a path with {odd[0]!r} in it", ""
     pieces = text[1:].split("/")
     written = [*_written(pieces)]
     if written != pieces:
@@ -85,6 +89,6 @@ def _refused(piece: str, last: bool) -> tuple[str, str] | None:
             better = re.sub(r"\W|\A(?=[0-9])", "_", name[1])
             return "a parameter's name has letters, digits and _ only", f"write {{{better}}}"
         return "a parameter is a whole segment: {name}, or {name:path} at the end", ""
-    if re.search(r"[<>\"`]", piece):
+    if re.search(r"[<>]", piece):
         return "expected a path template, such as /orders/{id}", _HOW
     return None

@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from gateway.config.forms import KEPT
 from gateway.errors import ConfigError, Problem
 from gateway.record.encode import MAX_DEPTH, TOO_DEEP, encode
 from gateway.record.secrets import (
@@ -42,7 +43,6 @@ OBJECT = (dict, Mapping)  # a dict is told at once, any other Mapping slowly
 COMPOSITE = (dict, list, tuple, Mapping)
 
 _LARGE = ("input", "result", "reasons", "masked", "error", "target", "method")
-_KEPT = frozenset({"type", "decision_id", "timestamp", "erased", "masked"})
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
 
@@ -246,7 +246,7 @@ def pointer(text: str) -> Path:
     if not _POINTER.fullmatch(text):
         raise ValueError("expected a JSON pointer such as /input/claims/email")
     path = tuple(part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/"))
-    if path[0] in _KEPT:
+    if path[0] in KEPT:
         raise ValueError(f"/{path[0]} is in every event and cannot be erased")
     return path
 

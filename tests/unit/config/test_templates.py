@@ -9,7 +9,7 @@ from gateway.route.template import parse_template
 @pytest.mark.parametrize(
     "text",
     ["/", "/orders", "/orders/", "/orders/{id}", "/static/{rest:path}", "/{a}/x/{b}", "/v1/x:verb",
-     "/odata/$metadata", "/Products(1)", "/a+b", "/~me", "/a%20b", "/a.b,c;", "/{tenant}/{rest:path}"],
+     "/odata/$metadata", "/Products(1)", "/a+b", "/~me", "/a%20b", "/a.b,c", "/{tenant}/{rest:path}"],
 )  # fmt: skip
 def test_templates(text):
     assert fault(text) is None
@@ -64,6 +64,8 @@ def test_other_notations_get_ours(text, better):
         ("/orders$", "not a regular expression", "{name}"),
         ("/a*b/c", "no wildcard", "{name}"),
         ("/a?b=c", "without a query", ""),
+        ("/a//b", "without empty segments", "write /a/b"),
+        ("/a;b", "no request can have a path with ';' in it", ""),
         ("/a b", "without a query, a fragment or blanks", ""),
         ("/{rest:path}/x", "has to stand at its end", ""),
         ("/{order-id}", "letters, digits and _ only", "write {order_id}"),
