@@ -78,9 +78,13 @@ def socket_path(path: str, scheme: str) -> None:
             "expected the whole path of the Unix socket, from the root on",
             f"such as {scheme}/run/{name}",
         )
-    if "\0" in path:
-        raise Malformed("the path of a Unix socket holds no NUL")
-    if (length := len(os.fsencode(path))) > MAX_SOCKET_PATH:
+    try:
+        length = len(os.fsencode(path))
+    except UnicodeEncodeError:  # half of a surrogate pair
+        length = 0
+    if "\0" in path or not length:
+        raise Malformed("the path of a Unix socket holds what no file name can hold")
+    if length > MAX_SOCKET_PATH:
         raise Malformed(
             f"the path of a Unix socket has at most {MAX_SOCKET_PATH} bytes, this one has {length}",
             "use a shorter one, such as in /run",

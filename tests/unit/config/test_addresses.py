@@ -27,7 +27,7 @@ def test_listeners(text):
         ("[127.0.0.1]:80", ""), ("[x]:80", ""), ("", ""), (None, ""), (["a:1"], ""), (True, ""),
         ("/run/x.sock", "write unix: before"), ("unix:run/x.sock", "such as unix:/run/x.sock"),
         ("unix:./x.sock", "such as unix:/run/x.sock"), ("unix:", "such as unix:/run/gateway.sock"),
-        ("unix:/run/" + "x" * 103, "use a shorter one"), ("unix:/a\0b", ""),
+        ("unix:/run/" + "x" * 103, "use a shorter one"), ("unix:/a\0b", ""), ("unix:/\udd00", ""),
     ],
 )  # fmt: skip
 def test_other_listeners(given, remedy):
