@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+MAX_NAMED_FILE = 4 * 1024**2
+"""Longest key set, certificate or bundle of roots, in bytes."""
+
 
 def read_file(path: Path, limit: int) -> bytes:
     """The contents of a regular file; OSError where it is none or longer than `limit` bytes.

@@ -12,7 +12,7 @@ from gateway.config.secrets import secret_of
 from gateway.config.walk import files as config_files
 from gateway.decide import Decider
 from gateway.errors import ConfigError, Problem
-from gateway.files import read_file
+from gateway.files import MAX_NAMED_FILE, read_file
 from gateway.forward import Forwarder
 from gateway.identify import Identifier, Keyring, accepted_algorithms
 from gateway.rego import CompileError, Policy, Program, Value
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from gateway.rego.children import Children
 
 DEFAULT_ENTRYPOINTS = ("gateway/authz/decision", "gateway/authz/allow")
-
-MAX_NAMED_FILE = 4 * 1024**2
-"""Longest key set, certificate or bundle of roots, in bytes."""
 
 _Made = TypeVar("_Made")
 

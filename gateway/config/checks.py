@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from gateway.config import disk, forms
+from gateway.config.addresses import cidr_meant
 from gateway.config.document import Fault, Key
-from gateway.config.model import Config, Upstream, is_loopback_host
+from gateway.config.model import Config, Upstream, is_loopback_host, public_url
 from gateway.config.secrets import admin_token
 from gateway.config.validate import Draft, did_you_mean
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,10 @@ def check(config: Config, names: Names) -> Iterator[Fault]:
     yield from disk.check(config)
 
 
+EVERY = ("0.0.0.0", "[::]")  # noqa: S104  nothing is bound here
+"""All addresses of IPv4, and of IPv6."""
+
+
 def _listeners(config: Config, _: Names) -> Iterator[Fault]:
     bound: list[tuple[Key, str]] = [
         (("listeners", number, "address"), listener.address)
@@ -60,9 +65,18 @@ def _listeners(config: Config, _: Names) -> Iterator[Fault]:
     ]
     if config.admin.enabled:
         bound.append((("admin", "address"), config.admin.address))
-    yield from _distinct(
-        (pair for pair in bound if not pair[1].endswith(":0")), "another listener has this address"
-    )
+    fixed = [pair for pair in bound if not pair[1].endswith(":0")]
+    yield from _distinct(fixed, "another listener has this address")
+    taken = {address for _, address in fixed}
+    for key, address in fixed:
+        host, _colon, port = address.rpartition(":")
+        every = f"{EVERY[host.startswith('[')]}:{port}"
+        if address != every and every in taken:
+            yield Fault(
+                key=key,
+                message=f"the listener on {every} takes this address, too: {address}",
+                remedy="give one of them another port",
+            )
 
 
 def _admin(config: Config, _: Names) -> Iterator[Fault]:
@@ -88,6 +102,7 @@ def _issuers(config: Config, _: Names) -> Iterator[Fault]:
     yield from _distinct(
         ((("issuers", name, "issuer"), issuer.issuer) for name, issuer in config.issuers.items()),
         "another issuer has the same iss; its tokens would have two sets of keys",
+        shown=public_url,
     )
     for name, issuer in config.issuers.items():
         for given, any_will_do in (
@@ -136,14 +151,15 @@ def _routes(config: Config, names: Names) -> Iterator[Fault]:
 def _upstream(key: Key, upstream: str, names: Names) -> Iterator[Fault]:
     if names.upstreams is None or upstream in names.upstreams:
         return
-    if "://" not in upstream and not upstream.startswith("http+unix:"):
+    if "://" not in upstream and not upstream.startswith(("http+unix:", "unix:")):
         remedy = did_you_mean(upstream, names.upstreams) or "name one in upstreams, or give a URL"
         yield Fault(key=key, message=f"there is no upstream {upstream!r}", remedy=remedy)
         return
     try:
         Upstream(url=upstream)
     except ValidationError as error:
-        yield Fault(key=key, message=str(error.errors()[0]["ctx"]["error"]))
+        fault = error.errors()[0]["ctx"]["error"]
+        yield Fault(key=key, message=str(fault), remedy=getattr(fault, "remedy", ""))
 
 
 def _unknown_names(
@@ -168,15 +184,23 @@ def _trusted_proxies(config: Config, names: Names) -> Iterator[Fault]:
             yield Fault(
                 key=("trusted_proxies", number),
                 message=f"{entry!r} is neither a CIDR block nor the name of a network",
-                remedy=did_you_mean(entry, names.networks),
+                remedy=_proxy_meant(entry, names.networks),
             )
 
 
-def _distinct(pairs: Iterable[tuple[Key, str]], message: str) -> Iterator[Fault]:
+def _proxy_meant(entry: str, networks: Iterable[str]) -> str:
+    if entry in ("*", "any", "all"):
+        return "name the proxies: everybody could claim any address, and be believed"
+    return cidr_meant(entry) or did_you_mean(entry, networks)
+
+
+def _distinct(
+    pairs: Iterable[tuple[Key, str]], message: str, shown: Callable[[str], str] = str
+) -> Iterator[Fault]:
     first: dict[str, Key] = {}
     for key, value in pairs:
         if first.setdefault(value, key) != key:
-            yield Fault(key=key, message=f"{message}: {value}")
+            yield Fault(key=key, message=f"{message}: {shown(value)}")
 
 
 CHECKS = (_listeners, _admin, _issuers, _routes, _trusted_proxies)

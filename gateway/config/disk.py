@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-import ssl
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.config import certificates
 from gateway.config.document import Fault, Key
 from gateway.config.secrets import read_secret
 from gateway.config.walk import WRITTEN, files, leaves
@@ -13,7 +15,6 @@ from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from gateway.config.model import Config
 
@@ -24,11 +25,13 @@ OWNER_ONLY = (*SECRET_FILES, "key")
 def check(config: Config) -> Iterator[Fault]:
     """Every file that cannot be used."""
     yield from _files(config)
-    yield from _certificates(config)
+    yield from _logs(config)
+    yield from _sockets(config)
+    yield from certificates.check(config)
 
 
-def warn(config: Config) -> Iterator[Fault]:
-    """What works, but that an operator should know of."""
+def warn(config: Config, now: datetime | None = None) -> Iterator[Fault]:
+    """What works, but that an operator should know of; `now` is this moment by default."""
     for key, value in leaves(config):
         if value is True and str(key[-1]).startswith("insecure_"):
             yield Fault(key=key, message=f"{key[-1]} is switched on")
@@ -39,6 +42,7 @@ def warn(config: Config) -> Iterator[Fault]:
                 message=f"{path} can be read by other users",
                 remedy=f"chmod 600 {path.name}",
             )
+    yield from certificates.warn(config, now or datetime.now(UTC))
 
 
 def _mode(path: Path) -> int:
@@ -59,9 +63,16 @@ def _files(config: Config) -> Iterator[Fault]:
             yield from _secret(key, path)
         elif not (path.is_file() and _readable(path, os.R_OK)):
             yield Fault(key=key, message=f"{path} is not a file that can be read")
+
+
+def _logs(config: Config) -> Iterator[Fault]:
     for key, path in leaves(config.log, ("log",)):
-        if key in WRITTEN and path is not None and not _readable(path.parent, os.W_OK | os.X_OK):
+        if key not in WRITTEN or path is None:
+            continue
+        if not _readable(path.parent, os.W_OK | os.X_OK):
             yield Fault(key=key, message=f"{path.parent} is not a folder that can be written to")
+        elif path.is_dir():
+            yield Fault(key=key, message=f"{path} is a folder", remedy="name a file in it")
 
 
 def _secret(key: Key, path: Path) -> Iterator[Fault]:
@@ -78,49 +89,29 @@ def _readable(path: Path, how: int) -> bool:
         return False
 
 
-def _certificates(config: Config) -> Iterator[Fault]:
+def _sockets(config: Config) -> Iterator[Fault]:
+    """The Unix sockets that are to be made."""
     for number, listener in enumerate(config.listeners):
-        if listener.tls is not None:
-            key: Key = ("listeners", number, "tls")
-            yield from _pair(key, listener.tls.certificate, listener.tls.key)
-    for name, upstream in config.upstreams.items():
-        key = ("upstreams", name, "tls")
-        tls = upstream.tls
-        if tls.certificate is not None and tls.key is not None:
-            yield from _pair(key, tls.certificate, tls.key)
-        if tls.ca_file is not None and _readable(tls.ca_file, os.R_OK):
-            try:
-                ssl.create_default_context(cafile=tls.ca_file)
-            except OSError as error:
-                yield Fault(key=(*key, "ca_file"), message=f"no PEM certificates: {_ssl(error)}")
+        yield from _socket(("listeners", number, "address"), listener.address)
+    if config.admin.enabled:
+        yield from _socket(("admin", "address"), config.admin.address)
 
 
-def _pair(key: Key, certificate: Path, private: Path) -> Iterator[Fault]:
-    if not (_readable(certificate, os.R_OK) and _readable(private, os.R_OK)):
-        return  # reported as missing
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, private, password=_no_password)
-    except (OSError, ValueError) as error:
-        yield Fault(
-            key=(*key, "certificate"), message=f"certificate and key cannot be used: {_ssl(error)}"
-        )
-
-
-def _no_password() -> str:
-    raise ValueError("the key is encrypted")
-
-
-def _ssl(error: Exception) -> str:
-    text = str(error)
-    return next((words for part, words in SSL_WORDS.items() if part in text), text)
-
-
-SSL_WORDS = {
-    "KEY_VALUES_MISMATCH": "the key belongs to another certificate",
-    "PEM lib": "one of them is not PEM",
-    "NO_CERTIFICATE_OR_CRL_FOUND": "not PEM",
-}
+def _socket(key: Key, address: str) -> Iterator[Fault]:
+    if not address.startswith("unix:"):
+        return
+    path = Path(address.removeprefix("unix:"))
+    if path.is_dir():
+        message, remedy = f"{path} is a folder", f"name a file in it: unix:{path}/gateway.sock"
+    elif path.exists() and not path.is_socket():
+        message, remedy = f"{path} is there and is no socket", "remove it, or take another name"
+    elif not path.parent.is_dir():
+        message, remedy = f"the folder {path.parent} does not exist", f"mkdir -p {path.parent}"
+    elif not _readable(path.parent, os.W_OK | os.X_OK):
+        message, remedy = f"{path.parent} is not a folder that can be written to", ""
+    else:
+        return
+    yield Fault(key=key, message=message, remedy=remedy)
 
 
 def faults_of(error: ConfigError, key: Key) -> Iterator[Fault]:

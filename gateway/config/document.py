@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from gateway.config.environment import EnvironmentFault, substitute
+from gateway.config.yaml_words import explain
 from gateway.errors import Problem
 
 if TYPE_CHECKING:
@@ -122,16 +123,16 @@ def _compose(data: bytes, max_bytes: int) -> yaml.Node | None:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise _FormError("not UTF-8", Mark(line, 0)) from None
+        raise _FormError("not UTF-8", Mark(line, 0), "save the file as UTF-8") from None
     try:
         return _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
-        place = error.problem_mark or error.context_mark
-        parts = (error.context, error.problem) if error.problem_mark else (error.context,)
-        remedy = "indent with spaces" if "'\\t'" in (error.problem or "") else ""
+        message, remedy, at_start = explain(error)
+        ends = (error.problem_mark, error.context_mark)
+        place = next(filter(None, reversed(ends) if at_start else ends), None)
         if place and text[place.index - 1 : place.index + 1] == "${":
             remedy = "inside { } and [ ], put a value with ${NAME} in quotes"
-        raise _FormError(": ".join(filter(None, parts)), _mark(place), remedy) from None
+        raise _FormError(message, _mark(place), remedy) from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position] if isinstance(error.position, int) else ""
         mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
@@ -225,7 +226,7 @@ class _Reader:
                 return self._scalar(node, key, mark)
             case _:
                 self.unreadable.add(key)
-                self._problem(f"the tag {node.tag} is not taken", key, mark)
+                self._problem(f"the tag {node.tag} is not taken", key, mark, "leave it out")
                 return None
 
     def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:

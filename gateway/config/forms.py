@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from gateway.config import templates
 from gateway.config.document import Fault
 from gateway.config.validate import nearest
 from gateway.config.walk import leaves
@@ -43,36 +44,65 @@ def _entrypoint(value: str) -> tuple[str, str] | None:
 def _identity_value(value: str) -> tuple[str, str] | None:
     if value in IDENTITY_VALUES or (value.startswith("claims.") and len(value) > len("claims.")):
         return None
-    close = nearest(value, IDENTITY_VALUES)
+    remedy = ""
+    if close := nearest(value, IDENTITY_VALUES):
+        remedy = f"did you mean {close!r}?"
+    elif claim := re.fullmatch(r"(?:(?:claim|token|jwt)\.)?((?!claims\b)\w[\w:/.-]*)", value):
+        remedy = f"write claims.{claim[1]}"
+    return f"expected {', '.join(IDENTITY_VALUES)} or claims.PATH", remedy
+
+
+def _origin(value: str) -> tuple[str, str] | None:
+    if re.fullmatch(_ORIGIN, value):
+        return None
+    found = re.fullmatch(r"(?:([A-Za-z][\w+.-]*)://)?([^/?#@\s,;*]+)(?:/.*)?", value)
+    origin = f"{found[1] or 'https'}://{found[2]}".lower() if found else ""
+    remedy = f"write {origin}" if value != "null" and re.fullmatch(_ORIGIN, origin) else ""
+    if "*" in value:
+        remedy = "name each origin"
+    return "expected an origin, such as https://app.example, lower-case and without a path", remedy
+
+
+def _any_origin(value: str) -> tuple[str, str] | None:
+    return None if value == "*" else _origin(value)
+
+
+def _host(value: str) -> tuple[str, str] | None:
+    if re.fullmatch(rf"(?:\*\.)?{_HOST}", value):
+        return None
+    bare = re.sub(r":\d*\Z", "", re.sub(r"^\w+://|/.*", "", value))
+    better = bare != value and re.fullmatch(rf"(?:\*\.)?{_HOST}", bare)
     return (
-        f"expected {', '.join(IDENTITY_VALUES)} or claims.PATH",
-        f"did you mean {close!r}?" if close else "",
+        "expected a host without scheme and port, such as api.example or *.example",
+        f"write {bare}" if better else "leave hosts out for any host",
     )
 
 
-_ORIGIN_FORM = (
-    "expected an origin, such as https://app.example, lower-case and without a path",
-    "",
-)
+def _pointer(value: str) -> tuple[str, str] | None:
+    if not re.fullmatch(r"(?:/(?:[^~/]|~[01])*)+", value):
+        better = "/" + re.sub(r"^(?:\$|#)?[./]*", "", value).replace(".", "/")
+        remedy = f"write {better}" if re.fullmatch(r"(?:/\w[\w-]*)+", better) else ""
+        return "expected a JSON pointer, such as /input/claims/email", remedy
+    name = value.split("/")[1]
+    return (f"/{name} is in every event and cannot be erased", "") if name in KEPT else None
+
+
+KEPT = frozenset({"type", "decision_id", "timestamp", "erased", "masked"})
+"""The members of a decision event that are never erased."""
+
 IDENTITY_VALUES = (
     *(f"identity.{name}" for name in ("subject", "issuer", "scopes", "groups", "roles")),
     "token.expires_at",
 )
 
 _HOST = r"(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])"
-_ORIGIN = r"[a-z][a-z0-9+.-]*://[^/?#@\s,;A-Z]+"
-_POINTER = _matches(
-    r"(?:/(?:[^~/]|~[01])*)+", "expected a JSON pointer, such as /input/claims/email"
-)
+_ORIGIN = r"[a-z][a-z0-9+.-]*://[^/?#@\s,;A-Z*]+"
 
 FORMS: Mapping[tuple[str, ...], Form] = {
-    ("routes", "hosts"): _matches(
-        rf"(?:\*\.)?{_HOST}",
-        "expected a host without port, such as api.example or *.example",
-        "leave hosts out for any host",
-    ),
-    ("routes", "paths"): _matches(
-        r"/[^?#\s]*", "expected a path that begins with a slash, such as /orders/{id}"
+    ("routes", "hosts"): _host,
+    ("routes", "paths"): templates.fault,
+    ("routes", "strip_prefix"): _matches(
+        r"[^{}*]*", "expected a path as it is, without parameters", "write the part that is fixed"
     ),
     ("routes", "host"): _matches(
         rf"pass|upstream|{_HOST}(?::[0-9]{{1,5}})?", "expected pass, upstream or HOST[:PORT]"
@@ -81,8 +111,8 @@ FORMS: Mapping[tuple[str, ...], Form] = {
     ("policy", "entrypoint"): _entrypoint,
     ("identity_headers",): _identity_value,
     ("routes", "identity_headers"): _identity_value,
-    ("log", "decisions", "mask"): _POINTER,
-    ("cors", "origins"): _matches(rf"\*|{_ORIGIN}", *_ORIGIN_FORM),
-    ("routes", "cors", "origins"): _matches(rf"\*|{_ORIGIN}", *_ORIGIN_FORM),
-    ("routes", "websocket_origins"): _matches(_ORIGIN, *_ORIGIN_FORM),
+    ("log", "decisions", "mask"): _pointer,
+    ("cors", "origins"): _any_origin,
+    ("routes", "cors", "origins"): _any_origin,
+    ("routes", "websocket_origins"): _origin,
 }

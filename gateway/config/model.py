@@ -25,15 +25,20 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from gateway.config import addresses, values
+from gateway.config.values import Malformed
+
 if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
 
-SIZE_UNITS = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
-DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
 PREFIX = re.compile(r"/[!-~]*[^/]")
+
+DURATION_UNITS = values.DURATION_UNITS
+MASKED = "**********"
+"""What is shown in the place of a secret."""
 
 ASYMMETRIC = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
@@ -45,40 +50,13 @@ Algorithm = Literal[
 ]  # fmt: skip
 
 
-def _whole(value: object) -> object:
-    if isinstance(value, bool):  # pydantic would read true as 1
-        raise ValueError("expected a number, got true or false")  # noqa: TRY004  for pydantic
-    return value
-
-
-def _size(value: object) -> object:
-    if isinstance(value, str):
-        found = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]*)\s*", value)
-        if not found or found[2].lower() not in SIZE_UNITS:
-            raise ValueError("expected a size in bytes, or with a unit: 64KiB, 10MiB, 1GiB")
-        return int(found[1]) * SIZE_UNITS[found[2].lower()]
-    return _whole(value)
-
-
-def _duration(value: object) -> object:
-    if isinstance(value, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", value)
-        if not found or (found[2] or "s") not in DURATION_UNITS:
-            raise ValueError("expected seconds, or a duration with a unit: 500ms, 30s, 10m, 1h")
-        return float(found[1]) * DURATION_UNITS[found[2] or "s"]
-    return _whole(value)
-
-
 class OneOrMany:
     """Lets a tuple of strings be written as one string, in the file and in the JSON Schema."""
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        def many(value: object) -> object:
-            return (value,) if isinstance(value, str) else value
-
-        return core_schema.no_info_before_validator_function(many, handler(source))
+        return core_schema.no_info_before_validator_function(values.many, handler(source))
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
@@ -89,13 +67,21 @@ class OneOrMany:
 
 def _name(value: str) -> str:
     if not NAME.fullmatch(value):
-        raise ValueError("expected a name of letters, digits, '_', '.' and '-'")
+        better = re.sub(r"[^A-Za-z0-9_.-]+", "-", value).strip("-_.")[:64]
+        raise Malformed(
+            "expected a name of letters, digits, '_', '.' and '-', at most 64",
+            f"write {better}" if better else "",
+        )
     return value
 
 
 def _header_name(value: str) -> str:
     if not TOKEN.fullmatch(value):
-        raise ValueError("expected an HTTP field name")
+        better = re.sub(r"[^!#$%&'*+.^`|~0-9A-Za-z-]+", "-", value.strip(" :")).strip("-")
+        raise Malformed(
+            "expected the name of a header, without blanks and ':'",
+            f"write {better}" if better else "",
+        )
     return value.lower()
 
 
@@ -104,79 +90,59 @@ def _distinct_headers(value: object) -> object:
         names = [str(name).lower() for name in value]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"the header {twice[0]} is given twice")
+            raise Malformed(f"the header {twice[0]} is given twice", "case does not count")
     return value
 
 
 def _method(value: str) -> str:
     if not METHOD.fullmatch(value):
-        raise ValueError("expected an HTTP method in upper-case letters, such as GET")
+        upper = value.strip().upper()
+        remedy = f"write {upper}" if METHOD.fullmatch(upper) else ""
+        if value in ("*", "any", "ANY", "all"):
+            remedy = "leave methods out for every method"
+        raise Malformed("expected an HTTP method in upper-case letters, such as GET", remedy)
     return value
 
 
 def _cookie(value: str) -> str:
     if not TOKEN.fullmatch(value):
-        raise ValueError("expected a cookie name")
+        raise Malformed("expected the name of a cookie, without blanks and '='")
     return value
 
 
 def _prefix(value: str) -> str:
     if value and not PREFIX.fullmatch(value):
-        raise ValueError("expected a path such as /api, without a slash at its end")
+        better = "/" + value.strip("/")
+        raise Malformed(
+            "expected a path such as /api, without a slash at its end",
+            f"write {better}" if PREFIX.fullmatch(better) else "leave it out to strip nothing",
+        )
     return value
 
 
-def _address(value: str) -> str:
-    if value.startswith("unix:/"):
-        return value
-    host, colon, port = value.rpartition(":")
-    if not colon or not host or not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535:
-        raise ValueError("expected HOST:PORT, [ADDRESS]:PORT or unix:/PATH")
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise ValueError("expected an IPv6 address in brackets: [::1]:8080")
-    return value
-
-
-def _cidr(value: str) -> str:
-    try:
-        return str(ipaddress.ip_network(value))
-    except ValueError as error:
-        raise ValueError(f"expected an address or CIDR block such as 10.0.0.0/8: {error}") from None
-
-
-def _http_url(value: str) -> str:
-    try:
-        url = urlsplit(value)
-        _ = url.port
-    except ValueError as error:
-        raise ValueError(f"expected an http:// or https:// URL: {error}") from None
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError("expected an http:// or https:// URL")
-    if url.username is not None or url.password is not None or url.fragment:
-        raise ValueError("expected a URL without credentials and fragment")
-    return value
-
-
-Count = Annotated[int, BeforeValidator(_whole)]
+Count = Annotated[int, BeforeValidator(values.count)]
 Size = Annotated[
     int,
     Field(ge=0),
-    BeforeValidator(_size),
+    BeforeValidator(values.size),
     WithJsonSchema({"type": ["integer", "string"], "examples": [65536, "64KiB"]}),
 ]
+SomeSize = Annotated[Size, Field(gt=0)]
 Duration = Annotated[
     float,
     Field(ge=0, allow_inf_nan=False),
-    BeforeValidator(_duration),
+    BeforeValidator(values.duration),
     WithJsonSchema({"type": ["number", "string"], "examples": [30, "500ms"]}),
 ]
+SomeTime = Annotated[Duration, Field(gt=0)]
 Name = Annotated[str, AfterValidator(_name)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderNames = Annotated[tuple[HeaderName, ...], OneOrMany()]
 IdentityHeaders = Annotated[dict[HeaderName, str], BeforeValidator(_distinct_headers)]
-Address = Annotated[str, AfterValidator(_address)]
-Cidr = Annotated[str, AfterValidator(_cidr)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Address = Annotated[str, BeforeValidator(addresses.address)]
+Cidr = Annotated[str, AfterValidator(addresses.cidr)]
+HttpUrl = Annotated[str, AfterValidator(addresses.http_url)]
+UpstreamUrl = Annotated[str, AfterValidator(addresses.upstream_url)]
 Method = Annotated[str, AfterValidator(_method)]
 Methods = Annotated[tuple[Method, ...], OneOrMany()]
 Strings = Annotated[tuple[str, ...], OneOrMany()]
@@ -230,20 +196,23 @@ class Admin(Section):
     @model_validator(mode="after")
     def _one_token(self) -> Self:
         if self.token is not None and self.token_file is not None:
-            raise ValueError("give token or token_file, not both")
+            raise Malformed("give token or token_file, not both")
         return self
+
+
+ClaimPath = Annotated[str, Field(min_length=1)]
 
 
 class IdentityMapping(Section):
     """Which claims the identity is read from; a dot goes one object deeper."""
 
-    subject: str = "sub"
+    subject: ClaimPath = "sub"
     """Claim path of the subject (a string)."""
-    scopes: str = "scope"
+    scopes: ClaimPath = "scope"
     """Claim path of the scopes: a space-delimited string or a list."""
-    groups: str = "groups"
+    groups: ClaimPath = "groups"
     """Claim path of the groups: a list or a string."""
-    roles: str = "roles"
+    roles: ClaimPath = "roles"
     """Claim path of the roles: a list or a string."""
 
 
@@ -262,11 +231,11 @@ class KeySource(Section):
     """Shared secret for HS256/384/512, as text."""
     secret_file: Path | None = None
     """File with that secret (one trailing newline is dropped)."""
-    interval: Duration = 600.0
+    interval: SomeTime = 600.0
     """How often a remote key set is fetched anew."""
     cooldown: Duration = 30.0
     """Shortest time between two fetches caused by unknown key ids."""
-    timeout: Duration = 5.0
+    timeout: SomeTime = 5.0
     """Time limit of one fetch, discovery and key set together."""
     allow_private_addresses: bool = False
     """Let the URLs resolve to private or link-local addresses (loopback always may)."""
@@ -283,16 +252,18 @@ class KeySource(Section):
             if getattr(self, name) not in (None, False)
         ]  # fmt: skip
         if len(given) != 1:
-            raise ValueError(
+            raise Malformed(
                 "expected exactly one of discovery, jwks_url, jwks_file, pem_file, secret, "
-                f"secret_file; got {', '.join(given) or 'none'}"
+                f"secret_file; got {', '.join(given) or 'none'}",
+                "" if given else "discovery: true reads ISSUER/.well-known/openid-configuration",
             )
         for name in ("discovery", "jwks_url"):
             url = getattr(self, name)
             if isinstance(url, str) and not self.insecure_http and not is_secure_url(url):
-                raise ValueError(
-                    f"{name} is plain http on an address that is not loopback; use https, or "
-                    "set insecure_http: true"
+                raise Malformed(
+                    "plain http on an address that is not loopback",
+                    "use https, or set insecure_http: true",
+                    key=(name,),
                 )
         return self
 
@@ -326,7 +297,7 @@ class Issuer(Section):
     """Claims that must be there: `"*"` for any value, else the value or a list of accepted ones."""
     forbidden_claims: Strings = ()
     """Claims that must not be there."""
-    max_lifetime: Duration | None = None
+    max_lifetime: SomeTime | None = None
     """Longest `exp - iat`; the token needs an `iat` then."""
     leeway: Duration = 30.0
     """Tolerated clock difference for exp, nbf and iat."""
@@ -344,27 +315,43 @@ class Issuer(Section):
     @model_validator(mode="after")
     def _explicit(self) -> Self:
         if not self.audience and not self.insecure_any_audience:
-            raise ValueError("audience is missing; name it, or set insecure_any_audience: true")
+            raise Malformed("audience is missing", "name it, or set insecure_any_audience: true")
         if not self.algorithms and not self.insecure_any_algorithm:
-            raise ValueError(
-                "algorithms is missing; name them, or set insecure_any_algorithm: true"
+            raise Malformed(
+                "algorithms is missing", "name them, or set insecure_any_algorithm: true"
             )
         hmac = [alg for alg in self.algorithms if alg.startswith("HS")]
         if self.keys.symmetric and len(hmac) != len(self.algorithms):
-            raise ValueError(
-                "a secret verifies only HS256, HS384 and HS512; give public keys too "
-                "as an issuer of their own"
+            raise Malformed(
+                "a secret verifies only HS256, HS384 and HS512",
+                "give public keys as an issuer of their own",
+                key=("algorithms",),
             )
         if hmac and not self.keys.symmetric:
-            raise ValueError(f"{hmac[0]} needs keys.secret or keys.secret_file")
-        if self.keys.discovery is True and not (
-            self.keys.insecure_http or is_secure_url(_http_url(self.issuer))
-        ):
-            raise ValueError(
-                "discovery over plain http on an address that is not loopback; use "
-                "https, or set keys.insecure_http: true"
+            raise Malformed(
+                f"{hmac[0]} needs keys.secret or keys.secret_file",
+                "public keys go with RS256, ES256 and the like",
+                key=("algorithms",),
             )
+        if self.keys.discovery is True:
+            self._discoverable()
         return self
+
+    def _discoverable(self) -> None:
+        try:
+            addresses.http_url(self.issuer)
+        except Malformed:
+            raise Malformed(
+                "true needs an issuer that is an http:// or https:// URL",
+                "give the URL of the discovery document, or jwks_url",
+                key=("keys", "discovery"),
+            ) from None
+        if not (self.keys.insecure_http or is_secure_url(self.issuer)):
+            raise Malformed(
+                "discovery over plain http on an address that is not loopback",
+                "use https, or set keys.insecure_http: true",
+                key=("keys", "discovery"),
+            )
 
 
 class Credentials(Section):
@@ -391,22 +378,22 @@ class UpstreamTls(Section):
     @model_validator(mode="after")
     def _pair(self) -> Self:
         if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key go together")
+            raise Malformed("certificate and key go together", "give both, or none")
         return self
 
 
 class Upstream(Section):
     """A service that requests are forwarded to, over HTTP/1.1."""
 
-    url: str
+    url: UpstreamUrl
     """http://HOST[:PORT], https://HOST[:PORT] or http+unix:/PATH; no path, no query."""
     tls: UpstreamTls = UpstreamTls()
     """Certificate checks for https."""
-    connect_timeout: Duration = 5.0
+    connect_timeout: SomeTime = 5.0
     """Time limit for the connection, its TLS handshake and the wait for a free connection."""
-    first_byte_timeout: Duration = 60.0
+    first_byte_timeout: SomeTime = 60.0
     """Time limit from the sent request to the response's head."""
-    idle_timeout: Duration = 60.0
+    idle_timeout: SomeTime = 60.0
     """Time limit between two pieces of a message in either direction."""
     max_connections: Count = Field(default=256, ge=1)
     """Most connections at once."""
@@ -414,17 +401,8 @@ class Upstream(Section):
     """Most requests that wait for a connection; one more is 503 `upstream-busy`."""
     keep_alive: Duration = 30.0
     """How long an unused connection is kept."""
-    max_head: Size = 65536
+    max_head: SomeSize = 65536
     """Largest response head."""
-
-    @model_validator(mode="after")
-    def _origin(self) -> Self:
-        if self.url.startswith("http+unix:/"):
-            return self
-        url = urlsplit(_http_url(self.url))
-        if url.path not in ("", "/") or url.query:
-            raise ValueError("expected a URL without path and query (the request's path is sent)")
-        return self
 
     def __hash__(self) -> int:
         # Requests find their connections by it; pydantic's own takes longer than the search.
@@ -450,7 +428,7 @@ class Cors(Section):
     @model_validator(mode="after")
     def _no_credentials_for_all(self) -> Self:
         if self.credentials and "*" in self.origins:
-            raise ValueError("credentials: true needs the origins by name, not '*'")
+            raise Malformed("credentials: true needs the origins by name, not '*'")
         return self
 
 
@@ -532,41 +510,50 @@ class Reload(Section):
     """Watch the files; SIGHUP and the rescan work besides."""
     debounce: Duration = 0.15
     """Quiet time after a change before the reload."""
-    rescan: Duration = 30.0
+    rescan: SomeTime = 30.0
     """How often the files are compared besides (network file systems send no events)."""
 
 
 class Limits(Section):
     """Sizes and times that no client may exceed."""
 
-    head: Size = 32768
+    head: SomeSize = Field(default=32768, le=2**30)
     """Header section (431)."""
     headers: Count = Field(default=100, ge=8)
     """Number of header lines (431)."""
-    url: Size = 8192
+    url: SomeSize = Field(default=8192, le=2**30)
     """Request target (414)."""
     body: Size = 16 * 1024**2
     """Request body (413)."""
-    head_timeout: Duration = 10.0
+    head_timeout: SomeTime = 10.0
     """Time for the header section to arrive (408)."""
-    body_timeout: Duration = 300.0
+    body_timeout: SomeTime = 300.0
     """Time for the whole request body to arrive (408)."""
-    idle_timeout: Duration = 60.0
+    idle_timeout: SomeTime = 60.0
     """Time between two requests or two pieces of a message."""
     connections: Count = Field(default=4096, ge=1)
     """Connections at once over all listeners (503)."""
     streams: Count = Field(default=100, ge=1)
     """Requests at once on one HTTP/2 connection."""
-    token: Size = 8192
+    token: SomeSize = 8192
     """Token (401)."""
-    token_header: Size = 4096
+    token_header: SomeSize = 4096
     """Decoded token header (401)."""
     json_depth: Count = Field(default=64, ge=4, le=90)
     """Nesting of JSON in tokens and bodies."""
-    websocket_message: Size = 1024**2
+    websocket_message: SomeSize = 1024**2
     """WebSocket message, in either direction."""
     drain_timeout: Duration = 30.0
     """Time for requests in flight to end after SIGTERM."""
+
+
+def _check_sink(sink: str, path: Path | None) -> None:
+    if sink == "file" and path is None:
+        raise Malformed("sink: file needs a path", "name the file in path")
+    if sink != "file" and path is not None:
+        raise Malformed(
+            f"nothing is written there, as sink is {sink}", "set sink: file", key=("path",)
+        )
 
 
 class DecisionLog(Section):
@@ -585,8 +572,7 @@ class DecisionLog(Section):
 
     @model_validator(mode="after")
     def _path_for_file(self) -> Self:
-        if (self.sink == "file") != (self.path is not None):
-            raise ValueError("path goes with sink: file")
+        _check_sink(self.sink, self.path)
         return self
 
 
@@ -600,8 +586,7 @@ class AccessLog(Section):
 
     @model_validator(mode="after")
     def _path_for_file(self) -> Self:
-        if (self.sink == "file") != (self.path is not None):
-            raise ValueError("path goes with sink: file")
+        _check_sink(self.sink, self.path)
         return self
 
 
@@ -677,6 +662,12 @@ def is_loopback_host(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def public_url(url: str) -> str:
+    """A URL as it may be shown: `**********` stands for its query, which may hold a key."""
+    plain, mark, _ = re.sub(r"//[^/?#]*@", "//", url).partition("?")
+    return f"{plain}?{MASKED}" if mark else plain
 
 
 def is_secure_url(url: str) -> bool:

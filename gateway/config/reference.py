@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.load import FIXED
-from gateway.config.model import DURATION_UNITS, SIZE_UNITS, Config, Section
+from gateway.config.model import Config, Section
 from gateway.config.validate import inner_section
+from gateway.config.values import DURATION_UNITS, SIZE_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

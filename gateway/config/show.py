@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gateway.config.environment import escape
+from gateway.config.model import public_url
 
 if TYPE_CHECKING:
     from gateway.config.model import Config
 
 
 def effective(config: Config) -> dict[str, Any]:
-    """The whole configuration as JSON values; a secret is `**********`."""
+    """The whole configuration as JSON values; a secret, and the query of a URL, is `**********`."""
     shown: dict[str, Any] = config.model_dump(mode="json")
+    for issuer in shown["issuers"].values():
+        issuer["issuer"] = public_url(issuer["issuer"])
+        for name in ("discovery", "jwks_url"):
+            if isinstance(url := issuer["keys"][name], str):
+                issuer["keys"][name] = public_url(url)
     return shown
 
 

@@ -11,19 +11,22 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import ValidationError
 
+from gateway.config import hints
 from gateway.config.document import Fault, Key
-from gateway.config.model import Config, Section
+from gateway.config.model import Config, KeySource, Section
+from gateway.config.values import described
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from pydantic_core import ErrorDetails
 
-MOST_LISTED = 14
+MOST_LISTED = 24
 """So many known keys are listed for an unknown one that resembles none."""
 
 
@@ -176,7 +179,9 @@ def _read(detail: ErrorDetails, draft: Draft) -> Finding:
     if kind == "missing":
         name, key = str(loc[-1]), draft.original(loc[:-1])
         return Finding(
-            fault=Fault(key=key, message=f"{name} is missing", at_name=True),
+            fault=Fault(
+                key=key, message=f"{name} is missing", remedy=_purpose(loc[:-1], name), at_name=True
+            ),
             piece=key,
             kind=kind,
             missing=name,
@@ -185,6 +190,7 @@ def _read(detail: ErrorDetails, draft: Draft) -> Finding:
     if kind == "extra_forbidden":
         return _unknown(key, loc, draft)
     message, remedy = _explain(detail)
+    key += getattr(detail.get("ctx", {}).get("error"), "key", ())
     at_name = loc[-1:] == ("[key]",)
     fault = Fault(key=key, message=message, remedy=remedy, at_name=at_name)
     return Finding(fault=fault, piece=key, kind=kind)
@@ -193,10 +199,19 @@ def _read(detail: ErrorDetails, draft: Draft) -> Finding:
 def _unknown(key: Key, loc: tuple[str | int, ...], draft: Draft) -> Finding:
     name, section = str(key[-1]), section_at(loc[:-1])
     known = section.model_fields if section else {}
-    fault = Fault(key=key, message="unknown key", remedy=did_you_mean(name, known), at_name=True)
     meant = nearest(name, known)
+    remedy = "" if meant else hints.of(name.lower(), known)
+    remedy = remedy or did_you_mean(name, known)
+    fault = Fault(key=key, message="unknown key", remedy=remedy, at_name=True)
     present = meant and draft.original((*loc[:-1], meant)) == (*key[:-1], meant)
     return Finding(fault=fault, piece=key, kind="extra_forbidden", meant="" if present else meant)
+
+
+def _purpose(loc: tuple[str | int, ...], name: str) -> str:
+    """What a missing key is for."""
+    section = section_at(loc)
+    field = section.model_fields.get(name) if section else None
+    return (field.description or "").rstrip(".") if field else ""
 
 
 def section_at(key: Iterable[str | int]) -> type[Section] | None:
@@ -231,12 +246,10 @@ def _explain(detail: ErrorDetails) -> tuple[str, str]:
     given = detail["input"]
     match detail["type"]:
         case "value_error":
-            return str(ctx["error"]), ""
+            return str(ctx["error"]), getattr(ctx["error"], "remedy", "")
         case "literal_error":
-            choices = re.findall(r"'([^']*)'", ctx["expected"])
-            close = nearest(given, choices) if isinstance(given, str) else ""
             wanted = ctx["expected"].replace("'", "")
-            return f"expected {wanted}", f"did you mean {close!r}?" if close else ""
+            return f"expected {wanted}", _choice(given, re.findall(r"'([^']*)'", ctx["expected"]))
         case "too_short" | "string_too_short":
             return (
                 "expected at least one entry"
@@ -245,12 +258,45 @@ def _explain(detail: ErrorDetails) -> tuple[str, str]:
             ), ""
         case "greater_than_equal":
             return f"expected at least {ctx['ge']:g}", ""
+        case "greater_than":
+            return f"expected more than {ctx['gt']:g}", ""
         case "less_than_equal":
-            return f"expected at most {ctx['le']:g}", ""
-        case "string_type" if isinstance(given, bool | int | float):
-            return f"expected text, got {_described(given)}", "put it in quotes"
+            return f"expected at most {ctx['le']}", ""
+        case "string_type" | "path_type" as kind if isinstance(given, bool | int | float | Decimal):
+            return f"expected {EXPECTED[kind]}, got {described(given)}", "put it in quotes"
         case kind:
-            return f"expected {EXPECTED.get(kind, kind)}, got {_described(given)}", ""
+            wanted = EXPECTED.get(kind, "another kind of value")
+            return f"expected {wanted}, got {described(given)}", _way(kind, given, detail["loc"])
+
+
+def _choice(given: object, choices: list[str]) -> str:
+    if isinstance(given, str) and (close := nearest(given, choices)):
+        return f"did you mean {close!r}?"
+    if isinstance(given, str) and given.startswith(("/", "./")) and "file" in choices:
+        return f"write sink: file and path: {given}"
+    if isinstance(given, str) and given.lower() == "none" and "RS256" in choices:
+        return "unsigned tokens are never accepted"
+    meant = hints.CHOICES.get(str(given).lower())
+    return f"write {meant}" if meant in choices else ""
+
+
+def _way(kind: str, given: object, loc: tuple[str | int, ...]) -> str:
+    """How to write a mapping or a list where something else was given."""
+    if kind == "tuple_type" and isinstance(given, dict):
+        return "begin each entry with '- '"
+    if kind == "dict_type" and isinstance(given, list):
+        return "write NAME: VALUE for each entry, without '- '"
+    section = section_at(loc) if kind == "model_type" else None
+    if section is None:
+        return ""
+    *others, last = [
+        name for name, field in section.model_fields.items() if field.is_required()
+    ] or [""]
+    if last:
+        return f"it needs {', '.join(others)} and {last}" if others else f"it needs {last}"
+    if (given is True or given is None) and section is not KeySource:
+        return "write {} for its defaults"
+    return f"known here: {', '.join(section.model_fields)}"
 
 
 EXPECTED: Mapping[str, str] = {
@@ -270,21 +316,3 @@ EXPECTED: Mapping[str, str] = {
     "tuple_type": "a list",
 }
 """What was expected, by pydantic's type of error."""
-
-
-def _described(given: object) -> str:
-    for kind, text in KINDS:
-        if isinstance(given, kind):
-            return text(given)
-    return type(given).__name__
-
-
-KINDS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
-    (type(None), lambda _: "nothing"),
-    (bool, lambda given: str(given).lower()),
-    (int | float, lambda _: "a number"),
-    (str, lambda given: "text" if given else "empty text"),
-    (dict, lambda _: "a mapping"),
-    (list | tuple, lambda _: "a list"),
-)
-"""How a value is spoken of; itself it may be a secret."""

@@ -47,7 +47,11 @@ def check_identity(config: Config) -> Iterator[Problem]:
             (spelling,) = wire.spelled((name,))
             other = taken.setdefault(spelling, name)
             if spelling in NOT_IDENTITY:
-                yield Problem(f"{name} cannot be an identity header", key=f"{key}.{name}")
+                yield Problem(
+                    f"{name} cannot be an identity header",
+                    key=f"{key}.{name}",
+                    remedy="HTTP and the gateway use it; take another name, such as x-auth-subject",
+                )
             elif other != name:
                 yield Problem(
                     f"{name} and {other} are one header to many servers", key=f"{key}.{name}"

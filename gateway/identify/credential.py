@@ -32,7 +32,7 @@ def read(head: Head, header: bytes, cookie: bytes | None) -> bytes | None:
         if crumbs:
             return _bare(crumbs[0])
     if len(found) > 1:
-        raise IdentityError(Code.CREDENTIAL_AMBIGUOUS, f"{len(found)} lines of {header!r}")
+        raise IdentityError(Code.CREDENTIAL_AMBIGUOUS, f"{len(found)} lines of {header.decode()}")
     return _bearer(found[0]) if found else None
 
 

@@ -141,8 +141,9 @@ def from_pem(label: str, block: bytes) -> VerificationKey:
             raise JwkError(f"a {label} is neither a public key nor a certificate")
     except JwkError:
         raise
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise JwkError(f"the {label} cannot be read: {error}") from None
+    except (ValueError, UnsupportedAlgorithm):
+        # The library's words for it name its own types, and no place in the file.
+        raise JwkError(f"the {label} is damaged, or of a kind that is not supported") from None
     if not isinstance(native, RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey):
         raise JwkError(f"the {label} holds an unsupported type of key")
     key = _from_native(native, None)

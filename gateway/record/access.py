@@ -43,5 +43,5 @@ def _blankless(text: str | None) -> str:
     # The target comes escaped already.
     if not text:
         return "-"
-    text = text.replace(" ", "\\x20")
+    text = text.replace(" ", "\\x20").replace('"', "\\x22")
     return text if len(text) <= MAX_FIELD else text[:MAX_FIELD] + "..."

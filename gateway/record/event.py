@@ -26,8 +26,8 @@ TYPE = "openpolicyagent.org/decision_logs"
 MAX_DETAIL = 1024
 """Most characters of an error's text, before escapes."""
 
-_PLAIN = re.compile(r"[ !#-\[\]-~]*")
-_UNSAFE = re.compile(r"[^ !#-\[\]-~]")
+_PLAIN = re.compile(r"[ -\[\]-~]*")
+_UNSAFE = re.compile(r"[^ -\[\]-~]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +122,20 @@ def rfc3339(now: float) -> str:
 
 
 def escape(text: str | bytes) -> str:
-    r"""Text or bytes as printable ASCII without quotes: `\xNN`, `\uNNNN`, a backslash doubled."""
+    r"""Text or bytes as printable ASCII: `\xNN`, `\uNNNN`, a backslash doubled.
+
+    Quotes stay: JSON escapes them.
+    """
     if isinstance(text, bytes):
         text = text.decode("latin-1")
     return text if _PLAIN.fullmatch(text) else _UNSAFE.sub(_escaped, text)
+
+
+def readable(text: str) -> str:
+    r"""Text on one line that a terminal shows as it is: only what is unprintable is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _code(char) for char in text)
 
 
 @lru_cache(maxsize=8)
@@ -134,9 +144,11 @@ def _second(second: int) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    point = ord(found[0])
-    if point == 0x5C:
-        return r"\\"
+    return r"\\" if found[0] == "\\" else _code(found[0])
+
+
+def _code(char: str) -> str:
+    point = ord(char)
     return f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}"
 
 
@@ -150,9 +162,9 @@ def _error(
     code: Code | None, trail: Trail, exchange: Exchange, is_secret_name: Callable[[str], bool]
 ) -> dict[str, str]:
     detail = exchange.detail or trail.detail or (code.title if code else "")
-    # Cut first too: the search costs its length for each piece of a credential.
-    detail = without_credentials(detail[: 4 * MAX_DETAIL], trail.head.headers, is_secret_name)
-    return {"code": code.text if code else "", "message": escape(detail[:MAX_DETAIL])}
+    # Cut only afterwards: a cut through a credential would leave a piece that is not found.
+    detail = without_credentials(detail, trail.head.headers, is_secret_name)[:MAX_DETAIL]
+    return {"code": code.text if code else "", "message": readable(detail)}
 
 
 def _timers(exchange: Exchange) -> dict[str, int]:

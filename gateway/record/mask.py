@@ -9,12 +9,15 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from gateway.config.forms import KEPT
 from gateway.errors import ConfigError, Problem
 from gateway.record.encode import MAX_DEPTH, TOO_DEEP, encode
 from gateway.record.secrets import (
     has_token,
+    holds_url,
     is_secret,
     is_secret_parameter,
+    normal,
     scrub,
     without_tokens,
 )
@@ -40,10 +43,8 @@ OBJECT = (dict, Mapping)  # a dict is told at once, any other Mapping slowly
 COMPOSITE = (dict, list, tuple, Mapping)
 
 _LARGE = ("input", "result", "reasons", "masked", "error", "target", "method")
-_KEPT = frozenset({"type", "decision_id", "timestamp", "erased", "masked"})
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
-_URLS = ("referer", "location", "x-original-url", "x-rewrite-url", "x-forwarded-uri")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +108,9 @@ PLACES: Mapping[str, Places] = {
 class Mask:
     """What is erased from events; the values that an event shares are never changed.
 
-    `names` are further header names, `parameters` further query parameters. Events list, as
-    JSON pointers, what was removed (`erased`) and what was replaced in a text (`masked`).
+    `names` are further header names in their normal spelling, `parameters` further query
+    parameters. Events list, as JSON pointers, what was removed (`erased`) and what was replaced
+    in a text (`masked`).
     """
 
     pointers: tuple[Path, ...] = ()
@@ -132,7 +134,7 @@ class Mask:
             raise ConfigError(tuple(problems))
         return cls(
             pointers=tuple(pointers),
-            names=frozenset({config.credentials.header}),
+            names=frozenset({normal(config.credentials.header)}),
             parameters=frozenset(
                 path[len(query)]
                 for path in pointers
@@ -143,7 +145,7 @@ class Mask:
 
     def is_secret_header(self, name: str) -> bool:
         """Whether a header's value is erased."""
-        return is_secret(name) or name.lower() in self.names
+        return is_secret(name) or normal(name) in self.names
 
     def is_secret_parameter(self, name: str) -> bool:
         """Whether a query parameter's value is erased."""
@@ -213,8 +215,8 @@ def header_names(
 
     Cached, as clients repeat themselves.
     """
-    secret = tuple(name for name in names if is_secret(name) or name.lower() in more)
-    return secret, tuple(name for name in names if name in _URLS)
+    secret = tuple(name for name in names if is_secret(name) or normal(name) in more)
+    return secret, tuple(name for name in names if name not in secret and holds_url(name))
 
 
 @lru_cache(maxsize=256)
@@ -244,7 +246,7 @@ def pointer(text: str) -> Path:
     if not _POINTER.fullmatch(text):
         raise ValueError("expected a JSON pointer such as /input/claims/email")
     path = tuple(part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/"))
-    if path[0] in _KEPT:
+    if path[0] in KEPT:
         raise ValueError(f"/{path[0]} is in every event and cannot be erased")
     return path
 

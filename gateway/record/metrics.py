@@ -43,7 +43,11 @@ _REASON = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyGauges:
-    """An issuer's keys at the scrape; `age` in seconds, None where none ever arrived."""
+    """An issuer's keys at the scrape.
+
+    `age` in seconds; None where none ever arrived, and where they come from a file, whose age
+    is no fault.
+    """
 
     keys: int
     age: float | None
@@ -308,7 +312,7 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         lambda _, gauges, __: (((name,), keys.keys) for name, keys in gauges.issuers.items()),
     ),
     "gateway_jwks_age_seconds": (
-        "Time since an issuer's keys were last read.",
+        "Time since an issuer's keys were last fetched; not for keys from a file.",
         ("issuer",),
         lambda _, gauges, __: (
             ((name,), keys.age) for name, keys in gauges.issuers.items() if keys.age is not None

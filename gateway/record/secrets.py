@@ -17,13 +17,24 @@ ERASED = "[erased]"
 MAX_CACHED_NAME = 64
 MIN_PIECE = 6
 
+MAX_PIECES = 64
+"""Most pieces of credentials that a text is searched for; with more, all of it is erased."""
+
 _NAME = re.compile(
-    r"authori[sz]ation|cookie|token$|secret|passw|passphrase|credential|assertion|jwt"
+    # A number at the end is an index: token[0], token.1.
+    r"authori[sz]ation|cookie|token(?:-[0-9]+)?$|secret|passw|passphrase|credential|assertion|jwt"
     r"|(?:api|access|auth|private)-?key|session-?id$"
     # Some clients carry their token as a WebSocket subprotocol; these are cloud proxies' tokens.
     r"|^sec-websocket-protocol$|^x-amzn-oidc-data$|^samlresponse$"
 )
-_PARAMETER = re.compile(r"^(?:code|sig|sid|auth|otp|pin|[a-z-]*signature)$")
+_PARAMETER = re.compile(r"^(?:code|sig|sid|auth|otp|pin|[a-z0-9-]*signature)$")
+# Proxies tell the address that a client asked for under many names.
+_URL = re.compile(
+    r"(?:referr?er|location|destination|link|refresh|redirect|ping-from|ping-to|ur[il]|path|query)$"
+)
+_MARKS = re.compile(r"[^a-z0-9]+")
+# Up to the last @ of an authority, as browsers read it.
+_USERINFO = re.compile(r"//[^/?#\\\s]*@")
 _SEPARATOR = re.compile(r"([?&#;])")
 
 # `{"`, `{ "`, `{\n`, `{\r`, `{\t` in base64url: where a JOSE header starts (RFC 7515 §3.1).
@@ -38,18 +49,33 @@ _DOTS = re.compile(f"({_DOT})")
 _CHAIN = re.compile(rf"(?<![\w-])[\w-]++(?:(?:{_DOT})[\w-]*+){{2,}}+", re.ASCII)
 
 
+def normal(name: str) -> str:
+    """A name in its one spelling: `X_Api_Key`, `x.api.key` and `x-api-key[]` are `x-api-key`."""
+    return _MARKS.sub("-", name.lower()).strip("-")
+
+
 def is_secret(name: str) -> bool:
-    """Whether a header or member of this name is taken to hold a secret."""
+    """Whether a header or member of this name is taken to hold a secret, however it is spelt."""
     return _cached(name) if len(name) <= MAX_CACHED_NAME else _is_secret(name)
 
 
 def is_secret_parameter(name: str) -> bool:
     """Whether a query parameter of this name is taken to hold a secret."""
-    return is_secret(name) or _PARAMETER.fullmatch(name.lower().replace("_", "-")) is not None
+    return is_secret(name) or _PARAMETER.match(normal(name)) is not None
+
+
+def holds_url(name: str) -> bool:
+    """Whether a header of this name is taken to hold a URL, or a path with its query."""
+    return _URL.search(normal(name)) is not None
 
 
 def scrub(text: str, is_secret_name: Callable[[str], bool]) -> str:
-    """A URL or query string without the values of secret parameters; `text` itself if none."""
+    """A URL or query string without user information and the values of secret parameters.
+
+    `text` itself where it has none.
+    """
+    if "@" in text:
+        text = _USERINFO.sub(f"//{ERASED}@", text)
     if "=" not in text:
         return text
     pieces = _SEPARATOR.split(text)
@@ -77,16 +103,22 @@ def without_tokens(text: str) -> str:
 def without_credentials(
     text: str, headers: Headers, is_secret_name: Callable[[str], bool] = is_secret
 ) -> str:
-    """`text` without any longer piece of a credential that the request's headers hold."""
+    """`text` without any longer piece of a credential that the request's headers hold.
+
+    All of it is erased where those hold more than 64 pieces: the search costs the text's length
+    for each.
+    """
     pieces: set[str] = set()
     for name, value in headers:
         if is_secret_name(name.decode("latin-1")):
             whole = value.decode("latin-1")
             words = re.split(r"[\s,;]+", whole)
             pieces.update((whole, *words, *(word.partition("=")[2] for word in words)))
-    for piece in sorted(pieces, key=len, reverse=True):
-        if len(piece) >= MIN_PIECE:
-            text = text.replace(piece, ERASED)
+    longer = sorted((piece for piece in pieces if len(piece) >= MIN_PIECE), key=len, reverse=True)
+    if len(longer) > MAX_PIECES:
+        return ERASED
+    for piece in longer:
+        text = text.replace(piece, ERASED)
     return text
 
 
@@ -102,7 +134,7 @@ def _without_token(chain: re.Match[str]) -> str:
 
 
 def _is_secret(name: str) -> bool:
-    return _NAME.search(name.lower().replace("_", "-")) is not None
+    return _NAME.search(normal(name)) is not None
 
 
 _cached = lru_cache(maxsize=1024)(_is_secret)

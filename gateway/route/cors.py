@@ -117,7 +117,8 @@ class CorsRules:
         lines = head.fields.get(b"access-control-request-headers", ())
         wanted = [name.lower() for name in wire.elements(lines)]
         if not rules.allows(origin, method, wanted):
-            raise RouteError(Code.CORS_REFUSED, f"{origin!r} {asked!r}", headers=_REFUSED_HEADERS)
+            detail = f"{method} from {origin.decode('latin-1')}"
+            raise RouteError(Code.CORS_REFUSED, detail, headers=_REFUSED_HEADERS)
         methods = rules.methods or table.methods(match)
         return Preflight(
             match=match,

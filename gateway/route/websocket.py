@@ -26,4 +26,5 @@ def check_websocket(head: Head, route: Route) -> None:
         return
     origins = head.fields.get(b"origin", ())
     if len(origins) != 1 or origins[0].decode("latin-1") not in route.websocket_origins:
-        raise RouteError(Code.ORIGIN_REFUSED, f"origin {origins!r}")
+        told = " and ".join(origin.decode("latin-1") for origin in origins) or "missing"
+        raise RouteError(Code.ORIGIN_REFUSED, f"origin {told}")

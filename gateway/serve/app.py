@@ -15,6 +15,7 @@ from quart import Quart, Response
 from gateway.config.model import Listener
 from gateway.config.secrets import admin_token
 from gateway.config.show import effective
+from gateway.errors import ConfigError
 from gateway.record.mask import Mask
 from gateway.record.metrics import Gauges, KeyGauges, Metrics, UpstreamGauges
 from gateway.record.recorder import Recorder
@@ -68,13 +69,16 @@ class Gateway:
         self.edge: list[BoundListener] = []
         self.admin: BoundListener | None = None
         try:
-            self.edge += [bind(listener, proxy) for listener in config.listeners]
+            for number, listener in enumerate(config.listeners):
+                self.edge.append(bind(listener, proxy, key=f"listeners.{number}"))
             if config.admin.enabled:
                 self.admin = self.bind_admin(config.admin.address)
             self.begin = self.prepare(begun.snapshot)
-        except BaseException:
+        except BaseException as error:
             for bound in self.listeners():
                 bound.close()
+            if isinstance(error, ConfigError):
+                raise begun.candidate.loaded.located(error) from None
             raise
 
     async def run(self) -> None:
@@ -160,7 +164,8 @@ class Gateway:
             ring=lambda: self.ring,
             unix=address.startswith("unix:"),
         )
-        return bind(Listener(address=address), cast("App", admin_app(state).asgi_app), capped=False)
+        app = cast("App", admin_app(state).asgi_app)
+        return bind(Listener(address=address), app, capped=False, key="admin")
 
     def ready(self) -> list[str]:
         """What is missing until every request can be decided; nothing while draining."""
@@ -202,7 +207,9 @@ class Gateway:
             issuers={
                 name: KeyGauges(
                     keys=issuer.keys,
-                    age=None if issuer.fetched_at is None else now - issuer.fetched_at,
+                    age=None
+                    if name not in self.runtime.keys.remote or issuer.fetched_at is None
+                    else now - issuer.fetched_at,
                     fresh=not issuer.last_error,
                 )
                 for name, issuer in self.issuers().items()

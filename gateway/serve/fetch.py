@@ -11,14 +11,14 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from gateway.config.model import is_loopback_host, is_secure_url
+from gateway.config.model import is_loopback_host, is_secure_url, public_url
 
 MAX_BYTES = 512 * 1024
 MAX_REDIRECTS = 3
 
 
 class FetchError(Exception):
-    """The document could not be had; the text says why."""
+    """The document could not be had; the text says why, without the query of the URL."""
 
 
 class GuardedResolver(AbstractResolver):
@@ -79,13 +79,14 @@ async def fetch(
                     return body
                 target = urljoin(url, location)
                 if _origin(target) != _origin(url):
-                    raise FetchError(f"{url} redirects to another host or scheme")
+                    raise FetchError(f"{public_url(url)} redirects to another host or scheme")
                 url = target
-            raise FetchError(f"{url} redirects too often")
+            raise FetchError(f"{public_url(url)} redirects too often")
     except TimeoutError:
-        raise FetchError(f"{url} did not answer within {seconds:g} s") from None
+        raise FetchError(f"{public_url(url)} did not answer within {seconds:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise FetchError(f"{url}: {error or type(error).__name__}") from None
+        reason = str(error).replace(url, public_url(url))  # aiohttp quotes some URLs
+        raise FetchError(f"{public_url(url)}: {reason or type(error).__name__}") from None
 
 
 async def _get(session: aiohttp.ClientSession, url: str) -> tuple[bytes, str | None]:
@@ -93,20 +94,20 @@ async def _get(session: aiohttp.ClientSession, url: str) -> tuple[bytes, str | N
         if response.status in (301, 302, 303, 307, 308):
             return b"", response.headers.get("location", "")
         if response.status != 200:
-            raise FetchError(f"{url} answered {response.status}")
+            raise FetchError(f"{public_url(url)} answered {response.status}")
         if response.headers.get("content-encoding", "identity") != "identity":
-            raise FetchError(f"{url} answered with an encoding that was not asked for")
+            raise FetchError(f"{public_url(url)} answered with an encoding that was not asked for")
         body = bytearray()
         async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > MAX_BYTES:
-                raise FetchError(f"{url} answered more than {MAX_BYTES} bytes")
+                raise FetchError(f"{public_url(url)} answered more than {MAX_BYTES} bytes")
         return bytes(body), None
 
 
 def _check(url: str, *, allow_private: bool, insecure_http: bool) -> None:
     if not is_secure_url(url) and not insecure_http:
-        raise FetchError(f"{url} is plain http on an address that is not loopback")
+        raise FetchError(f"{public_url(url)} is plain http on an address that is not loopback")
     host = urlsplit(url).hostname or ""
     try:
         # aiohttp asks no resolver for an address literal.
@@ -114,7 +115,7 @@ def _check(url: str, *, allow_private: bool, insecure_http: bool) -> None:
     except ValueError:
         return
     if not allowed:
-        raise FetchError(f"{url} is a private address")
+        raise FetchError(f"{public_url(url)} is a private address")
 
 
 def _origin(url: str) -> tuple[str, str]:

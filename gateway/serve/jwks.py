@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.config.model import Issuer, is_loopback_host
+from gateway.config.model import Issuer, is_loopback_host, public_url
 from gateway.identify.discovery import parse as parse_discovery
 from gateway.identify.keyring import Keyring
 from gateway.serve.fetch import FetchError, fetch
@@ -195,7 +195,7 @@ async def fetch_keyring(issuer: Issuer) -> Keyring:
         source = discovery_url(issuer)
         url = parse_discovery(await get(source), issuer.issuer, insecure_http=keys.insecure_http)
         if _loopback(url) and not (_loopback(source) or keys.allow_private_addresses):
-            raise FetchError(f"{source} points to a loopback address for its keys")
+            raise FetchError(f"{public_url(source)} points to a loopback address for its keys")
     return Keyring.from_jwks(await get(url))
 
 

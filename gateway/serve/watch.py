@@ -146,7 +146,7 @@ class Watcher:
                 log.exception("reload failed")
 
     async def _rescan(self) -> None:
-        while self.rescan:
+        while True:
             await asyncio.sleep(self.rescan)
             self.touch()
 

@@ -42,7 +42,9 @@ async def test_ready_once_the_keys_are_there(tmp_path):
             assert (await gateway.ask("/.well-known/gateway/live")).status == 200
             issuer = (await gateway.ask_admin("/status")).json()["issuers"]["corp"]
             assert (issuer["loaded"], issuer["keys"], issuer["last_error"]) == (True, 1, None)
-            assert 'gateway_jwks_keys{issuer="corp"} 1.0' in await gateway.metrics()
+            metrics = await gateway.metrics()
+            assert 'gateway_jwks_keys{issuer="corp"} 1.0' in metrics
+            assert 'gateway_jwks_age_seconds{issuer="corp"} ' in metrics
 
 
 @live
@@ -143,3 +145,5 @@ async def test_decisions_and_metrics_tell_what_happened(tmp_path):
             assert counted % labels in metrics
         assert f'gateway_policy_info{{revision="{gateway.revision}"}} 1.0' in metrics
         assert 'gateway_decision_reasons_total{reason="not-granted"} 1.0' in metrics
+        assert 'gateway_jwks_refresh_success{issuer="corp"} 1.0' in metrics
+        assert "gateway_jwks_age_seconds{" not in metrics  # a file may grow old

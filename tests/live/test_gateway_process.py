@@ -166,7 +166,10 @@ async def test_what_cannot_start_says_why(tmp_path):
         write(tmp_path, KEY, "http://127.0.0.1:1", config={"listeners": [{"address": address}]})
         async with started("serve", folder=tmp_path) as process:
             assert await process.ended() == 1
-    assert f"cannot listen on {address}" in process.errors
+    error = next(line for line in process.errors.splitlines() if "cannot listen" in line)
+    assert f"gateway.yaml:" in error
+    assert f"listeners.0.address: cannot listen on {address}" in error
+    assert "another process listens there" in error
     assert "Traceback" not in process.errors
     (tmp_path / "empty").mkdir()
     async with started("serve", folder=tmp_path / "empty") as process:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.config.certificates import explain
 from gateway.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
     from gateway.serve.asgi import App
 
 BACKLOG = 2048
+REMEDIES = {
+    errno.EADDRINUSE: "another process listens there: end it, or take another port",
+    errno.EADDRNOTAVAIL: "this machine does not have that address; 0.0.0.0 and [::] are all it has",
+    errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE, sockets a folder to write to",
+    errno.EAFNOSUPPORT: "this machine does not speak IPv6",
+}
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # TLS 1.2, for 1.3 has its own
 
 
@@ -25,8 +33,9 @@ class Certificate:
     `context` is what new connections use. Connections that are open keep theirs.
     """
 
-    def __init__(self, tls: Tls, *, http2: bool) -> None:
+    def __init__(self, tls: Tls, *, http2: bool, key: str = "tls") -> None:
         self._tls = tls
+        self._key = key
         self._protocols = ["h2", "http/1.1"] if http2 else ["http/1.1"]
         self.context = self.load()
 
@@ -41,16 +50,16 @@ class Certificate:
             # An encrypted key fails with the empty password, instead of asking the terminal.
             context.load_cert_chain(self._tls.certificate, self._tls.key, password="")
         except OSError as error:  # SSLError is one
-            raise ConfigError((_problem(self._tls, error),)) from None
+            raise ConfigError((_problem(self._tls, error, self._key),)) from None
         return context
 
 
-def _problem(tls: Tls, error: OSError) -> Problem:
+def _problem(tls: Tls, error: OSError, key: str) -> Problem:
     if isinstance(error, ssl.SSLError):
-        message = f"the certificate and the key are no pair of readable PEM files: {error.reason}"
+        message = f"the certificate and the key are no pair of readable PEM files: {explain(error)}"
     else:
         message = f"cannot read the certificate or its key: {error.strerror}"
-    return Problem(message, file=str(tls.certificate), key="tls")
+    return Problem(message, file=str(tls.certificate), key=key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +92,17 @@ class BoundListener:
             Path(self.address.removeprefix("unix:")).unlink(missing_ok=True)
 
 
-def bind(listener: Listener, app: App, *, capped: bool = True) -> BoundListener:
+def bind(
+    listener: Listener, app: App, *, capped: bool = True, key: str = "listeners"
+) -> BoundListener:
     """Listen on the listener's address, all of a host name's addresses.
 
     Connections wait until `serve` takes them. Port 0 takes a free port. Raises ConfigError if
-    the address or the certificate cannot be used.
+    the address or the certificate cannot be used; `key` is the listener's in the configuration.
     """
-    certificate = Certificate(listener.tls, http2=listener.http2) if listener.tls else None
+    certificate = (
+        Certificate(listener.tls, http2=listener.http2, key=f"{key}.tls") if listener.tls else None
+    )
     try:
         if listener.address.startswith("unix:"):
             address, sockets = listener.address, [_bind_unix(listener.address[5:])]
@@ -97,7 +110,8 @@ def bind(listener: Listener, app: App, *, capped: bool = True) -> BoundListener:
             address, sockets = _bind_tcp(listener.address)
     except OSError as error:
         message = f"cannot listen on {listener.address}: {error.strerror or error}"
-        raise ConfigError((Problem(message, key="address"),)) from None
+        remedy = REMEDIES.get(error.errno or 0, "")
+        raise ConfigError((Problem(message, key=f"{key}.address", remedy=remedy),)) from None
     return BoundListener(
         app=app,
         address=address,

@@ -1,10 +1,13 @@
 """gateway.yaml → Config, and what people are told of their mistakes."""
 
 import textwrap
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from gateway.config.certificates import explain
+from gateway.config.disk import warn
 from gateway.config.load import Loaded, load, read, restart_required, watched_files
 from gateway.config.model import Config
 from gateway.errors import ConfigError, Problem
@@ -65,12 +68,13 @@ MISTAKES = {
     ),
     "a key too far to the left": (
         ("    upstream: orders", "upstream: orders"),
+        "10:5: routes.0: upstream is missing (Name of an upstream, or an upstream's URL)",
         "12:1: upstream: unknown key (did you mean 'upstreams'?)",
-        "10:5: routes.0: upstream is missing",
     ),
     "a missing key": (
         ("    paths: /orders\n", ""),
-        "10:5: routes.0: paths is missing",
+        "10:5: routes.0: paths is missing (Path templates: `/orders/{id}`, "
+        "`/static/{rest:path}` (`:path` takes the remainder))",
     ),
     "unknown upstream": (
         ("    upstream: orders", "    upstream: order"),
@@ -78,7 +82,8 @@ MISTAKES = {
     ),
     "an upstream URL with a path": (
         ("http://127.0.0.1:9000", "http://127.0.0.1:9000/v1"),
-        "8:3: upstreams.orders: expected a URL without path and query (the request's path is sent)",
+        "8:17: upstreams.orders.url: expected a URL without path and query (the request's "
+        "path is sent)",
     ),
     "an inline upstream URL with credentials": (
         ("    upstream: orders", "    upstream: http://u:p@h"),
@@ -90,11 +95,11 @@ MISTAKES = {
     ),
     "an issuer without audience": (
         ("    audience: api\n", ""),
-        "2:3: issuers.corp: audience is missing; name it, or set insecure_any_audience: true",
+        "2:3: issuers.corp: audience is missing (name it, or set insecure_any_audience: true)",
     ),
     "an issuer without algorithms": (
         ("    algorithms: [RS256]\n", ""),
-        "2:3: issuers.corp: algorithms is missing; name them, or set insecure_any_algorithm: true",
+        "2:3: issuers.corp: algorithms is missing (name them, or set insecure_any_algorithm: true)",
     ),
     "a misspelt algorithm": (
         ("[RS256]", "[RS256, RSA256]"),
@@ -102,16 +107,19 @@ MISTAKES = {
     ),
     "the none algorithm": (
         ("[RS256]", "none"),
-        f"5:17: issuers.corp.algorithms: expected {ALGORITHMS}",
+        "5:17: issuers.corp.algorithms: expected RS256, RS384, RS512, PS256, PS384, PS512, "
+        "ES256, ES384, ES512, EdDSA, Ed25519, HS256, HS384 or HS512 (unsigned tokens are "
+        "never accepted)",
     ),
     "HMAC with public keys": (
         ("[RS256]", "[HS256]"),
-        "2:3: issuers.corp: HS256 needs keys.secret or keys.secret_file",
+        "5:5: issuers.corp.algorithms: HS256 needs keys.secret or keys.secret_file (public "
+        "keys go with RS256, ES256 and the like)",
     ),
     "public-key algorithm with a secret": (
         ("{jwks_url: https://login.example.com/jwks}", "{secret: hush}"),
-        "2:3: issuers.corp: a secret verifies only HS256, HS384 and HS512; give public keys too "
-        "as an issuer of their own",
+        "5:5: issuers.corp.algorithms: a secret verifies only HS256, HS384 and HS512 (give "
+        "public keys as an issuer of their own)",
     ),
     "an empty secret": (
         ("{jwks_url: https://login.example.com/jwks}", "{secret: ''}"),
@@ -124,8 +132,8 @@ MISTAKES = {
     ),
     "a JWKS over plain http": (
         ("jwks_url: https:", "jwks_url: http:"),
-        "6:5: issuers.corp.keys: jwks_url is plain http on an address that is not loopback; use "
-        "https, or set insecure_http: true",
+        "6:22: issuers.corp.keys.jwks_url: plain http on an address that is not loopback (use"
+        " https, or set insecure_http: true)",
     ),
     "discovery that is neither a URL nor true": (
         ("jwks_url: https://login.example.com/jwks", "discovery: ture"),
@@ -161,7 +169,8 @@ MISTAKES = {
     ),
     "a lower-case method": (
         ("    upstream: orders", "    upstream: orders\n    methods: [GET, post]"),
-        "13:20: routes.0.methods.1: expected an HTTP method in upper-case letters, such as GET",
+        "13:20: routes.0.methods.1: expected an HTTP method in upper-case letters, such as "
+        "GET (write POST)",
     ),
     "two routes with one id": (
         ("routes:", "routes:\n  - {id: orders, paths: /x, upstream: orders}"),
@@ -182,12 +191,22 @@ MISTAKES = {
     ),
     "a host with its port": (
         ("    upstream: orders", "    upstream: orders\n    hosts: api.example:443"),
-        "13:12: routes.0.hosts.0: expected a host without port, such as api.example or "
-        "*.example (leave hosts out for any host)",
+        "13:12: routes.0.hosts.0: expected a host without scheme and port, such as "
+        "api.example or *.example (write api.example)",
     ),
     "a path without its slash": (
         ("/orders\n", "orders\n"),
-        "11:12: routes.0.paths.0: expected a path that begins with a slash, such as /orders/{id}",
+        "11:12: routes.0.paths.0: expected a path that begins with a slash, such as /orders/{id} "
+        "(write /orders)",
+    ),
+    "a path with a wildcard": (
+        ("/orders\n", "/orders/*\n"),
+        "11:12: routes.0.paths.0: '*' is no wildcard in a path (write /orders/{rest:path})",
+    ),
+    "a prefix with a parameter": (
+        ("    upstream: orders", "    upstream: orders\n    strip_prefix: '/{tenant}'"),
+        "13:19: routes.0.strip_prefix: expected a path as it is, without parameters "
+        "(write the part that is fixed)",
     ),
     "an entrypoint in Rego's notation": (
         ("    upstream: orders", "    upstream: orders\n    entrypoint: data.orders.authz.allow"),
@@ -201,7 +220,7 @@ MISTAKES = {
     "a duration with a wrong unit": (
         ("routes:", "limits: {idle_timeout: 5 minutes}\nroutes:"),
         "9:24: limits.idle_timeout: expected seconds, or a duration with a unit: 500ms, 30s, "
-        "10m, 1h",
+        "10m, 1h (write 5m)",
     ),
     "true where a number is expected": (
         ("routes:", "limits: {headers: true}\nroutes:"),
@@ -229,15 +248,16 @@ MISTAKES = {
     ),
     "a section without contents": (
         ("routes:", "limits:\nroutes:"),
-        "9:8: limits: expected a mapping, got nothing",
+        "9:8: limits: expected a mapping, got nothing (write {} for its defaults)",
     ),
     "a list where a mapping is expected": (
         ("  orders: {url", "  - {url"),
-        "7:1: upstreams: expected a mapping, got a list",
+        "7:1: upstreams: expected a mapping, got a list (write NAME: VALUE for each entry, "
+        "without '- ')",
     ),
     "a mapping where a list is expected": (
         ("  - id: orders", "    id: orders"),
-        "9:1: routes: expected a list, got a mapping",
+        "9:1: routes: expected a list, got a mapping (begin each entry with '- ')",
     ),
     "an unknown network": (
         ("routes:", "networks: {office: 10.0.0.0/8}\ntrusted_proxies: [ofice]\nroutes:"),
@@ -246,8 +266,8 @@ MISTAKES = {
     ),
     "a network with host bits": (
         ("routes:", "networks: {office: [10.0.0.1/8]}\nroutes:"),
-        "9:21: networks.office.0: expected an address or CIDR block such as 10.0.0.0/8: "
-        "10.0.0.1/8 has host bits set",
+        "9:21: networks.office.0: expected an address or CIDR block such as 10.0.0.0/8 (write"
+        " 10.0.0.0/8 for the block around it)",
     ),
     "an unknown part of the identity": (
         ("routes:", "identity_headers: {X-User: identity.sub}\nroutes:"),
@@ -257,24 +277,26 @@ MISTAKES = {
     ),
     "one identity header in two spellings": (
         ("routes:", "identity_headers: {X-User: claims.a, x-user: claims.b}\nroutes:"),
-        "9:1: identity_headers: the header x-user is given twice",
+        "9:1: identity_headers: the header x-user is given twice (case does not count)",
     ),
     "an identity header that is no header": (
         ("routes:", "identity_headers: {x user: claims.a}\nroutes:"),
-        "9:20: identity_headers.x user: expected an HTTP field name",
+        "9:20: identity_headers.x user: expected the name of a header, without blanks and ':'"
+        " (write x-user)",
     ),
     "a mask that is no pointer": (
         ("routes:", "log: {decisions: {mask: input.claims}}\nroutes:"),
-        "9:25: log.decisions.mask.0: expected a JSON pointer, such as /input/claims/email",
+        "9:25: log.decisions.mask.0: expected a JSON pointer, such as /input/claims/email "
+        "(write /input/claims)",
     ),
     "a log file without a name": (
         ("routes:", "log: {access: {sink: file}}\nroutes:"),
-        "9:7: log.access: path goes with sink: file",
+        "9:7: log.access: sink: file needs a path (name the file in path)",
     ),
     "an origin with a path": (
         ("routes:", "cors: {origins: https://app.example/}\nroutes:"),
-        "9:17: cors.origins.0: expected an origin, such as https://app.example, lower-case and "
-        "without a path",
+        "9:17: cors.origins.0: expected an origin, such as https://app.example, lower-case "
+        "and without a path (write https://app.example)",
     ),
     "credentials for every origin": (
         ("routes:", "cors: {origins: '*', credentials: true}\nroutes:"),
@@ -300,7 +322,8 @@ MISTAKES = {
     ),
     "an address without port": (
         ("routes:", "listeners: [{address: localhost}]\nroutes:"),
-        "9:23: listeners.0.address: expected HOST:PORT, [ADDRESS]:PORT or unix:/PATH",
+        "9:23: listeners.0.address: expected HOST:PORT, [ADDRESS]:PORT or unix:/PATH (write "
+        "localhost:8080)",
     ),
     "an unset variable": (
         ("audience: api", "audience: ${AUDIENCE}"),
@@ -309,17 +332,167 @@ MISTAKES = {
     ),
     "an unquoted variable inside braces": (
         ("http://127.0.0.1:9000", "${URL}"),
-        "8:18: while parsing a flow mapping: expected ',' or '}', but got '{' "
-        "(inside { } and [ ], put a value with ${NAME} in quotes)",
+        "8:18: expected ',' or '}' here, but there is '{' (inside { } and [ ], put a value "
+        "with ${NAME} in quotes)",
     ),
     "a tab": (
         ("    paths:", "\tpaths:"),
-        "11:1: while scanning for the next token: found character '\\t' that cannot start any "
-        "token (indent with spaces)",
+        "11:1: a tab, where only blanks may be (indent with spaces)",
+    ),
+    "a merge key": (
+        ("    audience: api", "    <<: {audience: api}\n    audience: api"),
+        "4:5: issuers.corp.<<: unknown key (merge keys are not taken: write the values out)",
+    ),
+    "a host and a port": (
+        ("routes:", "listeners: [{host: 0.0.0.0, port: 8080}]\nroutes:"),
+        "9:13: listeners.0: address is missing (HOST:PORT, [ADDRESS]:PORT or unix:/PATH)",
+        "9:14: listeners.0.host: unknown key (address holds both: HOST:PORT)",
+        "9:29: listeners.0.port: unknown key (address holds both: HOST:PORT)",
+    ),
+    "a listener as text": (
+        ("routes:", "listeners: ['127.0.0.1:8080']\nroutes:"),
+        "9:13: listeners.0: expected a mapping, got text (it needs address)",
+    ),
+    "a listener that another one covers": (
+        ("routes:", "listeners: [{address: '0.0.0.0:1'}, {address: '127.0.0.1:1'}]\nroutes:"),
+        "9:47: listeners.1.address: the listener on 0.0.0.0:1 takes this address, too: "
+        "127.0.0.1:1 (give one of them another port)",
+    ),
+    "a socket in a folder that is not there": (
+        ("routes:", "listeners: [{address: 'unix:/absent/x.sock'}]\nroutes:"),
+        "9:23: listeners.0.address: the folder /absent does not exist (mkdir -p /absent)",
+    ),
+    "a socket that is a folder": (
+        ("routes:", "admin: {address: 'unix:/tmp'}\nroutes:"),
+        "9:18: admin.address: /tmp is a folder (name a file in it: unix:/tmp/gateway.sock)",
+    ),
+    "a socket that is a file": (
+        ("routes:", "listeners: [{address: 'unix:/etc/passwd'}]\nroutes:"),
+        "9:23: listeners.0.address: /etc/passwd is there and is no socket "
+        "(remove it, or take another name)",
+    ),
+    "an upstream as text": (
+        ("{url: http://127.0.0.1:9000}", "http://127.0.0.1:9000"),
+        "8:11: upstreams.orders: expected a mapping, got text (it needs url)",
+    ),
+    "an inline upstream on a socket in another notation": (
+        ("    upstream: orders", "    upstream: unix:/run/x.sock"),
+        "12:15: routes.0.upstream: expected http://HOST[:PORT], https://HOST[:PORT] or "
+        "http+unix:/PATH (write http+unix:/run/x.sock)",
+    ),
+    "discovery of an issuer that is no URL": (
+        (
+            "    issuer: https://login.example.com/\n    audience: api\n    algorithms: [RS256]\n"
+            "    keys: {jwks_url: https://login.example.com/jwks}",
+            "    issuer: urn:x\n    audience: api\n    algorithms: [RS256]\n"
+            "    keys: {discovery: true}",
+        ),
+        "6:23: issuers.corp.keys.discovery: true needs an issuer that is an http:// or https:// "
+        "URL (give the URL of the discovery document, or jwks_url)",
+    ),
+    "discovery over plain http": (
+        (
+            "    issuer: https://login.example.com/\n    audience: api\n    algorithms: [RS256]\n"
+            "    keys: {jwks_url: https://login.example.com/jwks}",
+            "    issuer: http://a.example\n    audience: api\n    algorithms: [RS256]\n"
+            "    keys: {discovery: true}",
+        ),
+        "6:23: issuers.corp.keys.discovery: discovery over plain http on an address that is not "
+        "loopback (use https, or set keys.insecure_http: true)",
+    ),
+    "keys that are not there": (
+        ("{jwks_url: https://login.example.com/jwks}", "{}"),
+        "6:5: issuers.corp.keys: expected exactly one of discovery, jwks_url, jwks_file, pem_file, "
+        "secret, secret_file; got none "
+        "(discovery: true reads ISSUER/.well-known/openid-configuration)",
+    ),
+    "a section of which another gateway's users think": (
+        ("routes:", "rate_limit: {rps: 5}\nroutes:"),
+        "9:1: rate_limit: unknown key (the gateway has no rate limits)",
+    ),
+    "no authentication by another name": (
+        ("    upstream: orders", "    upstream: orders\n    authentication: none"),
+        "13:21: routes.0.authentication: expected required, optional or anonymous "
+        "(write anonymous)",
+    ),
+    "a log file as sink": (
+        ("routes:", "log: {access: {sink: /var/log/x}}\nroutes:"),
+        "9:22: log.access.sink: expected stdout, stderr, file or off "
+        "(write sink: file and path: /var/log/x)",
+    ),
+    "a log file that nothing is written to": (
+        ("routes:", "log: {access: {path: /tmp/x}}\nroutes:"),
+        "9:22: log.access.path: nothing is written there, as sink is off (set sink: file)",
+    ),
+    "a log file that is a folder": (
+        ("routes:", "log: {access: {sink: file, path: /tmp}}\nroutes:"),
+        "9:34: log.access.path: /tmp is a folder (name a file in it)",
+    ),
+    "a mask of what has to be there": (
+        ("routes:", "log: {decisions: {mask: /decision_id}}\nroutes:"),
+        "9:25: log.decisions.mask.0: /decision_id is in every event and cannot be erased",
+    ),
+    "a claim without its prefix": (
+        ("routes:", "identity_headers: {x-user: sub}\nroutes:"),
+        "9:28: identity_headers.x-user: expected identity.subject, identity.issuer, "
+        "identity.scopes, identity.groups, identity.roles, token.expires_at or claims.PATH "
+        "(write claims.sub)",
+    ),
+    "everybody as a trusted proxy": (
+        ("routes:", "trusted_proxies: '*'\nroutes:"),
+        "9:18: trusted_proxies.0: '*' is neither a CIDR block nor the name of a network "
+        "(name the proxies: everybody could claim any address, and be believed)",
+    ),
+    "a trusted proxy with host bits": (
+        ("routes:", "trusted_proxies: 10.1.2.3/8\nroutes:"),
+        "9:18: trusted_proxies.0: '10.1.2.3/8' is neither a CIDR block nor the name of a network "
+        "(write 10.0.0.0/8 for the block around it)",
+    ),
+    "a mapping where a list of texts is expected": (
+        ("audience: api", "audience: {a: b}"),
+        "4:5: issuers.corp.audience: expected text or a list, got a mapping",
+    ),
+    "a number where a list of texts is expected": (
+        ("audience: api", "audience: 5"),
+        "4:15: issuers.corp.audience: expected text or a list, got a number (put it in quotes)",
+    ),
+    "true where a section is expected": (
+        ("    upstream: orders", "    upstream: orders\n    body: true"),
+        "13:11: routes.0.body: expected a mapping, got true (write {} for its defaults)",
+    ),
+    "text where a section is expected": (
+        ("routes:", "policy: policies\nroutes:"),
+        "9:9: policy: expected a mapping, got text "
+        "(known here: paths, entrypoint, steps, tests, state)",
+    ),
+    "limits of nothing": (
+        ("routes:", "limits: {head: 0, idle_timeout: 0s}\nroutes:"),
+        "9:16: limits.head: expected more than 0",
+        "9:33: limits.idle_timeout: expected more than 0",
+    ),
+    "limits beyond everything": (
+        ("routes:", "limits: {body: 9999999GiB, headers: 1e12, json_depth: 1000}\nroutes:"),
+        "9:16: limits.body: expected at most 1024GiB",
+        "9:37: limits.headers: expected at most 2147483647",
+        "9:55: limits.json_depth: expected at most 90",
+    ),
+    "a name with a blank": (
+        ("  - id: orders", "  - id: all orders"),
+        "10:9: routes.0.id: expected a name of letters, digits, '_', '.' and '-', at most 64 "
+        "(write all-orders)",
+    ),
+    "a claim path of nothing": (
+        ("audience: api", "audience: api\n    identity: {roles: ''}"),
+        "5:23: issuers.corp.identity.roles: expected text that is not empty",
+    ),
+    "an origin with a wildcard": (
+        ("routes:", "cors: {origins: 'https://*.app.example'}\nroutes:"),
+        "9:17: cors.origins.0: expected an origin, such as https://app.example, lower-case and "
+        "without a path (name each origin)",
     ),
     "a client certificate without its key": (
         ("http://127.0.0.1:9000}", "http://127.0.0.1:9000, tls: {certificate: a.pem}}"),
-        "8:40: upstreams.orders.tls: certificate and key go together",
+        "8:40: upstreams.orders.tls: certificate and key go together (give both, or none)",
     ),
 }
 
@@ -375,9 +548,9 @@ def test_every_problem_is_reported_at_once_in_order(folder):
         "listeners",
         "issuers.corp.audence",
         "issuers.corp.algorithms.1",
-        "issuers.corp.keys",
+        "issuers.corp.keys.jwks_url",
         "issuers.two.audience",
-        "upstreams.orders",
+        "upstreams.orders.url",
         "routes.0.upstrem",
         "routes.0.upstrem",
         "routes.0.body.max",
@@ -396,14 +569,22 @@ def test_every_problem_is_reported_at_once_in_order(folder):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", ["1:1: routes is missing"]),
-        ("- a\n", ["1:1: expected a mapping, got a list"]),
-        ("text\n", ["1:1: expected a mapping, got text"]),
+        (
+            "",
+            [
+                "1:1: routes is missing (The routes; the most specific one that fits a request takes it)"
+            ],
+        ),
+        ("- a\n", ["1:1: expected a mapping, got a list (it needs routes)"]),
+        ("text\n", ["1:1: expected a mapping, got text (it needs routes)"]),
         ("routes: []\n", ["1:1: routes: expected at least one entry"]),
-        ("routes: [1]\n", ["1:10: routes.0: expected a mapping, got a number"]),
+        (
+            "routes: [1]\n",
+            ["1:10: routes.0: expected a mapping, got a number (it needs id, paths and upstream)"],
+        ),
         (
             "a: [1, 2\nb: 3\n",
-            ["2:2: while parsing a flow sequence: expected ',' or ']', but got ':'"],
+            ["2:2: expected ',' or ']' here, but there is ':'"],
         ),
     ],
 )
@@ -541,8 +722,88 @@ class TestCertificates:
 
     def test_files_that_hold_something_else(self, folder):
         (folder / "a").write_text("nothing")
-        (found,) = problems_of(BASE + self.TLS % ("a", "a"), folder)
-        assert "certificate and key cannot be used: one of them is not PEM" in found
+        assert problems_of(BASE + self.TLS % ("a", "a"), folder) == [
+            f"13:57: listeners.0.tls.certificate: {folder}/a holds no PEM certificate",
+            f"13:65: listeners.0.tls.key: {folder}/a holds no PEM private key",
+        ]
+
+    def test_files_the_wrong_way_round(self, folder):
+        certificate, key = Authority(folder).issue("a.example")
+        found = problems_of(BASE + self.TLS % (key, certificate), folder)
+        assert [line.partition("(")[2] for line in found] == [
+            "this is the private key; name it in key)",
+            "this is the certificate; name it in certificate)",
+        ]
+
+    def test_files_that_are_not_pem(self, folder):
+        (folder / "a").write_bytes(b"\x30\x82\x01")
+        found = problems_of(BASE + self.TLS % ("a", "a"), folder)
+        assert ["-inform der" in line for line in found] == [True, True]
+
+    @pytest.mark.parametrize("part", [0, 1])
+    def test_files_that_are_damaged(self, folder, part):
+        pair = Authority(folder).issue("a.example")
+        text = pair[part].read_text()
+        pair[part].write_text(text[:60] + "!!!!" + text[64:])
+        (found,) = problems_of(BASE + self.TLS % pair, folder)
+        assert "a PEM block in one of the files is damaged" in found
+        assert "_ssl.c" not in found
+
+    @pytest.mark.parametrize(
+        ("raised", "words"),
+        [
+            (
+                "[X509: KEY_VALUES_MISMATCH] key values mismatch (_ssl.c:4046)",
+                "another certificate",
+            ),
+            ("[SSL: EE_KEY_TOO_SMALL] ee key too small (_ssl.c:4029)", "2048 bits"),
+            ("[SSL: CA_MD_TOO_WEAK] ca md too weak (_ssl.c:4029)", "SHA-1"),
+            ("[SSL] PEM lib (_ssl.c:4046)", "damaged"),
+        ],
+    )
+    def test_openssl_in_words(self, raised, words):
+        assert words in explain(OSError(raised))
+        assert "_ssl.c" not in explain(OSError(raised))
+
+    @pytest.mark.parametrize(
+        ("days", "told"),
+        [
+            (-1, "has expired on "),
+            (0.5, "expires within two days, on "),
+            (13.5, "expires in 13 days, on "),
+            (15, None),
+            (80, None),
+        ],
+    )
+    def test_a_certificate_that_ends(self, folder, days, told):
+        pair = Authority(folder).issue("a.example")
+        config = accepted(BASE + self.TLS % pair, folder)
+        # The authority's certificates are good for 90 days.
+        now = datetime.now(UTC) + timedelta(days=90 - days)
+        found = [fault for fault in warn(config, now) if fault.key[-1] == "certificate"]
+        assert len(found) == bool(told)
+        assert all(told in fault.message for fault in found)
+        assert all(fault.key == ("listeners", 0, "tls", "certificate") for fault in found)
+
+    def test_a_certificate_that_is_not_valid_yet(self, folder):
+        authority = Authority(folder)
+        certificate, key = authority.issue("a.example")
+        certificate.write_bytes(certificate.read_bytes() + authority.root.read_bytes())
+        upstream = f"9000, tls: {{certificate: {certificate}, key: {key}}}}}"
+        config = accepted(BASE.replace("9000}", upstream), folder)
+        key.chmod(0o600)
+        found = [*warn(config, datetime.now(UTC) - timedelta(days=2))]
+        assert [fault.key for fault in found] == [("upstreams", "orders", "tls", "certificate")] * 2
+        assert "is not valid before" in found[0].message
+        assert "certificate 2 of the chain" in found[1].message
+
+    def test_warnings_of_certificates_are_those_of_the_load(self, folder, monkeypatch):
+        pair = Authority(folder).issue("a.example")
+        pair[1].chmod(0o600)
+        monkeypatch.setattr("gateway.config.certificates.SOON", timedelta(days=1000))
+        text = BASE + self.TLS % pair
+        (warning,) = read(text.encode(), folder / "gateway.yaml", {}).warnings
+        assert (warning.line, warning.key) == (13, "listeners.0.tls.certificate")
 
     def test_an_encrypted_key(self, folder):
         from cryptography.hazmat.primitives import serialization
@@ -563,7 +824,13 @@ class TestCertificates:
         (folder / "roots").write_text("nothing")
         text = BASE.replace("9000}", "9000, tls: {ca_file: roots}}")
         (found,) = problems_of(text, folder)
-        assert "upstreams.orders.tls.ca_file: no PEM certificates" in found
+        assert "upstreams.orders.tls.ca_file" in found
+        assert "holds no PEM certificate" in found
+        (folder / "roots").write_text(
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+        )
+        (found,) = problems_of(text, folder)
+        assert "a certificate in it is damaged" in found
 
 
 class TestLoaded:

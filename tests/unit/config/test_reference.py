@@ -51,6 +51,33 @@ def test_the_example_is_a_configuration(page):
     assert isinstance(config, Config)
 
 
+def test_the_rego_of_the_page_adapts_the_policies_of_others(page):
+    """What is copied works, with the policies that it is for."""
+    from gateway.rego import Policy, compile as compile_rego
+
+    apisix, own = re.findall(r"```rego\n(.*?)```", page, re.DOTALL)
+    example = (
+        'package example\n\ndefault allow := false\n\nallow if input.request.method == "GET"\n\n'
+        "status_code := 405 if not allow\n\nunrelated := 1\n"
+    )
+    httpapi = (
+        "package httpapi.authz\n\ndefault allow := false\n\n"
+        'allow if {\n\tinput.method == "GET"\n\tinput.path == ["salary", input.user]\n}\n'
+    )
+    modules = {"a.rego": apisix, "b.rego": own, "c.rego": example, "d.rego": httpapi}
+    policy = Policy(compile_rego(modules), {})
+
+    def ask(entrypoint, method):
+        request = {"method": method, "segments": ["salary", "alice"]}
+        asked = {"request": request, "identity": {"subject": "alice"}}
+        return policy.decide(entrypoint, asked, now=0.0)
+
+    assert ask("adapter/apisix/decision", "GET") == {"allow": True}
+    assert ask("adapter/apisix/decision", "PUT") == {"allow": False, "status_code": 405}
+    assert ask("gateway/authz/allow", "GET") is True
+    assert ask("gateway/authz/allow", "PUT") is False
+
+
 @pytest.mark.parametrize(
     "row",
     [

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from gateway.config.load import read
+from gateway.config.model import public_url
 from gateway.config.show import as_json, as_yaml, effective
 
 TEXT = b"""\
@@ -39,6 +40,35 @@ def test_secrets_are_masked(loaded):
     assert shown["admin"]["token"] == "**********"
     for text in (as_json(loaded.config), as_yaml(loaded.config), str(loaded), repr(loaded.config)):
         assert "hunter2" not in text
+
+
+@pytest.mark.parametrize("name", ["jwks_url", "discovery"])
+def test_the_query_of_a_url_is_masked(name, tmp_path):
+    (tmp_path / "policies").mkdir()
+    text = TEXT.replace(
+        b"jwks_url: https://b.example/jwks",
+        b"%s: 'https://b.example/jwks?key=hunter2'" % name.encode(),
+    )
+    text = text.replace(b"issuer: https://b.example/", b"issuer: https://b.example/?k=hunter2")
+    config = read(text, tmp_path / "gateway.yaml", {}).config
+    shown = effective(config)["issuers"]["open"]
+    assert shown["keys"][name] == "https://b.example/jwks?**********"
+    assert shown["issuer"] == "https://b.example/?**********"
+    assert "hunter2" not in as_yaml(config) + as_json(config)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://a.example/x", "https://a.example/x"),
+        ("https://a.example/x?", "https://a.example/x?**********"),
+        ("https://a.example?k=a?b", "https://a.example?**********"),
+        ("https://u:p@a.example/@x", "https://a.example/@x"),
+        ("urn:example:a", "urn:example:a"),
+    ],
+)
+def test_urls_as_they_are_shown(url, shown):
+    assert public_url(url) == shown
 
 
 def test_absent_secrets_are_not_masked(loaded):

@@ -4,6 +4,7 @@ import pytest
 
 from gateway.errors import Code
 from gateway.model import Answer, Decision, Principal, Reason, Source
+from gateway.record.encode import encode
 from gateway.record.event import MAX_DETAIL, build, escape, rfc3339
 from tests.support.recording import document, early, exchange, forward, head, refuse, trail
 
@@ -79,7 +80,7 @@ def test_refused_before_a_route():
     )
     event = event_of(outcome, status=400)
     assert event["partial"] is True
-    assert event["target"] == r"/a\xff\x22\\\x1b[2J/.."
+    assert event["target"] == r'/a\xff"\\\x1b[2J/..'
     assert event["input"] == {
         "request": {
             "id": "d-1",
@@ -158,11 +159,31 @@ def test_detail_is_escaped_and_bounded():
     assert len(message) < MAX_DETAIL + 100
 
 
+def test_detail_reads_as_it_was_written():
+    detail = 'expected "a" or \'b\', got "C:\\\\x" for Zoë'
+    event = event_of(early(Code.BAD_HEADER, detail=detail))
+    assert event["error"]["message"] == detail
+    assert rb"expected \"a\" or" in encode(event)
+
+
+def test_a_credential_that_ends_beyond_the_cut_leaves_no_beginning():
+    secrets = [f"{number:02}" + "s3cret" * 200 for number in range(8)]
+    headers = tuple((b"x-token", secret.encode()) for secret in secrets)
+    outcome = early(Code.BAD_HEADER, head=head(headers=headers), detail=" ".join(secrets))
+    assert event_of(outcome)["error"]["message"] == " ".join(["[erased]"] * 8)
+
+
+def test_many_credentials_erase_the_whole_detail():
+    cookie = "; ".join(f"c{number}=value-{number}" for number in range(2000)).encode()
+    outcome = early(Code.BAD_HEADER, head=head(headers=((b"cookie", cookie),)), detail="x" * 99)
+    assert event_of(outcome)["error"]["message"] == "[erased]"
+
+
 @pytest.mark.parametrize(
     ("text", "escaped"),
     [
         ("plain text/42?x=%20", "plain text/42?x=%20"),
-        ('"', r"\x22"),
+        ('"', '"'),
         ("\\x41", r"\\x41"),
         (b"\x00\x7f\xff", r"\x00\x7f\xff"),
         ("é€\U0001f600", r"\xe9\u20ac\u1f600"),

@@ -87,6 +87,21 @@ def test_referer_loses_its_tokens():
     assert event["masked"] == ["/input/request/headers/referer"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Referer", "x-original-uri", "x-original-url", "x-envoy-original-path", "x-forwarded-url",
+     "x-forwarded-path", "x-forwarded-uri", "X_Rewrite_Url", "content-location"],
+)  # fmt: skip
+def test_urls_in_headers_lose_their_secrets(name):
+    given = {name: f"https://user:{SECRET}@app.example/cb?access.token={SECRET}&x=1"}
+    event = masked(forward(document=document(headers=given)))
+    expected = "https://[erased]@app.example/cb?access.token=[erased]&x=1"
+    assert event["input"]["request"]["headers"] == {name: expected}
+    result = {"allow": True, "response_headers": given}
+    event = masked(forward(decision=Decision(allow=True, result=result)))
+    assert event["result"]["response_headers"] == {name: expected}
+
+
 @pytest.mark.parametrize("name", ["headers", "response_headers"])
 def test_credentials_that_the_policy_sets(name):
     result = {"allow": True, name: {"Authorization": SECRET, "set-cookie": [SECRET], "x-a": "b"}}
@@ -98,6 +113,8 @@ def test_credentials_that_the_policy_sets(name):
 def test_configured_credential_header():
     given = document(headers={"x-ticket": SECRET})
     assert SECRET in json.dumps(masked(forward(document=given)))
+    assert SECRET not in json.dumps(masked(forward(document=given), header="X-Ticket"))
+    given = document(headers={"X_Ticket": SECRET})
     assert SECRET not in json.dumps(masked(forward(document=given), header="X-Ticket"))
 
 

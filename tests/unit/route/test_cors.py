@@ -71,6 +71,7 @@ def test_refused(asked):
     with pytest.raises(RouteError) as refusal:
         RULES.preflight(asked, TABLE)
     assert refusal.value.code is Code.CORS_REFUSED
+    assert "b'" not in refusal.value.detail
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def test_handshakes(given, origins, code):
         with pytest.raises(RouteError) as refusal:
             check_websocket(asked, route(**given))
         assert refusal.value.code is code
+        assert "b'" not in refusal.value.detail
 
 
 def test_ordinary_requests_are_not_checked():
