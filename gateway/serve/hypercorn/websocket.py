@@ -125,6 +125,7 @@ class WebSocket(WSStream):
 
     async def _handle_events(self) -> None:
         for event in self.connection.events():
+            await self.peer.turn.breathe()
             match event:
                 case Message():
                     try:
