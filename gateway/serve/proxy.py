@@ -15,6 +15,7 @@ from gateway.model import Forward, Head, Need, Refuse
 from gateway.pipeline import NO_FACTS, plan, refuse
 from gateway.record.event import Exchange
 from gateway.serve.asgi import DISCONNECT
+from gateway.serve.edge import OWN_PREFIX
 from gateway.serve.relay import relay
 from gateway.serve.upstream import Response, connect_websocket
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway.proxy")
 
-OWN_PREFIX: Final = b"/.well-known/gateway/"
-"""Paths that the gateway answers itself, on every host."""
-
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 _SHIFTS: Final = tuple(range(120, -1, -10))
@@ -46,8 +44,7 @@ class Proxy:
         self.own = own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "lifespan" or scope["raw_path"].startswith(OWN_PREFIX):
+        if scope["raw_path"].startswith(OWN_PREFIX):
             await self.own(scope, receive, send)
         else:
             await Request(self.runtime, scope, receive, send).run()
