@@ -11,6 +11,7 @@ import orjson
 from gateway.errors import Code, GatewayError
 from gateway.model import Answer, Facts, Head, Missing, Outcome, Refuse, Trail
 from gateway.record.encode import encode
+from gateway.route.pieces import OF_CLIENTS, check_pieces
 from gateway.route.websocket import check_websocket
 from gateway.wire import is_cors
 
@@ -44,6 +45,7 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
     found: dict[str, Any] = {}
     try:
         source = found["source"] = snapshot.origins.read(head)
+        check_pieces(head, OF_CLIENTS)
         preflight = snapshot.cors.preflight(head, snapshot.routes)
         if preflight is not None:
             found["match"] = preflight.match
