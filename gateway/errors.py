@@ -49,7 +49,7 @@ class Code(Enum):
     BODY_TOO_LARGE = ("body-too-large", 413, "The request body is too large")
     BODY_TIMEOUT = ("body-timeout", 408, "The request body did not arrive in time")
     BODY_MALFORMED = ("body-malformed", 400, "The request body is malformed")
-    BODY_UNSUPPORTED = ("body-unsupported", 415, "The request body's type is not supported")
+    BODY_UNSUPPORTED = ("body-unsupported", 415, "Type or encoding of the body is not supported")
     POLICY_DENIED = ("policy-denied", 403, "The policy refuses the request")
     UNDEFINED = ("undefined", 403, "The policy made no decision")
     EVAL_ERROR = ("eval-error", 500, "The policy could not be evaluated")
