@@ -83,7 +83,7 @@ async def fetch(
                 url = target
             raise FetchError(f"{url} redirects too often")
     except TimeoutError:
-        raise FetchError(f"{url} did not answer within {seconds:g} s") from None
+        raise FetchError(f"{url} did not answer within {round(seconds, 1):g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise FetchError(f"{url}: {error or type(error).__name__}") from None
 
