@@ -24,7 +24,7 @@ class Code(Enum):
     ROUTE_UNKNOWN = ("route-unknown", 404, "No route matches the request")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The route does not take this method")
     CORS_REFUSED = ("cors-refused", 403, "The origin may not make this request")
-    UPGRADE_REFUSED = ("upgrade-refused", 400, "The route does not take this upgrade")
+    UPGRADE_REFUSED = ("upgrade-refused", 400, "This upgrade is malformed or not taken")
     ORIGIN_REFUSED = ("origin-refused", 403, "The origin may not open this WebSocket")
     # 2 identify
     TOKEN_MISSING = ("token-missing", 401, "A bearer token is required")
@@ -50,7 +50,7 @@ class Code(Enum):
     BODY_TOO_LARGE = ("body-too-large", 413, "The request body is too large")
     BODY_TIMEOUT = ("body-timeout", 408, "The request body did not arrive in time")
     BODY_MALFORMED = ("body-malformed", 400, "The request body is malformed")
-    BODY_UNSUPPORTED = ("body-unsupported", 415, "The request body's encoding is not supported")
+    BODY_UNSUPPORTED = ("body-unsupported", 415, "Type or encoding of the body is not supported")
     POLICY_DENIED = ("policy-denied", 403, "The policy refuses the request")
     UNDEFINED = ("undefined", 403, "The policy made no decision")
     EVAL_ERROR = ("eval-error", 500, "The policy could not be evaluated")

@@ -11,8 +11,9 @@ import orjson
 from gateway.errors import Code, GatewayError
 from gateway.model import Answer, Facts, Head, Missing, Outcome, Refuse, Trail
 from gateway.record.encode import encode
+from gateway.route.pieces import OF_CLIENTS, check_pieces
 from gateway.route.websocket import check_websocket
-from gateway.wire import is_cors
+from gateway.wire import beside, is_cors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,7 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
     found: dict[str, Any] = {}
     try:
         source = found["source"] = snapshot.origins.read(head)
+        check_pieces(head, OF_CLIENTS)
         preflight = snapshot.cors.preflight(head, snapshot.routes)
         if preflight is not None:
             found["match"] = preflight.match
@@ -153,4 +155,4 @@ def _completed(headers: list[tuple[bytes, bytes]], trail: Trail, snapshot: Snaps
     kept = [
         line for line in headers if line[0] != NOT_STORED[0] and (cors is None or not is_cors(line))
     ]
-    return (*kept, NOT_STORED, decision_id, *(cors or ()))
+    return (*kept, NOT_STORED, decision_id, *beside(tuple(kept), cors or ()))

@@ -97,6 +97,22 @@ def is_cors(line: tuple[bytes, bytes]) -> bool:
     return line[0].startswith(b"access-control-")
 
 
+def beside(headers: Headers, added: Headers) -> Headers:
+    """`added` without each Vary that says nothing new beside `headers` (RFC 9110 §12.5.5)."""
+    said = {element.lower() for element in _vary(headers)}
+    if not said:
+        return added
+    return tuple(
+        line
+        for line in added
+        if line[0] != b"vary" or not said.issuperset(map(bytes.lower, _vary((line,))))
+    )
+
+
+def _vary(headers: Headers) -> list[bytes]:
+    return elements(value for name, value in headers if name == b"vary")
+
+
 _DIGITS: Final = re.compile(rb"[0-9]{1,15}")
 
 

@@ -532,7 +532,7 @@ class Limits(Section):
     idle_timeout: SomeTime = 60.0
     """Time between two requests or two pieces of a message."""
     connections: Count = Field(default=4096, ge=1)
-    """Connections at once over all listeners (503)."""
+    """Connections at once over all `listeners` (503); the admin listener has 64 of its own."""
     streams: Count = Field(default=100, ge=1)
     """Requests at once on one HTTP/2 connection."""
     token: SomeSize = 8192

@@ -80,15 +80,18 @@ class Forwarder:
         """
         chosen = self.targets[match.route.id]
         _check_size(head, chosen.max_body)
-        added = [(name.encode(), value.encode()) for name, value in decision.response_headers]
+        added: Headers = tuple(
+            [(name.encode(), value.encode()) for name, value in decision.response_headers]
+        )
         if cors is not None:
-            added = [line for line in added if not wire.is_cors(line)]
+            added = tuple(line for line in added if not wire.is_cors(line))
+            added = (*added, *wire.beside(added, cors))
         return Forward(
             upstream=chosen.upstream,
             method=head.method,
             target=target(match, head, chosen.stripped),
             headers=chosen.headers.outbound(head, match, principal, decision, source),
-            response_headers=(*added, *(cors or ())),
+            response_headers=added,
             max_body=chosen.max_body,
             expires_at=self._expiry(principal),
             cors=cors is not None,

@@ -199,4 +199,6 @@ def response_headers(headers: Headers, forward: Forward) -> Headers:
         kept = [line for line in kept if line[0].translate(wire.SPELLING) not in options]
     if forward.cors:
         kept = [line for line in kept if not wire.is_cors(line)]
-    return (*kept, *forward.response_headers)
+    if not forward.response_headers:
+        return tuple(kept)
+    return (*kept, *wire.beside(tuple(kept), forward.response_headers))

@@ -40,9 +40,11 @@ class CanonicalPath:
 def canonical_path(raw: bytes, *, encoded_slashes: bool = False) -> CanonicalPath:
     """Canonicalise the path of a request target in origin form.
 
-    RouteError BAD_PATH for another form, empty and dot segments, `;`, backslash, control and
-    non-ASCII bytes, each also when escaped, escaped twice or more, and for invalid UTF-8.
-    `encoded_slashes` lets `%2F` through as data of its segment.
+    RouteError BAD_PATH for another form, bytes that are no visible ASCII, empty segments and
+    invalid UTF-8; for dot segments, `;`, backslash and control characters, raw or escaped, and an
+    escaped slash; and for an escaped `%` before the digits of a dot, a slash or one of these
+    characters (`%252E`, `%25252f`), wherever it stands. `encoded_slashes` lets `%2F` through as
+    data of its segment.
     """
     if _PLAIN.fullmatch(raw):
         text = raw.decode("ascii")

@@ -12,6 +12,7 @@ from gateway import wire
 from gateway.errors import Code, ConfigError, Problem, RouteError
 from gateway.model import Source
 from gateway.route.host import canonical_host
+from gateway.route.pieces import OF_PROXIES, check_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,11 +88,15 @@ class SourceReader:
         return cls(standing=standing, direct=direct)
 
     def read(self, head: Head) -> Source:
-        """The source of a request; RouteError BAD_HEADER or BAD_HOST as the class says."""
+        """The source of a request; RouteError BAD_HEADER or BAD_HOST as the class says.
+
+        HEAD_TOO_LARGE where a trusted proxy's headers have too many pieces.
+        """
         source = self.direct(head.peer, head.scheme)
         return self._behind_proxies(head, source) if source.trusted else source
 
     def _behind_proxies(self, head: Head, peer: Source) -> Source:
+        check_pieces(head, OF_PROXIES)
         chain = self._chain(_elements(head, b"x-forwarded-for"))
         forwarded = _forwarded(_lines(head, b"forwarded"))
         standard = self._chain([element.get("for", "") for element in forwarded])

@@ -19,6 +19,7 @@ from gateway.errors import Code, GatewayError
 from gateway.record.encode import encode
 from gateway.record.event import rfc3339
 from gateway.record.metrics import Gauges, expose
+from gateway.serve.edge import with_host
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -183,6 +184,7 @@ def admin_app(state: AdminState) -> Quart:
     async def refuse(error: Exception) -> Response:
         return problem(error)
 
+    app.asgi_app = with_host(app.asgi_app)  # type: ignore[assignment, method-assign, arg-type]
     return app
 
 

@@ -10,8 +10,6 @@ import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
-from quart import Quart, Response
-
 from gateway.config.model import Listener
 from gateway.config.secrets import admin_token
 from gateway.config.show import effective
@@ -21,14 +19,15 @@ from gateway.record.metrics import Gauges, KeyGauges, Metrics, UpstreamGauges
 from gateway.record.recorder import Recorder
 from gateway.record.ring import Ring
 from gateway.serve.admin import AdminState, IssuerStatus, ReloadStatus, admin_app
+from gateway.serve.edge import own_app
 from gateway.serve.hypercorn import BoundListener, bind, serve
-from gateway.serve.proxy import OWN_PREFIX, Proxy
+from gateway.serve.proxy import Proxy
 from gateway.serve.reload import Reloader, Start
 from gateway.serve.runtime import Runtime
 from gateway.serve.sink import open_sinks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
 
     from gateway.serve.asgi import App
@@ -226,28 +225,6 @@ class Gateway:
         """The effective configuration without its secrets."""
         shown: Mapping[str, Any] = effective(self.runtime.snapshot.config)
         return shown
-
-
-def own_app(ready: Callable[[], Sequence[str]]) -> App:
-    """What the edge listeners answer themselves, below `/.well-known/gateway/`.
-
-    Load balancers often reach only the port that they send traffic to: they learn whether to,
-    but not why.
-    """
-    app = Quart("gateway.edge", static_folder=None)
-    prefix = OWN_PREFIX.decode()
-
-    @app.get(f"{prefix}live")
-    async def live() -> Response:
-        return Response(b'{"status":"live"}\n', content_type="application/json")
-
-    @app.get(f"{prefix}ready")
-    async def is_ready() -> Response:
-        missing = bool(ready())
-        body = b'{"ready":false}\n' if missing else b'{"ready":true}\n'
-        return Response(body, 503 if missing else 200, content_type="application/json")
-
-    return cast("App", app.asgi_app)
 
 
 def settle() -> None:

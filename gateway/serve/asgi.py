@@ -10,7 +10,7 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 DISCONNECT = "gateway.disconnect"
-"""Extension of an HTTP scope: `notify(f)` has `f()` called once the client is gone, at once if it
+"""Extension of a scope: `notify(f)` has `f()` called once the client is gone, at once if it
 is; `notify(None)` ends that. To wait for the message instead takes a task a request."""
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]

@@ -83,7 +83,9 @@ async def fetch(
                 url = target
             raise FetchError(f"{public_url(url)} redirects too often")
     except TimeoutError:
-        raise FetchError(f"{public_url(url)} did not answer within {seconds:g} s") from None
+        raise FetchError(
+            f"{public_url(url)} did not answer within {round(seconds, 1):g} s"
+        ) from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         reason = str(error).replace(url, public_url(url))  # aiohttp quotes some URLs
         raise FetchError(f"{public_url(url)}: {reason or type(error).__name__}") from None

@@ -68,8 +68,9 @@ class RemoteKeys:
             self._missed_at = now
             self.refresh()
         assert self._fetching is not None
-        # One waiter's disconnect must not end the fetch of the others.
-        await asyncio.shield(self._fetching)
+        # One waiter's disconnect must not end the fetch of the others, and a reload that ends the
+        # fetch must not end the requests: they go on with what is at hand.
+        await asyncio.wait((self._fetching,))
         return self.keyring
 
     def refresh(self) -> None:
@@ -102,7 +103,8 @@ class RemoteKeys:
         except (FetchError, ValueError) as error:
             self._failures += 1
             self.last_error = str(error)
-            log.warning("keys of issuer %s: %s (last good set kept)", self.name, error)
+            at_hand = "last good set kept" if self.keyring.loaded else "there are none yet"
+            log.warning("keys of issuer %s: %s (%s)", self.name, error, at_hand)
             delay = min(FIRST_RETRY * 2 ** min(self._failures - 1, 16), keys.interval)
         else:
             self._failures = 0

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.errors import Code, GatewayError
 from gateway.forward import response_headers
-from gateway.model import Forward, Head, Need, Refuse
+from gateway.model import Answer, Forward, Head, Need, Trail
 from gateway.pipeline import NO_FACTS, plan, refuse
 from gateway.record.event import Exchange
 from gateway.serve.asgi import DISCONNECT
+from gateway.serve.edge import OWN_PREFIX
 from gateway.serve.relay import relay
 from gateway.serve.upstream import Response, connect_websocket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.model import Answer, Facts, Headers
+    from gateway.model import Facts, Headers, Refuse
     from gateway.record.event import Recorded
     from gateway.serve.asgi import App, Receive, Scope, Send
     from gateway.serve.runtime import Runtime
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     Notify = Callable[[Callable[[], object] | None], None]
 
 log = logging.getLogger("gateway.proxy")
-
-OWN_PREFIX: Final = b"/.well-known/gateway/"
-"""Paths that the gateway answers itself, on every host."""
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
@@ -46,8 +44,7 @@ class Proxy:
         self.own = own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "lifespan" or scope["raw_path"].startswith(OWN_PREFIX):
+        if scope["raw_path"].startswith(OWN_PREFIX):
             await self.own(scope, receive, send)
         else:
             await Request(self.runtime, scope, receive, send).run()
@@ -56,12 +53,13 @@ class Proxy:
 class Request:
     """One request, from its head to its record.
 
-    `status` is 0 until an answer has begun.
+    `status` is 0 until an answer has begun. `known` is what an unfinished plan has found.
     """
 
     __slots__ = (
-        "body_ended", "bytes_in", "bytes_out", "content_seen", "first_byte", "head", "left",
-        "receive", "recorder", "runtime", "scope", "send", "snapshot", "status", "task",
+        "body_ended", "bytes_in", "bytes_out", "content_seen", "first_byte", "head", "known",
+        "left", "notify", "receive", "recorder", "runtime", "scope", "send", "snapshot",
+        "status", "task",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,18 +77,24 @@ class Request:
         self.first_byte = 0.0
         self.content_seen: bytes | None = None
         self.body_ended = not has_content(self.head)
+        self.known: Trail | None = None
+        self.notify: Notify = scope["extensions"][DISCONNECT]["notify"]
         self.task: asyncio.Task[None] | None = None
         self.left = False
 
     async def run(self) -> None:
-        """Plan, do it, record it."""
+        """Plan, do it, record it; whatever fails on the way is recorded, too."""
         started, clock = time.time(), time.perf_counter()
-        if self.head.websocket:
-            await self.receive()  # websocket.connect
-        outcome = await self.planned()
-        planned = time.perf_counter()
+        self.task = asyncio.current_task()
+        outcome: Recorded | None = None
+        planned = clock
         code, detail, complete = None, "", False
         try:
+            if self.head.websocket:
+                await self.receive()  # websocket.connect
+                self.notify(self.leave)
+            outcome = await self.planned()
+            planned = time.perf_counter()
             code, detail = await self.carry_out(outcome)
             complete = True
         except GatewayError as error:
@@ -98,8 +102,14 @@ class Request:
             code, detail = error.code, error.detail
         except (ConnectionResetError, Gone) as error:
             detail = str(error)
+        except asyncio.CancelledError:
+            if not self.left or self.task is None or self.task.uncancel():
+                code = Code.SHUTTING_DOWN
+                raise
+            detail = "the client left before the answer's end"
         finally:
-            timings = {"plan": planned - clock}
+            self.notify(None)
+            timings = {"plan": planned - clock} if outcome else {}
             if self.first_byte:
                 timings["upstream_first_byte"] = self.first_byte - planned
             exchange = Exchange(
@@ -113,46 +123,59 @@ class Request:
                 detail=detail,
                 complete=complete,
             )
-            self.recorder.record(outcome, exchange)
+            self.recorder.record(outcome or self.undecided(), exchange)
 
     async def planned(self) -> Recorded:
         """The plan, once everything is there that it needs."""
         facts = NO_FACTS
-        while True:
-            outcome = plan(self.head, facts, self.snapshot, time.time())
-            if not isinstance(outcome, Need):
-                return outcome
-            try:
+        try:
+            while True:
+                outcome = plan(self.head, facts, self.snapshot, time.time())
+                if not isinstance(outcome, Need):
+                    return outcome
+                self.known = outcome.trail
                 facts = await self.bring(outcome, facts)
-            except GatewayError as error:
-                assert outcome.trail is not None
-                return refuse(error, outcome.trail, self.snapshot)
+        except GatewayError as error:
+            fault = error
+        except Gone:
+            raise
+        except Exception as error:  # a fault of ours refuses, whatever it is
+            log.exception("a request could not be planned")
+            fault = GatewayError(Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+        return refuse(fault, self.trail, self.snapshot)
+
+    @property
+    def trail(self) -> Trail:
+        """What is known before there is an outcome."""
+        return self.known or Trail(head=self.head, revision=self.snapshot.revision)
+
+    def undecided(self) -> Recorded:
+        """What is recorded where the client left, or the gateway ended, before the decision."""
+        return Answer(status=0, headers=(), body=b"", trail=self.trail)
 
     async def bring(self, need: Need, facts: Facts) -> Facts:
         """The facts with what the plan needs; GatewayError where it cannot be had."""
         if need.kind == "keys":
             keyring = await self.runtime.keys.newest(need.issuer)
             return replace(facts, keyrings={**facts.keyrings, need.issuer: keyring})
-        try:
-            self.content_seen = b"".join([piece async for piece in self.body(need.max_bytes)])
-        except Gone as gone:
-            raise GatewayError(Code.BODY_MALFORMED, str(gone)) from None
+        self.content_seen = b"".join([piece async for piece in self.body(need.max_bytes)])
         return replace(facts, body=self.content_seen)
 
     async def carry_out(self, outcome: Recorded) -> tuple[Code | None, str]:
         """Do what was planned; what failed after the plan, and why."""
-        if not isinstance(outcome, Forward):
-            await self.answer(outcome)
-            return None, ""
-        forward = self.websocket if self.head.websocket else self.http
         try:
-            await forward(outcome)
+            if not isinstance(outcome, Forward):
+                await self.answer(outcome)
+            elif self.head.websocket:
+                await self.websocket(outcome)
+            else:
+                await self.http(outcome)
         except GatewayError as error:
             fault = error
         except (ConnectionResetError, Gone):
             raise
         except Exception as error:  # a fault of ours refuses, whatever it is
-            log.exception("a request could not be forwarded")
+            log.exception("a request could not be answered")
             fault = GatewayError(Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
         else:
             return None, ""
@@ -168,6 +191,7 @@ class Request:
         headers = [*outcome.headers]
         if outcome.status != 204:  # RFC 9110 §8.6
             headers.append((b"content-length", b"%d" % len(outcome.body)))
+        self.notify(None)  # as in `respond`
         await self.send({"type": f"{kind}.start", "status": outcome.status, "headers": headers})
         self.status = outcome.status
         self.bytes_out = len(body)
@@ -176,32 +200,23 @@ class Request:
     async def http(self, forward: Forward) -> None:
         """Forward a request and stream the response back."""
         content, length = await self.content(forward)
-        self.task = asyncio.current_task()
-        notify: Notify = self.scope["extensions"][DISCONNECT]["notify"]
-        notify(self.leave)
+        self.notify(self.leave)
+        response = await self.runtime.pool(forward.upstream).request(
+            forward.method, forward.target, forward.headers, content, length=length
+        )
+        self.first_byte = time.perf_counter()
         try:
-            response = await self.runtime.pool(forward.upstream).request(
-                forward.method, forward.target, forward.headers, content, length=length
-            )
-            self.first_byte = time.perf_counter()
-            try:
-                await self.respond(response, forward, notify)
-            finally:
-                response.close()
-        except asyncio.CancelledError:
-            if self.left and self.task is not None and not self.task.uncancel():
-                raise Gone("the client left before the answer's end") from None
-            raise
+            await self.respond(response, forward)
         finally:
-            notify(None)
+            response.close()
 
     def leave(self) -> None:
-        """The client is gone: end the forwarding."""
+        """The client is gone: end what is done for it."""
         self.left = True
         if self.task is not None:
             self.task.cancel()
 
-    async def respond(self, response: Response, forward: Forward, notify: Notify) -> None:
+    async def respond(self, response: Response, forward: Forward) -> None:
         """Stream a response; each piece goes out as it comes."""
         headers = response_headers(response.headers, forward)
         self.status = response.status
@@ -214,7 +229,7 @@ class Request:
             self.bytes_out += len(piece)
             more = not response.ended
             if not more:
-                notify(None)  # after the last piece the server disconnects the stream, too
+                self.notify(None)  # after the last piece the server disconnects the stream, too
             await self.send({"type": "http.response.body", "body": piece, "more_body": more})
 
     async def content(self, forward: Forward) -> tuple[bytes | AsyncIterator[bytes], int | None]:
@@ -262,6 +277,7 @@ class Request:
         if isinstance(socket, Response):
             await self.refused_by_upstream(socket, forward)
             return
+        self.notify(None)  # from here on the relay hears of it
         self.status = 101
         self.bytes_in, self.bytes_out = await relay(
             socket, self.receive, self.send, expires_at=forward.expires_at
@@ -280,6 +296,7 @@ class Request:
                 piece = await response.read_chunk()
                 self.bytes_out += len(piece)
                 await self.send({"type": f"{kind}.body", "body": piece, "more_body": True})
+            self.notify(None)  # as in `respond`
             await self.send({"type": f"{kind}.body", "body": b"", "more_body": False})
         finally:
             response.close()

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from gateway.serve.turn import Turn
 from gateway.serve.upstream import Closed
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ async def relay(
     counts = [0, 0]
     tasks: list[asyncio.Task[Closed]] = []
     closed: Closed | None = None
+    tell_client = False
     try:
         accept: Message = {"type": "websocket.accept", "subprotocol": socket.subprotocol}
         await send({**accept, "headers": []})
@@ -41,23 +43,25 @@ async def relay(
         ]
         left = None if expires_at is None else max(0.0, expires_at - time.time())
         done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        if not done:
-            closed = Closed(code=POLICY_VIOLATION, reason="token expired")
-            await _close_client(send, closed)
-        else:
-            closed = done.pop().result()
-            if tasks[1].done():
-                await _close_client(send, closed)
+        tell_client = not tasks[0].done()
+        expired = Closed(code=POLICY_VIOLATION, reason="token expired")
+        closed = done.pop().result() if done else expired
     finally:
+        # From here on nothing passes, whether or not the client takes what it is told.
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await _close_upstream(socket, closed)
+        endings = [_close_upstream(socket, closed)]
+        if closed is not None and tell_client:
+            endings.append(_close_client(send, closed))
+        await asyncio.gather(*endings)
     return counts[0], counts[1]
 
 
 async def _upwards(socket: UpstreamSocket, receive: Receive, counts: list[int]) -> Closed:
+    turn = Turn()
     while True:
+        await turn.breathe()
         message = await receive()
         if message["type"] == "websocket.disconnect":
             return Closed(code=message.get("code") or NO_STATUS, reason=message.get("reason") or "")
@@ -69,7 +73,9 @@ async def _upwards(socket: UpstreamSocket, receive: Receive, counts: list[int]) 
 
 
 async def _downwards(socket: UpstreamSocket, send: Send, counts: list[int]) -> Closed:
+    turn = Turn()
     while True:
+        await turn.breathe()
         message = await socket.receive()
         if isinstance(message, Closed):
             return message

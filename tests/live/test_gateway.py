@@ -186,3 +186,15 @@ async def test_forwarding_headers_of_a_trusted_peer_are_honoured(tmp_path):
         assert (source["address"], source["networks"]) == ("203.0.113.7", ["office"])
         unreadable = (("X-Forwarded-For", "not an address"),)
         assert (await gateway.ask("/open/x", headers=unreadable)).code == "bad-header"
+
+
+@live
+async def test_a_peer_on_a_unix_socket_has_no_address(tmp_path):
+    config = {"listeners": [{"address": f"unix:{tmp_path}/s"}], "trusted_proxies": ["0.0.0.0/0"]}
+    async with running(tmp_path, config=config) as gateway:
+        async with http1.connect(f"{tmp_path}/s") as client:
+            claim = (("X-Forwarded-For", "198.51.100.7"),)
+            answer = await client.request("GET", "/open/x", claim)
+        assert answer.json()["headers"]["x-forwarded-for"] == "unknown"
+        (event,) = await gateway.events()
+        assert event["input"]["source"] == {"address": "", "networks": []}

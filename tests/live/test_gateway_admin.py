@@ -48,6 +48,30 @@ async def test_ready_once_the_keys_are_there(tmp_path):
 
 
 @live
+async def test_a_host_that_is_none_is_refused_before_any_framework_sees_it(tmp_path, caplog):
+    async with running(tmp_path) as gateway:
+        for host in ("a" * 64 + ".example", "a" * 300, "a@b", "a:99999", ".."):
+            lines = (("Host", host),)
+            answer = await gateway.ask("/.well-known/gateway/live", headers=lines)
+            assert (answer.status, answer.code) == (400, "bad-host"), host
+            answer = await gateway.ask_admin("/health/live", host=host)
+            assert (answer.status, answer.code) == (400, "bad-host"), host
+    assert not caplog.records
+
+
+@live
+async def test_clients_do_not_keep_operators_out(tmp_path):
+    config = {"limits": {"connections": 2}}
+    async with running(tmp_path, config=config) as gateway:
+        async with http1.connect(gateway.port) as one, http1.connect(gateway.port) as two:
+            for client in (one, two):
+                assert (await client.request("GET", "/open/x")).status == 200
+            async with http1.connect(gateway.port) as three:
+                assert (await three.response()).code == "too-many-connections"
+            assert (await gateway.ask_admin("/health/live")).status == 200
+
+
+@live
 async def test_an_issuer_that_is_not_required_does_not_hold_up(tmp_path):
     other = {
         "issuer": "https://other.example", "audience": "api", "algorithms": ["ES256"],

@@ -8,9 +8,10 @@ import time
 import pytest
 
 from gateway.jose.sign import generate, public_jwks
-from tests.support import http2
+from tests.support import http1, http2
 from tests.support.gateway import bearer, live, running, until
 from tests.support.upstream import ok, upstream
+from tests.support.websocket import handshake
 
 KEY = generate("ES256")
 NEW = generate("ES256")
@@ -112,6 +113,82 @@ async def test_a_key_server_that_hangs_delays_nobody_whose_key_is_known(tmp_path
         issuer.leave.set()
         assert await unknown == ["key-unknown"]
         assert await code(gateway, KEY) == [None]
+
+
+def waited_for(gateway):
+    """An event that is set once a request waits for keys."""
+    keys, waiting = gateway.gateway.runtime.keys, asyncio.Event()
+    newest = keys.newest
+
+    async def noted(name):
+        waiting.set()
+        return await newest(name)
+
+    keys.newest = noted
+    return waiting
+
+
+@live
+async def test_a_handshake_does_not_wait_for_keys_once_its_client_has_left(tmp_path):
+    async with issued(tmp_path, Issuer()) as gateway:
+        waiting = waited_for(gateway)
+        async with http1.connect(gateway.port) as client:
+            await client.send(handshake("/items", bearer(gateway.token())))
+            await waiting.wait()
+        (event,) = await gateway.events()
+        assert (event["status"], event["incomplete"], event["route"]) == (0, True, "items")
+        assert "code" not in event
+
+
+@pytest.mark.parametrize("change", ["removed", "changed"])
+@live
+async def test_a_reload_lets_go_of_who_waits_for_keys(tmp_path, change, caplog):
+    """The fetch ends with the issuer's configuration; the request goes on without its keys."""
+    other = {
+        "issuer": "https://idp.example", "audience": "api", "algorithms": ["ES256"],
+        "keys": {"jwks_url": "http://127.0.0.1:1/jwks"},
+    }  # fmt: skip
+    issuers = {"removed": {"corp": None, "other": other}, "changed": {"corp": other}}[change]
+    async with issued(tmp_path, Issuer()) as gateway:
+        await gateway.settled()
+        waiting = waited_for(gateway)
+        asking = asyncio.create_task(gateway.ask(token=gateway.token()))
+        await waiting.wait()
+        await gateway.edit({"issuers": issuers})
+        answer = await asyncio.wait_for(asking, 5)
+        assert (answer.status, answer.code) == (503, "keys-unavailable")
+        event = await gateway.event(answer.json()["decision_id"])
+        assert event["code"] == "keys-unavailable"
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@live
+async def test_whatever_fails_before_the_plan_is_made_is_refused_and_recorded(tmp_path, caplog):
+    async def fails(_name):
+        raise OSError("the keys fail on purpose")
+
+    async with issued(tmp_path, Issuer()) as gateway:
+        gateway.gateway.runtime.keys.newest = fails
+        answer = await gateway.ask(token=gateway.token())
+        assert (answer.status, answer.code) == (500, "internal-error")
+        event = await gateway.event(answer.json()["decision_id"])
+        assert (event["code"], event["status"], event["route"]) == ("internal-error", 500, "items")
+        assert "on purpose" in event["error"]["message"]
+    assert "a request could not be planned" in caplog.text
+
+
+@live
+async def test_the_log_does_not_speak_of_keys_that_never_came(tmp_path, caplog):
+    issuer = Issuer(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")
+    async with issued(tmp_path, issuer, cooldown="0ms") as gateway:
+        await gateway.ask(token=gateway.token())
+        assert "answered 503 (there are none yet)" in caplog.text
+        assert "kept" not in caplog.text
+        issuer.answers["/jwks"] = jwks(KEY)
+        assert await code(gateway, KEY) == [None]
+        issuer.answers["/jwks"] = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"
+        assert await code(gateway, STRANGER) == ["key-unknown"]
+        assert "answered 503 (last good set kept)" in caplog.text
 
 
 PRIVATE = document({"keys": [KEY.public_jwk(), NEW.private_jwk()]})

@@ -133,6 +133,55 @@ async def test_both_sides_are_closed_when_the_token_expires(tmp_path):
 
 
 @live
+async def test_nothing_passes_after_expiry_though_the_client_reads_nothing(tmp_path):
+    ended, closed = asyncio.Event(), []
+
+    async def pours(socket):
+        async def pour():
+            while True:
+                await socket.send(b"x" * 65536)
+
+        pouring = asyncio.create_task(pour())
+        while await socket.receive() is not None:
+            pass
+        pouring.cancel()
+        closed.append((socket.closed, time.time()))
+        ended.set()
+
+    issuer = {"issuers": {"corp": {"leeway": "0s"}}}
+    async with running(tmp_path, websocket(pours), config=issuer) as gateway:
+        expiry = int(time.time()) + 2
+        async with opened(gateway, exp=expiry) as socket:
+            while not ended.is_set():
+                await socket.send("still here")
+                await asyncio.sleep(0.01)
+            ((code, at),) = closed
+            assert code == (1008, "token expired")
+            assert expiry - 0.1 < at < expiry + 3
+            socket.client.writer.transport.abort()
+
+
+@live
+async def test_a_client_that_leaves_ends_its_handshake(tmp_path):
+    gone = asyncio.Event()
+
+    async def hangs(peer):
+        if await peer.head() is not None:
+            await peer.closed()
+            gone.set()
+
+    async with running(tmp_path, hangs) as gateway:
+        async with http1.connect(gateway.port) as client:
+            await client.send(handshake("/items", bearer(gateway.token())))
+            await until(lambda: gateway.service.requests)
+        await asyncio.wait_for(gone.wait(), 5)
+        (event,) = await gateway.events()
+        assert (event["status"], event["incomplete"], event["outcome"]) == (0, True, "forwarded")
+        assert "code" not in event
+        assert event["error"] == {"code": "", "message": "the client left before the answer's end"}
+
+
+@live
 async def test_refused_handshakes_are_http_responses(tmp_path):
     routes = [
         {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
+from gateway.config.model import Listener
 from gateway.errors import Code
+from gateway.serve.hypercorn import bind
 from tests.support.http1 import connect, request
 from tests.support.probe import Probe
 from tests.support.server import live, served, until
@@ -475,6 +478,26 @@ async def test_connections_over_the_cap_are_turned_away() -> None:
         assert server.refused == [Code.TOO_MANY_CONNECTIONS]
         async with connect(server.port) as four:
             assert (await four.request()).status == 200
+
+
+@live
+async def test_operators_connections_have_a_cap_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.serve.hypercorn.server.OWN_CONNECTIONS", 2)
+    own = bind(Listener(address="127.0.0.1:0"), Probe(), capped=False)
+    own_port = int(own.address.rpartition(":")[2])
+    async with served(Probe(), beside=[own], connections=2) as server:
+        async with contextlib.AsyncExitStack() as stack:
+            ports = [server.port, server.port, own_port, own_port]
+            clients = [await stack.enter_async_context(connect(port)) for port in ports]
+            assert [(await c.request()).status for c in clients] == [200] * 4
+            for port in (server.port, own_port):
+                async with connect(port) as another:
+                    assert (await another.response()).code == "too-many-connections"
+        for port in (server.port, own_port):
+            async with connect(port) as client:
+                assert (await client.request()).status == 200
 
 
 @live

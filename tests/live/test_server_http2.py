@@ -10,6 +10,7 @@ import pytest
 from h2.errors import ErrorCodes
 
 from gateway.errors import Code
+from gateway.serve.hypercorn.http2 import Http2
 from tests.support import http1
 from tests.support.http2 import connect, frame, head
 from tests.support.probe import Probe
@@ -445,6 +446,33 @@ async def test_ordinary_use_stays_within_the_budget() -> None:
             if turn % 3 == 0:  # a browser that navigates away
                 client.h2.reset_stream(client.open(head(path="/hang")))
         assert client.goaway is None
+
+
+@live
+async def test_answer_to_a_connection_that_has_ended_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """h2 may know of the end before the application does."""
+    protocols: list[Http2] = []
+    initiate = Http2.initiate
+
+    async def noted(self: Http2, *arguments: object) -> None:
+        protocols.append(self)
+        await initiate(self, *arguments)
+
+    monkeypatch.setattr(Http2, "initiate", noted)
+    app = Probe()
+    async with served(app) as server, connect(server.port) as client:
+        client.open(head(path="/deaf"))
+        await client.flush()
+        await until(lambda: app.running)
+        (protocol,) = protocols
+        protocol.connection.close_connection()
+        protocol.peer._closed_at = protocol.peer.loop.time()
+        app.go.set()
+        await until(lambda: not app.running)
+        assert app.failure is None
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("case", ["PING", "SETTINGS", "rapid reset"])

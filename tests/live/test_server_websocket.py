@@ -7,10 +7,11 @@ import asyncio
 import pytest
 
 from gateway.errors import Code
+from gateway.serve.asgi import DISCONNECT
 from tests.support.http1 import connect as connect_http1
 from tests.support.probe import Probe
 from tests.support.server import live, served, until
-from tests.support.websocket import connect, handshake
+from tests.support.websocket import HANDSHAKE, connect, handshake
 
 
 @live
@@ -45,6 +46,54 @@ async def test_compressed_frame_is_refused() -> None:
         await socket.client.send(b"\xc1\x80\0\0\0\0")
         assert await socket.receive() is None
         assert socket.closed[0] == 1002
+        await until(lambda: not app.running)
+
+
+PROTOCOL = "Sec-WebSocket-Protocol"
+AMBIGUOUS = {
+    "the key is for this hop only": (("Connection", "Sec-WebSocket-Key"),),
+    "the version is": (("Connection", "keep-alive, sec-websocket-VERSION"),),
+    "the protocols are, in another spelling": (("Connection", "sec_websocket.protocol"),),
+    "two lines of protocols": ((PROTOCOL, "a"), (PROTOCOL, "b")),
+    "two equal lines": ((PROTOCOL, "a"), (PROTOCOL, "a")),
+    "no protocol in the line": ((PROTOCOL, ""),),
+    "no protocol in the list": ((PROTOCOL, "a,,b"),),
+    "a protocol with a blank": ((PROTOCOL, "a b"),),
+    "a protocol beyond ASCII": ((PROTOCOL, "\u00e4"),),
+    "an extension beyond ASCII": (("Sec-WebSocket-Extensions", "\u00e4"),),
+    "an option beyond ASCII": (("Connection", "\u00e4"),),
+    "two keys": (HANDSHAKE[-1],),
+    "two versions": (("Sec-WebSocket-Version", "13"),),
+    "another version": (("Sec-WebSocket-Version", "8"),),
+}
+
+
+@pytest.mark.parametrize("case", AMBIGUOUS)
+@live
+async def test_handshake_with_two_readings_is_refused(case: str) -> None:
+    app = Probe()
+    async with served(app) as server, connect_http1(server.port) as client:
+        await client.send(handshake("/ws", AMBIGUOUS[case]))
+        answer = await client.response()
+        assert (answer.status, answer.code) == (400, "upgrade-refused")
+        assert await client.ended() == b""
+        assert server.refused == [Code.UPGRADE_REFUSED]
+    assert not app.scopes
+
+
+@live
+async def test_leaving_before_the_answer_is_told_at_once() -> None:
+    app = Probe()
+    async with served(app) as server:
+        async with connect_http1(server.port) as client:
+            await client.send(handshake("/undecided"))
+            await until(lambda: app.received)
+            told = []
+            app.scopes[0]["extensions"][DISCONNECT]["notify"](lambda: told.append(True))
+            assert not told
+        await until(lambda: told)
+        app.scopes[0]["extensions"][DISCONNECT]["notify"](lambda: told.append(True))
+        assert len(told) == 2
         await until(lambda: not app.running)
 
 

@@ -14,11 +14,13 @@ from gateway.config.model import Upstream
 from gateway.errors import Code, ForwardError
 from gateway.serve.upstream import Closed, Pool, Response, UpstreamSocket, connect_websocket
 from gateway.serve.upstream.connection import HIGH_WATER
+from tests.support.turns import watched
 from tests.support.upstream import ok, until, upstream
 
 HEADERS = ((b"host", b"orders.example"), (b"x-auth-subject", b"alice"))
 SHORT = 0.15
 SEGMENT = 256 * 1024
+CLOSE = b"\x88\x02\x03\xe8"
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -453,13 +455,76 @@ def test_a_slow_reader_bounds_what_is_queued(run):
                 before = sent
                 await asyncio.sleep(2 * SHORT)  # and the upstream is not taken for silent
             assert sent < 3000
-            assert HIGH_WATER <= found._queued < HIGH_WATER + 2 * SEGMENT
+            assert HIGH_WATER <= found._queued < 2 * HIGH_WATER
             count = 0
             while isinstance(await found.receive(), bytes):
                 count += 1
             assert count == 3000
 
     sent = 0
+    run(scenario())
+
+
+SMALL = {
+    "messages": (b"", b"\x82\x00", b""),
+    "fragments": (b"\x02\x00", b"\x00\x00", b"\x80\x00"),
+    "pings": (b"", b"\x89\x00", b""),
+    "pongs": (b"", b"\x8a\x00", b""),
+}
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_frames_of_no_size_do_not_hold_up_others(run, kind, monkeypatch):
+    monkeypatch.setattr("gateway.serve.turn.LONGEST", 0.001)
+    first, frame, last = SMALL[kind]
+
+    async def script(side):
+        side.peer.send(first + frame * 50_000 + last + CLOSE)
+        await side.rest()
+
+    async def scenario():
+        async with opened(websocket(script)) as (_, _, found), watched() as turns:
+            count = 0
+            while isinstance(await found.receive(), bytes):
+                count += 1
+            assert count == {"messages": 50_000, "fragments": 1}.get(kind, 0)
+            assert await found.receive() == Closed(code=1000)
+            assert turns.longest < 0.02
+
+    run(scenario())
+
+
+def test_what_came_before_the_end_is_received(run):
+    async def script(side):
+        side.peer.send(b"\x82\x00" * 50_000)
+        await side.rest()
+
+    async def scenario():
+        async with opened(websocket(script)) as (_, _, found):
+            await until(lambda: found._queued >= HIGH_WATER)
+            found._transport.abort()
+            await found._lost.wait()
+            count = 0
+            while isinstance(message := await found.receive(), bytes):
+                count += 1
+            assert message == Closed(code=1006)
+            assert count > 2 * HIGH_WATER // 64
+            await found.close()
+
+    run(scenario())
+
+
+def test_closing_does_not_wait_for_what_nobody_receives(run):
+    async def script(side):
+        side.peer.send(b"\x82\x00" * 50_000)
+        await side.rest()
+
+    async def scenario():
+        async with opened(websocket(script)) as (_, _, found):
+            await until(lambda: found._queued >= HIGH_WATER)
+            async with asyncio.timeout(2):
+                await found.close()
+
     run(scenario())
 
 

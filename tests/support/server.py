@@ -7,7 +7,7 @@ import contextlib
 import functools
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,15 +54,24 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def served(
-    app: App, *, tls: Tls | None = None, http2: bool = True, address: str = "127.0.0.1:0", **limits
+    app: App,
+    *,
+    tls: Tls | None = None,
+    http2: bool = True,
+    address: str = "127.0.0.1:0",
+    beside: Sequence[BoundListener] = (),
+    **limits,
 ) -> AsyncIterator[Served]:
-    """Serve the application; `limits` are keys of the configuration's `limits`."""
+    """Serve the application; `limits` are keys of the configuration's `limits`.
+
+    Listeners `beside` that of the application are served, too.
+    """
     refused: list[Code] = []
     listener = bind(Listener(address=address, tls=tls, http2=http2), app)
     server = Served(listener, refused, asyncio.Event())
     values = Limits(**{"drain_timeout": 0.2} | limits)
     server.task = asyncio.create_task(
-        serve([listener], shutdown=server.shutdown, limits=values, counters=refused.append)
+        serve([listener, *beside], shutdown=server.shutdown, limits=values, counters=refused.append)
     )
     try:
         yield server

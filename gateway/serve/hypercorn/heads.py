@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import Code
+from gateway.wire import FIELD_NAME as TOKEN, HANDSHAKE, SPELLING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,6 +31,8 @@ FIELD_VALUE = re.compile(rb"(?![ \t])[^\x00-\x08\x0a-\x1f\x7f]*(?<![ \t])")
 IN_HEAD = bytes({*range(0x20, 0x7F), *range(0x80, 0x100), *b"\t\r\n"})
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
 DIGITS = re.compile(rb"[0-9]{1,18}")
+_TOKEN = TOKEN.pattern.encode()
+SUBPROTOCOLS = re.compile(_TOKEN + rb"(?:[ \t]*,[ \t]*" + _TOKEN + rb")*")
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
@@ -125,21 +128,29 @@ def _tokens(headers: Iterable[tuple[bytes, bytes]], field: bytes) -> set[bytes]:
 def _is_websocket(method: bytes, version: bytes, headers: Lines, *, framed: bool) -> bool:
     """Whether the request asks for a WebSocket; another upgrade is ignored (RFC 9110 §7.8).
 
-    An incomplete handshake is refused (RFC 6455 §4.2.1).
+    A handshake that is incomplete (RFC 6455 §4.2.1), or that could be read as another one, is
+    refused.
     """
     if _tokens(headers, b"upgrade") != {b"websocket"}:
         return False
-    if b"upgrade" not in _tokens(headers, b"connection"):
+    options = _tokens(headers, b"connection")
+    if b"upgrade" not in options:
         return False
-    keys = [value for name, value in headers if name == b"sec-websocket-key"]
-    versions = [value for name, value in headers if name == b"sec-websocket-version"]
+    values = {field: [v for name, v in headers if name == field] for field in HANDSHAKE}
     if (
         method != b"GET"
         or version != b"1.1"
         or framed
-        or versions != [b"13"]
-        or len(keys) != 1
-        or not _is_nonce(keys[0])
+        or values[b"sec-websocket-version"] != [b"13"]
+        or len(values[b"sec-websocket-key"]) != 1
+        or not _is_nonce(values[b"sec-websocket-key"][0])
+        # Several lines are legal, but which of their protocols were offered?
+        or len(values[b"sec-websocket-protocol"]) > 1
+        or not all(map(SUBPROTOCOLS.fullmatch, values[b"sec-websocket-protocol"]))
+        or not all(map(bytes.isascii, values[b"sec-websocket-extensions"]))
+        # Whoever obeys `Connection` first sees no handshake, or another one (RFC 9110 §7.6.1).
+        or any(option.translate(SPELLING).startswith(b"sec-websocket-") for option in options)
+        or not all(map(bytes.isascii, options))
     ):
         raise Unacceptable(Code.UPGRADE_REFUSED)
     return True

@@ -13,7 +13,7 @@ import h2.connection
 import h2.events
 import h2.settings
 from h2.errors import ErrorCodes
-from h2.exceptions import NoSuchStreamError, ProtocolError, StreamClosedError
+from h2.exceptions import ProtocolError
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import (
     Body,
@@ -192,8 +192,13 @@ class Http2(H2Protocol):
         self, stream_id: int, status: int, headers: list[tuple[bytes, bytes]]
     ) -> None:
         lines = [line for line in completed(status, headers) if line[0].lower() not in HOP_BY_HOP]
-        with contextlib.suppress(StreamClosedError, NoSuchStreamError):  # the client is gone
+        try:
             self.connection.send_headers(stream_id, [(b":status", b"%d" % status), *lines])
+        except ProtocolError:
+            # h2 has several names for a stream, or a connection, that has ended meanwhile.
+            if stream_id in self.stream_buffers and not self.peer.closing:
+                raise
+        else:
             await self._flush()
 
     async def _body_wanted(self, stream_id: int, expected: bool) -> None:

@@ -17,7 +17,25 @@ MESSAGES = 64
 """WebSocket messages that do."""
 
 
-class BodyInbox:
+class _Inbox:
+    """Tells of the client's leaving at once, whoever waits for what."""
+
+    def __init__(self) -> None:
+        self._gone = False
+        self._on_disconnect: Callable[[], object] | None = None
+
+    def notify(self, on_disconnect: Callable[[], object] | None) -> None:
+        """Call this once the client is gone, at once if it is; None calls nothing any more."""
+        self._on_disconnect = on_disconnect
+        if self._gone and on_disconnect is not None:
+            on_disconnect()
+
+    def _tell(self) -> None:
+        if self._on_disconnect is not None:
+            self._on_disconnect()
+
+
+class BodyInbox(_Inbox):
     """A request's body, then `http.disconnect`.
 
     `wanted` is awaited before the application waits for the body the first time, `taken` with
@@ -33,6 +51,7 @@ class BodyInbox:
         *,
         bounded: bool,
     ) -> None:
+        super().__init__()
         self.complete = False
         self.stalled_since: float | None = None
         self._wanted = wanted
@@ -41,23 +60,14 @@ class BodyInbox:
         self._body = bytearray()
         self._asked = False
         self._ended = False
-        self._gone = False
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
-        self._on_disconnect: Callable[[], object] | None = None
-
-    def notify(self, on_disconnect: Callable[[], object] | None) -> None:
-        """Call this once the client is gone, at once if it is; None calls nothing any more."""
-        self._on_disconnect = on_disconnect
-        if self._gone and on_disconnect is not None:
-            on_disconnect()
 
     async def put(self, message: Message) -> None:
         """Take a message from the protocol."""
         if message["type"] == "http.disconnect":
             self.close()
-            if self._on_disconnect is not None:
-                self._on_disconnect()
+            self._tell()
         else:
             self._body += message["body"]
             self.complete = not message["more_body"]
@@ -100,13 +110,13 @@ class BodyInbox:
         return message
 
 
-class MessageInbox:
+class MessageInbox(_Inbox):
     """A WebSocket's messages; `put` waits while too many are waiting."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._messages: deque[Message] = deque()
         self._size = 0
-        self._gone = False
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
 
@@ -117,6 +127,7 @@ class MessageInbox:
         if message["type"] == "websocket.disconnect":
             self._gone = True
             self._emptied.set()
+            self._tell()
         self._messages.append(message)
         self._size += _size(message)
         self._filled.set()

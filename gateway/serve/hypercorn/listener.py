@@ -67,7 +67,7 @@ class BoundListener:
     """Sockets that are bound, and the application that serves them.
 
     `address` is HOST:PORT with the actual port, or unix:/PATH. With `capped` its connections
-    are limited by `limits.connections`.
+    count against `limits.connections`, else they have a small limit of their own.
     """
 
     app: App

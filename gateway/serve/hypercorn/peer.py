@@ -21,6 +21,7 @@ from hypercorn.utils import parse_socket_addr
 
 from gateway.serve.hypercorn.http1 import Http1
 from gateway.serve.hypercorn.http2 import Http2
+from gateway.serve.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -67,6 +68,7 @@ class Peer(asyncio.Protocol):
         self._blocked_since = math.inf
         self._closed_at = math.inf
         self._task: asyncio.Task[None] | None = None
+        self.turn = Turn()
 
     # asyncio's side
 
@@ -277,6 +279,7 @@ class Peer(asyncio.Protocol):
             piece = bytes(self._received[:PIECE])
             del self._received[:PIECE]
             await asyncio.sleep(0)
+        self.turn.begin()
         if self._paused and len(self._received) < PIECE:
             self._paused = False
             self._transport.resume_reading()

@@ -12,6 +12,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 
 from gateway.errors import Code
 from gateway.serve.hypercorn import refusal
+from gateway.serve.hypercorn.descriptors import raise_descriptor_limit
 from gateway.serve.hypercorn.peer import Peer
 from gateway.serve.hypercorn.settings import Settings
 
@@ -30,6 +31,8 @@ SWEEPS_PER_TIMEOUT = 8
 SLOWEST_SWEEP = 1.0
 LAST_WORDS = 1.0
 """Seconds for what is left when the drain time is over."""
+OWN_CONNECTIONS = 64
+"""Most connections at once to listeners that are not `capped`: those of operators, not clients."""
 
 
 async def serve(
@@ -45,6 +48,7 @@ async def serve(
     `counters` is called for each refusal that no application sees. When the drain time is over,
     `last_call` should make the applications that are left answer at once.
     """
+    raise_descriptor_limit(limits.connections)
     server = Server(limits, counters)
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(shutdown.wait()), loop.create_task(server.sweep())]
@@ -69,6 +73,16 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+class Places:
+    """The connections that share a limit, from when they are accepted until they are gone."""
+
+    __slots__ = ("limit", "taken")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken: set[Peer] = set()
+
+
 class Server:
     """What the connections of all listeners share."""
 
@@ -79,7 +93,8 @@ class Server:
         self.context = WorkerContext(None)
         self._loop = asyncio.get_running_loop()
         self._peers: set[Peer] = set()
-        self._opening = 0
+        # Clients cannot keep operators out, nor can these take what clients may have.
+        self._places = {True: Places(limits.connections), False: Places(OWN_CONNECTIONS)}
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -97,11 +112,13 @@ class Server:
     def forget(self, peer: Peer) -> None:
         """A connection is gone."""
         self._peers.discard(peer)
+        self._places[peer.listener.capped].taken.discard(peer)
         self._changed.set()
 
     async def accept(self, listener: BoundListener, sock: socket.socket) -> None:
         """Take connections until cancelled."""
         accepted = 0
+        places = self._places[listener.capped]
         while True:
             try:
                 client, _ = await self._loop.sock_accept(sock)
@@ -109,10 +126,12 @@ class Server:
                 log.warning("cannot accept on %s: %s", listener.address, error)
                 await asyncio.sleep(ACCEPT_PAUSE)
                 continue
-            if listener.capped and len(self._peers) + self._opening >= self.limits.connections:
+            if len(places.taken) >= places.limit:
                 self._turn_away(listener, client)
             else:
-                self.spawn(self._open(listener, client))
+                peer = Peer(self, listener)
+                places.taken.add(peer)  # handshakes count, too
+                self.spawn(self._open(peer, client))
             accepted += 1
             if accepted % ACCEPTS_PER_TURN == 0:
                 await asyncio.sleep(0)
@@ -150,21 +169,21 @@ class Server:
                     self._changed.clear()
                     await self._changed.wait()
 
-    async def _open(self, listener: BoundListener, client: socket.socket) -> None:
-        secure = listener.certificate is not None
-        self._opening += 1
+    async def _open(self, peer: Peer, client: socket.socket) -> None:
+        certificate = peer.listener.certificate
         try:
             await self._loop.connect_accepted_socket(
-                lambda: Peer(self, listener),
+                lambda: peer,
                 client,
-                ssl=listener.certificate.context if listener.certificate else None,
-                ssl_handshake_timeout=max(self.limits.head_timeout, 0.1) if secure else None,
-                ssl_shutdown_timeout=LAST_WORDS if secure else None,
+                ssl=certificate.context if certificate else None,
+                ssl_handshake_timeout=max(self.limits.head_timeout, 0.1) if certificate else None,
+                ssl_shutdown_timeout=LAST_WORDS if certificate else None,
             )
         except OSError:  # the client left, or its handshake failed
             client.close()
         finally:
-            self._opening -= 1
+            if peer not in self._peers:
+                self.forget(peer)
 
     def _turn_away(self, listener: BoundListener, client: socket.socket) -> None:
         self.count(Code.TOO_MANY_CONNECTIONS)

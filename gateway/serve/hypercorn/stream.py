@@ -63,6 +63,7 @@ class Stream(HTTPStream):
         super().__init__(*peer.shared, *peer.ends, send, stream_id)
         self.peer = peer
         self.inbox = BodyInbox(wanted, taken, bounded=bounded)
+        self._chunked = bounded  # HTTP/2 counts its frames
         self.app_put: Any = self.inbox.put
 
     @property
@@ -73,6 +74,8 @@ class Stream(HTTPStream):
     async def handle(self, event: Event) -> None:
         """Take what the client sent."""
         if not isinstance(event, Request):
+            if self._chunked and isinstance(event, Body):
+                await self.peer.turn.breathe()
             await super().handle(event)
             return
         self.start_time = self.peer.received_at

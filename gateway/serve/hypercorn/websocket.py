@@ -19,6 +19,7 @@ from wsproto.events import CloseConnection, Message, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 
 from gateway.errors import Code
+from gateway.serve.asgi import DISCONNECT
 from gateway.serve.hypercorn.inbox import MessageInbox
 from gateway.serve.hypercorn.stream import scope_of, send_problem
 
@@ -105,7 +106,10 @@ class WebSocket(WSStream):
         self.handshake.extensions = None
         scope = scope_of(request, self.peer, "websocket", self.scheme)
         scope["subprotocols"] = self.handshake.subprotocols or []
-        scope["extensions"] = {"websocket.http.response": {}}
+        scope["extensions"] = {
+            "websocket.http.response": {},
+            DISCONNECT: {"notify": self.inbox.notify},
+        }
         self.start_time = self.peer.received_at
         self.scope = scope  # type: ignore[assignment]
         await self.inbox.put({"type": "websocket.connect"})
@@ -125,6 +129,7 @@ class WebSocket(WSStream):
 
     async def _handle_events(self) -> None:
         for event in self.connection.events():
+            await self.peer.turn.breathe()
             match event:
                 case Message():
                     try:

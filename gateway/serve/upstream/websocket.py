@@ -20,6 +20,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, 
 from wsproto.frame_protocol import CloseReason
 
 from gateway.errors import Code, ForwardError
+from gateway.serve.turn import Turn
 from gateway.serve.upstream.connection import HIGH_WATER
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class UpstreamSocket(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._lost = asyncio.Event()
         self._reading = True
+        self._taking: asyncio.Handle | None = None
         self._heard = self._loop.time()
         self._pinged = False
         self._deadline = math.inf
@@ -141,7 +143,7 @@ class UpstreamSocket(asyncio.Protocol):
         message = self._messages.popleft()
         self._queued -= _cost(message)
         if self._queued < HIGH_WATER:
-            self._resume_reading()
+            self._take_more()
         return message
 
     async def send(self, message: str | bytes) -> None:
@@ -156,7 +158,7 @@ class UpstreamSocket(asyncio.Protocol):
         """Close the socket and wait a few seconds for the upstream's answer."""
         self._end(Closed(code=code, reason=reason))
         self._deadline = min(self._deadline, self._loop.time() + CLOSE_TIMEOUT)
-        self._resume_reading()
+        self._take_more()
         await self._lost.wait()
 
     # Called by the pool.
@@ -184,14 +186,12 @@ class UpstreamSocket(asyncio.Protocol):
         if self._frames.state is ConnectionState.CLOSED:
             return
         self._frames.receive_data(data)
-        for event in self._frames.events():
-            self._take(event)
-        if self._queued >= HIGH_WATER and self._reading:
-            self._reading = False
-            self._transport.pause_reading()
+        if self._reading:
+            self._take_frames()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self._end(Closed(code=CloseReason.ABNORMAL_CLOSURE))
+        if self._reading:
+            self._end(Closed(code=CloseReason.ABNORMAL_CLOSURE))
         self.resume_writing()
         self._lost.set()
         self._pool.lost(self)
@@ -206,6 +206,31 @@ class UpstreamSocket(asyncio.Protocol):
             self._deadline = math.inf
         if drained is not None and not drained.done():
             drained.set_result(None)
+
+    def _take_frames(self) -> None:
+        """Take the frames that have come, as far as the time and the queue's length allow.
+
+        Nothing is read meanwhile: 256 KiB may be 130,000 frames, which is seconds of work.
+        """
+        self._taking = None
+        turn = Turn()
+        for event in self._frames.events():
+            self._take(event)
+            full = self._queued >= HIGH_WATER and self._closed is None
+            if full or turn.is_over:
+                self._pause_reading()
+                if not full:
+                    self._take_more()
+                return
+        if self._lost.is_set():
+            self._end(Closed(code=CloseReason.ABNORMAL_CLOSURE))
+        else:
+            self._resume_reading()
+
+    def _take_more(self) -> None:
+        """Go on with the frames that have come, and read again after them."""
+        if not self._reading and self._taking is None:
+            self._taking = self._loop.call_soon(self._take_frames)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Message) and self._closed is None:
@@ -244,6 +269,11 @@ class UpstreamSocket(asyncio.Protocol):
     def _wake(self) -> None:
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_result(None)
+
+    def _pause_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
         if not self._reading:

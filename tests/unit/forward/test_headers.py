@@ -236,6 +236,25 @@ def test_response_headers_of_the_policy():
 
 
 @pytest.mark.parametrize(
+    ("upstream", "policy", "expected"),
+    [
+        (["origin"], [], ["origin"]),
+        (["Accept, Origin"], [], ["Accept, Origin"]),
+        (["*"], [], ["*", "origin"]),
+        (["accept"], [], ["accept", "origin"]),
+        (["accept", "origin"], ["accept"], ["accept", "origin"]),
+        (["accept"], ["origin"], ["accept", "origin"]),
+        (["accept"], ["origin, x"], ["accept", "origin, x"]),
+    ],
+)
+def test_what_a_response_varies_by_is_said_once(upstream, policy, expected):
+    decision = Decision(allow=True, response_headers=tuple(("vary", line) for line in policy))
+    lines = [("vary", line) for line in upstream]
+    found = answered(*lines, decision=decision, cors=((b"vary", b"origin"),))
+    assert [value for _, value in found] == expected
+
+
+@pytest.mark.parametrize(
     ("cors", "expected"),
     [
         (None, [("access-control-allow-origin", "*"), ("access-control-max-age", "9")]),

@@ -1,0 +1,65 @@
+"""One client's bytes do not keep the server from the others for long."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support import http1
+from tests.support.probe import Probe
+from tests.support.server import live, served, until
+from tests.support.turns import watched
+from tests.support.websocket import connect
+
+LONGEST = 0.015
+MASK = b"\0\0\0\0"
+FRAMES = {
+    "pings": (b"", b"\x89\x80" + MASK),
+    "pongs": (b"", b"\x8a\x80" + MASK),
+    "fragments": (b"\x02\x80" + MASK, b"\x00\x80" + MASK),
+    "messages": (b"", b"\x82\x80" + MASK),
+}
+COUNT = 20_000
+
+
+@pytest.fixture(autouse=True)
+def short_turns(monkeypatch):
+    """Turns that are far shorter than LONGEST, in which the test's client has its part, too."""
+    monkeypatch.setattr("gateway.serve.turn.LONGEST", 0.001)
+
+
+@pytest.mark.parametrize("case", FRAMES)
+@live
+async def test_frames_of_no_size(case: str) -> None:
+    first, frame = FRAMES[case]
+    app = Probe()
+    app.go.set()
+    async with served(app) as server, connect(server.port, "/wsdeaf") as socket:
+        async with watched() as turns:
+            await socket.client.send(first, frame * COUNT, b"\x88\x80" + MASK)
+            await until(lambda: not app.running, 15.0)
+    assert app.received[-1]["code"] in {1002, 1005}
+    assert turns.longest < LONGEST
+
+
+@live
+async def test_chunks_of_no_size() -> None:
+    async with served(Probe()) as server, http1.connect(server.port) as client:
+        head = http1.request("POST", "/echo", (("Transfer-Encoding", "chunked"),))
+        async with watched() as turns:
+            await client.send(head, b"1\r\nx\r\n" * COUNT, b"0\r\n\r\n")
+            answer = await client.response()
+    assert answer.body == b"x" * COUNT
+    assert turns.longest < LONGEST
+
+
+@live
+async def test_requests_in_one_piece() -> None:
+    async with served(Probe()) as server, http1.connect(server.port) as client:
+        async with watched() as turns:
+            await client.send(http1.request() * 1000)
+            for _ in range(1000):
+                assert (await client.response()).status == 200
+                await asyncio.sleep(0)
+    assert turns.longest < LONGEST
