@@ -31,7 +31,7 @@ from gateway.serve.upstream import Pool
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-POLICIES = Path(__file__).parents[2] / "policies"
+POLICIES = Path(__file__).parent / "policies"
 READY_WITHIN = 20.0
 LIVE_WITHIN = 10.0
 
