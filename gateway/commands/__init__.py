@@ -27,6 +27,7 @@ COMMANDS = {
     "serve": "Run the gateway.",
     "demo": "Show the gateway at work, with an issuer and an upstream of its own.",
     "init": "Write a configuration, a policy and a key to start from.",
+    "echo": "Run a sample service to stand behind the gateway.",
     "config": "Check and show the configuration.",
     "policy": "Test and check policies.",
     "token": "Mint, inspect and verify tokens.",
