@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.commands.token import offline_keyrings, remote_keys
+from gateway.commands.offline import offline_keyrings, remote_keys
 from gateway.config.model import METHOD, TOKEN
 from gateway.model import Facts, Forward, Head, Need, Refuse
 from gateway.pipeline import plan

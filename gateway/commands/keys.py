@@ -49,6 +49,8 @@ def generate(algorithm: str, kid: str | None, out: Path | None) -> None:
         if kid is not None:
             raise click.UsageError(f"--kid: a shared secret ({algorithm}) has no id")
         text = secrets.token_hex(HMAC_BYTES[algorithm]) + "\n"
+    elif kid is not None and not kid.isprintable():
+        raise click.UsageError(f"--kid: expected text, got {kid!r}")
     else:
         text = json.dumps(generate_key(algorithm, key_id=kid).private_jwk(), indent=2) + "\n"
     if out is None:

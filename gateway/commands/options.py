@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from gateway.config.validate import did_you_mean
 
@@ -32,3 +33,9 @@ def no_such(kind: str, word: str, known: Iterable[str], option: str) -> click.Ba
     return click.BadParameter(
         f"no {kind} {word!r}" + (f"; {hint}" if hint else ""), param_hint=option
     )
+
+
+def is_given(ctx: click.Context, name: str) -> bool:
+    """Whether a parameter stands on the command line."""
+    source = ctx.get_parameter_source(name)
+    return source is ParameterSource.COMMANDLINE and ctx.params[name] != ()

@@ -7,21 +7,17 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from gateway.bundle.folder import PolicySources, parse_files, read_files
 from gateway.commands import report
 from gateway.commands.dry_run import as_dict, as_text, read_request, send
 from gateway.commands.group import Group
 from gateway.commands.inputs import read_token
-from gateway.commands.options import config_file
-from gateway.config.document import read_document
-from gateway.config.load import load as load_config
-from gateway.config.validate import validate
-from gateway.errors import ConfigError, Problem
+from gateway.commands.options import config_file, is_given
+from gateway.commands.policy_files import policy_sources
+from gateway.errors import ConfigError
 from gateway.model import Refuse
 from gateway.record.encode import encode
 from gateway.rego import CompileError, Policy
@@ -30,10 +26,12 @@ from gateway.rego.testing import TestResult, run_tests, suites
 from gateway.snapshot import as_config_error, load
 
 EXIT_TESTS = 2
-POLICIES = Path("policies")
 
 OF_REQUESTS = ("method", "target", "header", "body", "scheme", "host", "address", "jwks")
 OF_TESTS = ("paths", "pattern", "verbose")
+
+if TYPE_CHECKING:
+    from gateway.bundle.folder import PolicySources
 
 
 @click.group(cls=Group)
@@ -97,7 +95,7 @@ def test(
     """
     if token is None and not anonymous:
         _refuse_given(ctx, OF_REQUESTS, "describes a request: give --token FILE or --anonymous")
-        _test(ctx, paths, pattern, shape, verbose=verbose)
+        _test(policy_sources(ctx, paths, path), pattern, shape, verbose=verbose)
         return
     _refuse_given(ctx, OF_TESTS, "is about tests, and a request runs none")
     if token is not None and anonymous:
@@ -116,13 +114,8 @@ def test(
 def _refuse_given(ctx: click.Context, names: tuple[str, ...], why: str) -> None:
     """Wrong usage where one of these parameters was given."""
     for parameter in ctx.command.params:
-        if parameter.name in names and _is_given(ctx, parameter.name):
+        if parameter.name in names and is_given(ctx, parameter.name):
             raise click.UsageError(f"{_shown(parameter)} {why}", ctx)
-
-
-def _is_given(ctx: click.Context, name: str) -> bool:
-    source = ctx.get_parameter_source(name)
-    return source is ParameterSource.COMMANDLINE and ctx.params[name] != ()
 
 
 def _shown(parameter: click.Parameter) -> str:
@@ -131,10 +124,7 @@ def _shown(parameter: click.Parameter) -> str:
     )
 
 
-def _test(
-    ctx: click.Context, paths: tuple[Path, ...], pattern: str | None, shape: str, *, verbose: bool
-) -> None:
-    sources = _sources(ctx, paths)
+def _test(sources: PolicySources, pattern: str | None, shape: str, *, verbose: bool) -> None:
     results = _run(sources, pattern or "")
     if pattern and not results:
         raise click.ClickException(f"no test fits --run {pattern!r}")
@@ -165,9 +155,7 @@ def check(
     if emit and shape == "json":
         raise click.UsageError("--emit prints code; leave --format json out")
     try:
-        sources = _sources(ctx, paths)
-        if not sources.modules:
-            raise ConfigError((Problem("no .rego file", file=str(paths[0] if paths else path)),))
+        sources = policy_sources(ctx, paths, path)
         tests = suites(sources.modules, sources.tests)
         units = [
             Unit(modules=modules) for modules in (sources.modules, *(s.modules for s in tests))
@@ -185,43 +173,9 @@ def check(
     elif shape == "json":
         click.echo(json.dumps({"problems": [], "revision": sources.revision}))
     else:
-        count = report.counted(len(sources.modules), "module")
-        click.echo(f"{count}, no fault; revision {sources.revision}")
-
-
-def _sources(ctx: click.Context, paths: tuple[Path, ...]) -> PolicySources:
-    config: Path = ctx.params["path"]
-    if paths and _is_given(ctx, "path"):
-        raise click.UsageError("--config names policies, and so do PATHS: give one of them", ctx)
-    if not paths:
-        default = ctx.get_parameter_source("path") is ParameterSource.DEFAULT
-        if not default or config.exists():
-            paths = policy_paths(config)
-        elif POLICIES.is_dir():
-            paths = (POLICIES,)
-        else:
-            raise click.UsageError(f"no {config} and no {POLICIES}/ here; name PATHS", ctx)
-    absolute = tuple(path.absolute() for path in paths)
-    return parse_files(read_files(absolute), absolute)
-
-
-def policy_paths(path: Path) -> tuple[Path, ...]:
-    """`policy.paths` of a configuration, whatever else in it cannot be used here.
-
-    Keys, secrets and certificates are seldom where policies are tested. Raises ConfigError.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return load_config(path, os.environ).config.policy.paths  # which says what is wrong
-    document = read_document(data, os.environ)
-    config, _, faults = validate(document.tree, document.unreadable)
-    wrong = [found for found in document.problems if f"{found.key}.".startswith("policy.")]
-    wrong += [document.problem(fault) for fault in faults if fault.key[:1] == ("policy",)]
-    if wrong or config is None or not document.readable:
-        load_config(path, os.environ)
-    assert config is not None
-    return tuple(path.absolute().parent / each for each in config.policy.paths)
+        kinds = ((sources.modules, "module"), (sources.tests, "test module"))
+        counts = ", ".join(report.counted(len(files), noun) for files, noun in kinds if files)
+        click.echo(f"{counts}, no fault; revision {sources.revision}")
 
 
 def _run(sources: PolicySources, pattern: str) -> list[TestResult]:

@@ -22,10 +22,10 @@ from gateway.commands.inputs import (
     read_token,
     seconds_of,
 )
+from gateway.commands.offline import offline_keyrings, remote_keys
 from gateway.commands.options import config_file, no_such
 from gateway.config.model import Issuer, Route
 from gateway.errors import IdentityError
-from gateway.identify import Keyring
 from gateway.jose import base64url
 from gateway.jose.jwk import HMAC_BYTES
 from gateway.jose.sign import sign_bytes
@@ -35,6 +35,8 @@ from gateway.snapshot import Snapshot, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gateway.identify import Keyring
 
 TIMES = ("exp", "nbf", "iat", "auth_time")
 LEEWAY = Issuer.model_fields["leeway"].default
@@ -205,43 +207,6 @@ def _identify(
     match = Match(route=route, path="/", segments=(), params={}, host="")
     facts = Facts(keyrings=keyrings)
     return snapshot.identifier.identify(head, match, facts, snapshot.keyrings, time.time())
-
-
-def offline_keyrings(snapshot: Snapshot, jwks: Path | None) -> dict[str, Keyring]:
-    """The keyrings of the issuers whose keys come from the network, read from a file instead.
-
-    Without a file there are none, and a token of such an issuer needs its keys first.
-    """
-    remote = [name for name, issuer in snapshot.config.issuers.items() if issuer.keys.remote]
-    if jwks is None:
-        return {}
-    if not remote:
-        raise click.UsageError("--jwks: no issuer of the configuration has its keys elsewhere")
-    try:
-        given = Keyring.from_jwks(jwks.read_bytes())
-    except ValueError as error:
-        raise click.ClickException(
-            f"{jwks}: {error}; expected a JWK Set, as the issuer publishes it"
-        ) from None
-    return dict.fromkeys(remote, given)
-
-
-def remote_keys(snapshot: Snapshot, name: str) -> click.ClickException:
-    """What to say where keys are needed that only the network has."""
-    issuer = snapshot.config.issuers[name]
-    place = issuer.keys.jwks_url
-    if place is None:
-        known = issuer.keys.discovery
-        document = (
-            known
-            if isinstance(known, str)
-            else f"{issuer.issuer.rstrip('/')}/.well-known/openid-configuration"
-        )
-        place = f"the jwks_uri of {document}"
-    return click.ClickException(
-        f"the keys of issuer {name!r} come from the network, where this command does not go; "
-        f"save {place} to a file and add --jwks FILE"
-    )
 
 
 def _parts(text: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -53,6 +53,13 @@ def test_a_shared_secret_has_no_id():
     assert "--kid: a shared secret (HS256) has no id" in result.stderr
 
 
+@pytest.mark.parametrize("kid", ["\udcff", "a\nb"])
+def test_an_id_is_text(kid):
+    result = run("generate", "--kid", kid)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--kid: expected text, got " in result.stderr
+
+
 def key_file(tmp_path, name, **given):
     file = tmp_path / name
     file.write_text(json.dumps(generate("ES256", **given).private_jwk()))

@@ -215,10 +215,22 @@ class TestPaths:
         assert "no gateway.yaml and no policies/ here; name PATHS" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["test", "check"])
+def test_a_folder_without_policies(folder, command):
+    (folder / "empty").mkdir()
+    result = run(command, "empty")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "error: empty: no .rego file\n"
+
+
 class TestCheck:
     def test_good(self, folder):
         result = run("check")
         assert re.fullmatch(r"1 module, no fault; revision [0-9a-f]{16}\n", result.stdout)
+
+    def test_tests_are_compiled_too(self, tested):
+        assert run("check").stdout.startswith("1 module, 1 test module, no fault; ")
+        assert run("check", "rules/authz_test.rego").stdout.startswith("1 test module, no fault; ")
 
     def test_faults(self, folder):
         (folder / "rules" / "authz.rego").write_text(POLICY + "\nbroken := \n")
