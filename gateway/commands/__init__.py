@@ -10,12 +10,14 @@ import errno
 import importlib
 import importlib.metadata
 import os
+import sys
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from gateway.commands import report
+from gateway.commands.group import Group
 from gateway.errors import ConfigError
 
 DISTRIBUTION = "policy-gateway"
@@ -27,6 +29,7 @@ COMMANDS = {
     "serve": "Run the gateway.",
     "demo": "Show the gateway at work, with an issuer and an upstream of its own.",
     "init": "Write a configuration, a policy and a key to start from.",
+    "echo": "Run a sample service to stand behind the gateway.",
     "config": "Check and show the configuration.",
     "policy": "Test and check policies.",
     "token": "Mint, inspect and verify tokens.",
@@ -35,8 +38,21 @@ COMMANDS = {
 """Each command is an object of the module gateway.commands.NAME, both of the same name."""
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group that imports a command when it runs, and in which no exception gets through."""
+
+    def main(  # type: ignore[override]  # it always exits, whatever the mode
+        self, args: Any = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        """Run the command line and exit; what click would say is said as all else is."""
+        try:
+            code = super().main(args, prog_name, **{**extra, "standalone_mode": False})
+        except click.ClickException as error:
+            report.show_click(error)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            sys.exit(EXIT_INTERRUPTED)
+        sys.exit(code)  # None, or what click.exceptions.Exit holds
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return list(COMMANDS)
@@ -78,13 +94,12 @@ def _report(error: Exception) -> int:
             report.show_problems(map(report.located, error.problems))
         case OSError():
             named = f"{error.filename}: " if error.filename else ""
-            click.echo(f"Error: {named}{error.strerror or error}", err=True)
+            report.show_error(f"{named}{error.strerror or error}")
         case _:
-            click.echo(
-                f"Error: {type(error).__name__}: {error}\n"
+            report.show_error(
+                f"{type(error).__name__}: {error}\n"
                 "This is a bug of the gateway. Please report it with what "
-                "GATEWAY_TRACEBACK=1 shows in addition.",
-                err=True,
+                "GATEWAY_TRACEBACK=1 shows in addition."
             )
             return EXIT_BUG
     return EXIT_FAILED

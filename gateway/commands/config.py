@@ -11,6 +11,7 @@ import click
 
 from gateway import snapshot
 from gateway.commands import report
+from gateway.commands.group import Group
 from gateway.commands.options import config_file
 from gateway.config.load import load
 from gateway.config.schema import json_schema
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.errors import Problem
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """Check and show the configuration."""
 
@@ -73,11 +74,11 @@ def _summary(built: snapshot.Snapshot) -> str:
         (len(built.policies.modules), "policy module"),
         (sum(map(len, built.tested.values())), "policy test"),
     )
-    parts = (f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
+    parts = (report.counted(count, noun) for count, noun in counts)
     return ", ".join((*parts, f"revision {built.revision}"))
 
 
-@config.command()
+@config.command(short_help="Print the effective configuration, its secrets masked.")
 @config_file
 @click.option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml")
 def show(path: Path, form: Literal["yaml", "json"]) -> None:

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TEMPLATE = ("gateway.yaml", "policies/authz.rego", "policies/authz_test.rego")
+SAMPLE = "sample/claims.json"
 PRIVATE_KEY = "keys/dev.private.jwk"
 """Also named in the template's text."""
 
 IGNORED = f"""\
-# Private keys, and what the gateway keeps for itself.
+# Private keys, tokens, and what the gateway keeps for itself.
 {PRIVATE_KEY}
+*.jwt
 .gateway/
 """
 
@@ -33,41 +35,16 @@ CLAIMS = {
 }
 """Claims of a sample token; `gateway token mint` adds the times."""
 
-INPUT = {
-    "request": {
-        "method": "GET",
-        "scheme": "http",
-        "host": "127.0.0.1",
-        "path": "/orders/42",
-        "segments": ["orders", "42"],
-        "query": {},
-        "query_string": "",
-        "headers": {"accept": "application/json"},
-        "cookies": {},
-        "body": None,
-        "size": 0,
-    },
-    "claims": CLAIMS,
-    "identity": {
-        "authenticated": True,
-        "subject": "alice",
-        "issuer": "dev",
-        "scopes": [],
-        "groups": [],
-        "roles": ["reader"],
-    },
-    "route": {"id": "orders", "params": {"id": "42"}, "labels": {}},
-    "source": {"address": "127.0.0.1", "networks": []},
-}
-"""What a policy sees of a request with that token, in the main."""
-
 NEXT_STEPS = """\
 Next, in {folder}:
-  gateway config check        see that all is well
-  gateway policy test         run the policy's tests
-  gateway serve               run the gateway on 127.0.0.1:8080, before 127.0.0.1:9000
-  gateway token mint --key {key} --claims sample/claims.json
-                              make a token to try it with
+  gateway config check     see that all is well
+  gateway policy test      run the policy's tests
+  gateway echo             run a sample service on 127.0.0.1:9000
+  gateway serve            run the gateway on 127.0.0.1:8080, before that service
+  gateway token mint -k {key} --claims {claims} > alice.jwt
+                           make a token to try it with
+  curl -i -H "Authorization: Bearer $(cat alice.jwt)" http://127.0.0.1:8080/orders/42
+                           ask for something
 """
 
 
@@ -94,7 +71,7 @@ def init(folder: Path, form: str) -> None:
         return
     for name in files:
         click.echo(f"wrote {folder / name}")
-    click.echo("\n" + NEXT_STEPS.format(folder=folder, key=PRIVATE_KEY), nl=False)
+    click.echo("\n" + NEXT_STEPS.format(folder=folder, key=PRIVATE_KEY, claims=SAMPLE), nl=False)
 
 
 def contents() -> Mapping[str, str]:
@@ -105,8 +82,7 @@ def contents() -> Mapping[str, str]:
         **{name: template.joinpath(name).read_text(encoding="utf-8") for name in TEMPLATE},
         "keys/dev.jwks.json": _json(public_jwks([key])),
         PRIVATE_KEY: _json(key.private_jwk()),
-        "sample/claims.json": _json(CLAIMS),
-        "sample/input.json": _json(INPUT),
+        SAMPLE: _json(CLAIMS),
         ".gitignore": IGNORED,
     }
 

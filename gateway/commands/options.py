@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
+
+from gateway.config.validate import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 config_file = click.option(
     "--config",
@@ -18,3 +25,17 @@ config_file = click.option(
     help="The configuration file.",
 )
 """Passes the path of gateway.yaml as `path`."""
+
+
+def no_such(kind: str, word: str, known: Iterable[str], option: str) -> click.BadParameter:
+    """Wrong usage: an option names what there is not."""
+    hint = did_you_mean(word, known)
+    return click.BadParameter(
+        f"no {kind} {word!r}" + (f"; {hint}" if hint else ""), param_hint=option
+    )
+
+
+def is_given(ctx: click.Context, name: str) -> bool:
+    """Whether a parameter stands on the command line."""
+    source = ctx.get_parameter_source(name)
+    return source is ParameterSource.COMMANDLINE and ctx.params[name] != ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,25 @@ def show_problems(problems: Iterable[Problem], *, kind: str = "error") -> None:
         return
     for problem in problems:
         click.echo(f"{kind}: {problem}", err=True)
+
+
+def show_error(message: str) -> None:
+    """Write an error without a place to stderr."""
+    colour = None if not os.environ.get("NO_COLOR") else False
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {message}", err=True, color=colour)
+
+
+def show_click(error: click.ClickException) -> None:
+    """Write what click, or a command by its means, found to stderr."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+        click.echo(f"Try `{error.ctx.command_path} --help`.\n", err=True)
+    show_error(error.format_message())
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: `1 test`, `2 tests`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def located(problem: RegoProblem) -> Problem:

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import shutil
 import signal
 import socket
 
+from gateway.commands.demo import POLICIES
 from gateway.jose.sign import generate
 from tests.support import http1, http2
 from tests.support.gateway import POLICY, live, policy_for, token, until, write
@@ -212,6 +214,9 @@ async def test_the_demo_comes_out_as_stated(tmp_path):
     rows = [json.loads(line) for line in process.output.splitlines()]
     assert len(rows) > 10
     assert all(row["ok"] for row in rows)
+    before, after = rows[-2:]
+    assert (before["status"], after["status"]) == (403, 200)
+    assert after["edit"]["before"] != after["edit"]["after"]
     assert "Traceback" not in process.errors
 
 
@@ -229,3 +234,28 @@ async def test_verbose_messages_hold_no_token(tmp_path):
             assert await process.ended() == 0
         assert bearer not in process.errors
         assert "hpack" not in process.errors
+
+
+@live
+async def test_the_demo_keeps_prose_out_of_json(tmp_path):
+    async with started("demo", "--format", "json", folder=tmp_path) as process:
+        await until(lambda: "Ctrl-C ends the demo" in process.errors)
+        assert "curl -i -H 'Authorization: Bearer " in process.errors
+        process.child.send_signal(signal.SIGINT)
+        assert await process.ended() == 0
+    assert all(json.loads(line)["ok"] for line in process.output.splitlines())
+
+
+@live
+async def test_the_demo_says_what_was_expected(tmp_path):
+    policies = tmp_path / "policies"
+    shutil.copytree(POLICIES, policies)
+    for file in policies.iterdir():
+        file.write_text(file.read_text().replace('"DELETE"', '"TRACE"'))
+    (policies / "authz_test.rego").unlink()
+    async with started("demo", "--once", "--policies", "policies", folder=tmp_path) as process:
+        assert await process.ended() == 1
+    lines = [line.split() for line in process.output.decode().splitlines()]
+    failed = lines.index("admin deletes 403 policy-denied nothing FAILED".split())
+    assert lines[failed + 1] == ["expected", "200", "carol"]
+    assert "Not every row came out as stated" in process.output.decode()

@@ -7,8 +7,8 @@ import stat
 import pytest
 from click.testing import CliRunner
 
-from gateway.commands import main
-from gateway.commands.init import CLAIMS, PRIVATE_KEY, TEMPLATE
+from gateway.commands import COMMANDS, main
+from gateway.commands.init import CLAIMS, PRIVATE_KEY, SAMPLE, TEMPLATE
 from gateway.config.document import read_document
 from gateway.config.validate import validate
 
@@ -20,7 +20,6 @@ FILES = {
     "policies/authz.rego",
     "policies/authz_test.rego",
     "sample/claims.json",
-    "sample/input.json",
 }
 
 
@@ -65,10 +64,22 @@ def test_a_minted_token_is_let_through(made, monkeypatch):
     minted = run("token", "mint", "--key", PRIVATE_KEY, "--claims", "sample/claims.json")
     assert minted.exit_code == 0, minted.output
     (made / "token").write_text(minted.stdout)
-    for method, status in (("GET", 0), ("DELETE", 2)):
+    for method, status in (("GET", 0), ("HEAD", 0), ("DELETE", 2)):
         arguments = ("--token", "token", "--method", method, "--path", "/orders/42")
         assert run("policy", "test", *arguments).exit_code == status
     (made / "token").unlink()
+
+
+def test_the_next_steps_name_what_is_there(tmp_path):
+    steps = run("init", tmp_path).stdout.partition("Next, in")[2]
+    assert f" {tmp_path}:\n" in steps
+    assert {SAMPLE, PRIVATE_KEY} < set(steps.split())
+    for command in re.findall(r"(?m)^  gateway (\w+)", steps):
+        assert command in COMMANDS
+
+
+def test_tokens_stay_out_of_git(made):
+    assert "*.jwt" in (made / ".gitignore").read_text().splitlines()
 
 
 def test_the_private_key_is_private(made):

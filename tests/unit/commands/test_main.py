@@ -1,13 +1,15 @@
 """The group of all commands: what it loads, and what it makes of errors."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from gateway.commands import COMMANDS, Commands, main
+from gateway.commands import COMMANDS, EXIT_BUG, EXIT_INTERRUPTED, Commands, main, report
 from gateway.errors import ConfigError, Problem
 from gateway.rego import CompileError, RegoProblem
 
@@ -39,12 +41,12 @@ def failing_with(error, monkeypatch):
             1,
             "error: a.rego:4:1: bad\n",
         ),
-        (PermissionError(13, "Permission denied", "x"), 1, "Error: x: Permission denied\n"),
-        (OSError("odd"), 1, "Error: odd\n"),
-        (KeyError("x"), 70, "Error: KeyError: 'x'\nThis is a bug of the gateway."),
-        (RecursionError("deep"), 70, "Error: RecursionError: deep\nThis is a bug"),
-        (click.ClickException("told"), 1, "Error: told\n"),
-        (click.UsageError("misused"), 2, "Error: misused"),
+        (PermissionError(13, "Permission denied", "x"), 1, "error: x: Permission denied\n"),
+        (OSError("odd"), 1, "error: odd\n"),
+        (KeyError("x"), 70, "error: KeyError: 'x'\nThis is a bug of the gateway."),
+        (RecursionError("deep"), 70, "error: RecursionError: deep\nThis is a bug"),
+        (click.ClickException("told"), 1, "error: told\n"),
+        (click.UsageError("misused"), 2, "error: misused"),
         (click.exceptions.Exit(5), 5, ""),
     ],
 )
@@ -69,10 +71,51 @@ def test_a_traceback_is_shown_to_who_asks(error, monkeypatch):
     assert "in failing" in result.stderr
 
 
-def test_an_unknown_command_is_wrong_usage():
-    result = CliRunner().invoke(main, ["confg"])
-    assert result.exit_code == 2
-    assert "No such command 'confg'" in result.stderr
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["confg"], "error: no command 'confg'; did you mean 'config'?\n"),
+        (["policy", "tset"], "error: no command 'tset'; did you mean 'test'?\n"),
+        (["keys", "zzz"], "error: no command 'zzz'; known here: generate, jwks\n"),
+        (["config", "check", "--cofig", "x"], "Did you mean"),
+        (["--verson"], "Did you mean"),
+        (["demo", "--port", "x"], "error: Invalid value for '--port'"),
+    ],
+)
+def test_wrong_usage_says_what_was_meant(arguments, said):
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Usage: main")
+    assert "--help`.\n" in result.stderr
+    assert said in result.stderr
+
+
+def commands(group, path=()):
+    context = click.Context(group)
+    for word in group.list_commands(context):
+        command = group.get_command(context, word)
+        yield [*path, word]
+        if isinstance(command, click.Group):
+            yield from commands(command, [*path, word])
+
+
+@pytest.mark.parametrize("path", [*commands(main)], ids=" ".join)
+def test_help_fits_a_terminal(path):
+    result = CliRunner().invoke(main, [*path, "--help"], terminal_width=80)
+    assert result.exit_code == 0
+    assert "..." not in result.stdout.partition("\n\n")[2]
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 tests"), (1, "1 test"), (2, "2 tests")])
+def test_counts(number, said):
+    assert report.counted(number, "test") == said
+
+
+def test_what_is_exited_with_is_listed():
+    text = (Path(__file__).parents[3] / "docs/commands.md").read_text()
+    listed = re.findall(r"(?m)^\| (\d+) \|", text)
+    assert listed == ["0", "1", "2", str(EXIT_BUG), str(EXIT_INTERRUPTED)]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

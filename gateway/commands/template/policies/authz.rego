@@ -9,16 +9,16 @@ default allow := false
 # What the configuration labels public is open to everybody.
 allow if input.route.labels.access == "public"
 
-# A role grants methods.
+# A role grants methods. HEAD is GET without the content.
 allow if {
 	some role in input.identity.roles
 	input.request.method in grants[role]
 }
 
 grants := {
-	"reader": ["GET"],
-	"writer": ["GET", "POST", "PUT"],
-	"admin": ["GET", "POST", "PUT", "DELETE"],
+	"reader": ["GET", "HEAD"],
+	"writer": ["GET", "HEAD", "POST", "PUT"],
+	"admin": ["GET", "HEAD", "POST", "PUT", "DELETE"],
 }
 
 # Why not: in the decision log and, where the route has `show_reasons`, in the answer.

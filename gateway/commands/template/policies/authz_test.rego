@@ -11,7 +11,11 @@ orders(method, roles) := {
 	"route": {"id": "orders", "labels": {}},
 }
 
-test_reader_reads if authz.allow with input as orders("GET", ["reader"])
+test_reader_reads if {
+	every method in ["GET", "HEAD"] {
+		authz.allow with input as orders(method, ["reader"])
+	}
+}
 
 test_reader_does_not_write if not authz.allow with input as orders("PUT", ["reader"])
 

@@ -138,12 +138,15 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BAD)
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_malformed_response_is_refused_however_it_is_split(name, method):
+# A response to HEAD has no chunks.
+MALFORMED = [("GET", name) for name in BAD] + [
+    ("HEAD", name) for name, data in BAD.items() if not data.startswith(CHUNKED)
+]
+
+
+@pytest.mark.parametrize(("method", "name"), MALFORMED)
+def test_a_malformed_response_is_refused_however_it_is_split(method, name):
     data = BAD[name]
-    if method == "HEAD" and data.startswith(CHUNKED):
-        pytest.skip("a response to HEAD has no chunks")
     for cuts in ((), tuple(range(1, len(data))), (1,), (len(data) // 2,)):
         with pytest.raises(ForwardError) as raised:
             read(data, method=method, cuts=cuts)

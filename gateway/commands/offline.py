@@ -1,0 +1,51 @@
+"""Keys for commands that fetch nothing from the network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.identify import Keyring
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.snapshot import Snapshot
+
+
+def offline_keyrings(snapshot: Snapshot, jwks: Path | None) -> dict[str, Keyring]:
+    """The keyrings of the issuers whose keys come from the network, read from a file instead.
+
+    Without a file there are none, and a token of such an issuer needs its keys first.
+    """
+    remote = [name for name, issuer in snapshot.config.issuers.items() if issuer.keys.remote]
+    if jwks is None:
+        return {}
+    if not remote:
+        raise click.UsageError("--jwks: no issuer of the configuration has its keys elsewhere")
+    try:
+        given = Keyring.from_jwks(jwks.read_bytes())
+    except ValueError as error:
+        raise click.ClickException(
+            f"{jwks}: {error}; expected a JWK Set, as the issuer publishes it"
+        ) from None
+    return dict.fromkeys(remote, given)
+
+
+def remote_keys(snapshot: Snapshot, name: str) -> click.ClickException:
+    """What to say where keys are needed that only the network has."""
+    issuer = snapshot.config.issuers[name]
+    place = issuer.keys.jwks_url
+    if place is None:
+        known = issuer.keys.discovery
+        document = (
+            known
+            if isinstance(known, str)
+            else f"{issuer.issuer.rstrip('/')}/.well-known/openid-configuration"
+        )
+        place = f"the jwks_uri of {document}"
+    return click.ClickException(
+        f"the keys of issuer {name!r} come from the network, where this command does not go; "
+        f"save {place} to a file and add --jwks FILE"
+    )

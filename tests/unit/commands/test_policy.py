@@ -1,0 +1,353 @@
+"""`gateway policy`: tests, faults and single requests, and what each option is good for."""
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.commands import main
+from gateway.jose.sign import generate
+
+KEY = generate("ES256", key_id="k")
+CONFIG = """\
+issuers:
+  dev:
+    issuer: https://dev.invalid/
+    audience: orders-api
+    algorithms: [ES256]
+    keys: {jwks_file: jwks.json}
+upstreams: {orders: {url: "http://127.0.0.1:9000"}}
+networks: {office: [192.0.2.0/24]}
+routes:
+  - {id: orders, paths: [/orders], upstream: orders}
+  - {id: public, paths: "/public/{rest:path}", upstream: orders, authentication: anonymous}
+  - {id: bodies, paths: /bodies, upstream: orders, authentication: anonymous, body: {max: 1KiB}}
+policy: {paths: rules}
+"""
+POLICY = """\
+package gateway.authz
+
+import rego.v1
+
+default allow := false
+
+allow if input.identity.roles == ["reader"]
+
+allow if input.route.id == "public"
+
+allow if input.request.body.ok
+
+reasons contains {"code": "no-role", "message": "ask for one"} if not allow
+
+decision := {
+	"allow": allow,
+	"reasons": reasons,
+	"response_headers": {"x-scheme": input.request.scheme, "x-from": concat(",", input.source.networks)},
+}
+"""
+AS_JSON = ("-H", "Content-Type: application/json")
+TESTS = """\
+package gateway.authz_test
+
+import rego.v1
+
+import data.gateway.authz
+
+test_reads if authz.allow with input as {"identity": {"roles": ["reader"]}}
+
+test_table[name] := passed if {
+	some name, passed in {"good": true, "bad": false, "worse": false}
+}
+
+todo_test_later if false
+"""
+
+
+def run(*arguments, environ=None, **more):
+    return CliRunner().invoke(main, ["policy", *map(str, arguments)], env=environ, **more)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "authz.rego").write_text(POLICY)
+    (tmp_path / "gateway.yaml").write_text(CONFIG)
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [KEY.public_jwk()]}))
+    return tmp_path
+
+
+@pytest.fixture
+def tested(folder):
+    (folder / "rules" / "authz_test.rego").write_text(TESTS)
+    return folder
+
+
+@pytest.fixture
+def token(folder):
+    arguments = ["--iss", "https://dev.invalid/", "--aud", "orders-api", "--sub", "alice"]
+    (folder / "key.jwk").write_text(json.dumps(KEY.private_jwk()))
+    arguments += ["-k", "key.jwk", "--claim", 'roles=["reader"]']
+    (folder / "alice.jwt").write_text(
+        CliRunner().invoke(main, ["token", "mint", *arguments]).stdout
+    )
+    return "alice.jwt"
+
+
+class TestTests:
+    def test_what_failed_is_named(self, tested):
+        result = run("test")
+        assert (result.exit_code, result.stderr) == (2, "")
+        assert result.stdout.splitlines() == [
+            "rules/authz_test.rego:9: data.gateway.authz_test.test_table: FAIL",
+            "  not true: bad, worse",
+            "rules/authz_test.rego:13: data.gateway.authz_test.todo_test_later: SKIP",
+            "3 tests: 1 passed, 1 failed, 1 skipped",
+        ]
+
+    def test_the_cases_of_a_table_are_in_json(self, tested):
+        result = run("test", "--format", "json")
+        assert result.exit_code == 2
+        table = json.loads(result.stdout)[1]
+        assert (table["name"], table["fail"]) == ("test_table", True)
+        assert table["message"] == "not true: bad, worse"
+
+    def test_run_selects(self, tested):
+        result = run("test", "--run", r"test_reads$", "-v")
+        assert result.exit_code == 0
+        assert result.stdout.splitlines() == [
+            "rules/authz_test.rego:7: data.gateway.authz_test.test_reads: PASS",
+            "1 test: 1 passed",
+        ]
+
+    @pytest.mark.parametrize(
+        ("pattern", "code", "said"),
+        [("absent", 1, "no test fits --run 'absent'"), ("(", 2, "--run: not a regular expression")],
+    )
+    def test_run_that_selects_nothing_is_an_error(self, tested, pattern, code, said):
+        result = run("test", "--run", pattern)
+        assert result.exit_code == code
+        assert said in result.stderr
+
+    def test_no_tests_at_all(self, folder):
+        result = run("test")
+        assert (result.exit_code, result.stdout) == (0, "0 tests\n")
+        assert "no tests found" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--path", "/orders"), "--path describes a request: give --token FILE or --anonymous"),
+        (("-X", "GET"), "--method describes a request"),
+        (("-H", "a: b"), "--header describes a request"),
+        (("--scheme", "http"), "--scheme describes a request"),
+        (("--jwks", "jwks.json"), "--jwks describes a request"),
+        (("--anonymous", "--run", "x"), "--run is about tests, and a request runs none"),
+        (("--anonymous", "-v"), "--verbose is about tests"),
+        (("--anonymous", "rules"), "PATHS is about tests"),
+        (("--anonymous", "--token", "jwks.json"), "--token and --anonymous are two kinds"),
+        (("--anonymous", "--jwks", "jwks.json"), "--jwks verifies tokens"),
+        (("-c", "gateway.yaml", "rules"), "--config names policies, and so do PATHS"),
+    ],
+)
+def test_what_does_not_go_together_is_wrong_usage(tested, arguments, said):
+    result = run("test", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in re.sub(r"\[PATHS\]\.\.\.", "PATHS", result.stderr)
+
+
+class TestPaths:
+    @pytest.mark.parametrize("command", ["test", "check"])
+    @pytest.mark.parametrize(
+        "broken",
+        [
+            CONFIG.replace("jwks.json", "absent.json"),
+            CONFIG.replace("jwks.json", "'${ABSENT}'"),
+            CONFIG.replace("upstream: orders,", "upstream: elsewhere,"),
+            CONFIG.replace("routes:", "rotues:"),
+            CONFIG.replace("orders-api", "[5]"),
+        ],
+    )
+    def test_only_the_paths_of_the_configuration_have_to_be_good(self, folder, command, broken):
+        (folder / "gateway.yaml").write_text(broken)
+        result = run(command)
+        assert result.exit_code == 0, result.output
+
+    @pytest.mark.parametrize(
+        ("paths", "said"),
+        [
+            ("policy: {pahts: rules}", "policy.pahts: unknown key"),
+            ("policy: {paths: 5}", "policy.paths"),
+            ("policy: {paths: '${ABSENT}'}", "policy.paths"),
+            ("policy: [", "gateway.yaml:"),
+            ("policy: {paths: absent}", "absent: no such file or folder"),
+        ],
+    )
+    def test_they_do(self, folder, paths, said):
+        (folder / "gateway.yaml").write_text(CONFIG.replace("policy: {paths: rules}", paths))
+        result = run("test")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert said in result.stderr
+
+    def test_paths_start_at_the_folder_of_the_configuration(self, folder, monkeypatch):
+        (folder / "below").mkdir()
+        monkeypatch.chdir(folder / "below")
+        assert run("check", "-c", "../gateway.yaml").exit_code == 0
+        assert run("check", environ={"GATEWAY_CONFIG": "../gateway.yaml"}).exit_code == 0
+        result = run("check", "../rules", environ={"GATEWAY_CONFIG": "absent.yaml"})
+        assert result.exit_code == 0
+
+    def test_a_configuration_that_was_named_must_be_there(self, folder):
+        (folder / "gateway.yaml").unlink()
+        (folder / "rules").rename(folder / "policies")
+        assert run("check").exit_code == 0
+        for result in (
+            run("check", "-c", "gateway.yaml"),
+            run("check", environ={"GATEWAY_CONFIG": "gateway.yaml"}),
+        ):
+            assert result.exit_code == 1
+            assert "gateway.yaml: cannot be read" in result.stderr
+        (folder / "policies").rename(folder / "rules")
+        result = run("check")
+        assert result.exit_code == 2
+        assert "no gateway.yaml and no policies/ here; name PATHS" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["test", "check"])
+def test_a_folder_without_policies(folder, command):
+    (folder / "empty").mkdir()
+    result = run(command, "empty")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "error: empty: no .rego file\n"
+
+
+class TestCheck:
+    def test_good(self, folder):
+        result = run("check")
+        assert re.fullmatch(r"1 module, no fault; revision [0-9a-f]{16}\n", result.stdout)
+
+    def test_tests_are_compiled_too(self, tested):
+        assert run("check").stdout.startswith("1 module, 1 test module, no fault; ")
+        assert run("check", "rules/authz_test.rego").stdout.startswith("1 test module, no fault; ")
+
+    def test_faults(self, folder):
+        (folder / "rules" / "authz.rego").write_text(POLICY + "\nbroken := \n")
+        result = run("check")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith("error: rules/authz.rego:")
+        told = json.loads(run("check", "--format", "json").stdout)
+        assert list(told["problems"][0]) == ["file", "line", "column", "key", "message", "remedy"]
+
+    def test_code_is_no_json(self, folder):
+        assert run("check", "--emit", "python", "--format", "json").exit_code == 2
+
+
+class TestRequest:
+    def test_allowed(self, token):
+        result = run("test", "--token", token, "--path", "/orders?page=2")
+        assert (result.exit_code, result.stderr) == (0, "")
+        lines = result.stdout.splitlines()
+        assert lines[0] == "forwarded: to http://127.0.0.1:9000/orders?page=2"
+        assert lines[1:4] == [
+            "  request   GET /orders",
+            "  route     orders",
+            "  subject   alice (issuer dev)",
+        ]
+        assert lines[4].startswith('  decision  {"allow":true,')
+        assert lines.index("sent to the upstream:") < lines.index("  x-auth-subject: alice")
+        assert lines.index("added to the response:") < lines.index("  x-scheme: http")
+
+    def test_refused_by_the_policy(self, folder):
+        result = run("test", "--anonymous", "--path", "/bodies", *AS_JSON, "--body", "{}")
+        assert result.exit_code == 2
+        lines = result.stdout.splitlines()
+        assert lines[0] == "refused: 403 policy-denied: The policy refuses the request"
+        assert "  subject   anonymous" in lines
+        assert "  reason    no-role: ask for one" in lines
+
+    def test_refused_before(self, folder):
+        result = run("test", "--anonymous", "--path", "/orders")
+        assert result.exit_code == 2
+        assert result.stdout.startswith("refused: 401 token-missing: A bearer token is required\n")
+        result = run("test", "--anonymous", "--path", "/absent")
+        assert result.stdout.startswith("refused: 404 route-unknown: ")
+
+    def test_json(self, token):
+        result = run("test", "--token", token, "--path", "/orders", "--format", "json")
+        told = json.loads(result.stdout)
+        assert told["outcome"] == "forwarded"
+        assert told["status"] is None
+        assert (told["subject"], told["issuer"]) == ("alice", "dev")
+        assert "x-auth-subject: alice" in told["headers"]
+        told = json.loads(run("test", "--anonymous", "--format", "json").stdout)
+        assert (told["outcome"], told["status"], told["code"]) == ("refused", 404, "route-unknown")
+
+    def test_the_body_from_a_file(self, folder):
+        (folder / "body.json").write_text('{"ok": true}')
+        arguments = ("--anonymous", "--path", "/bodies", *AS_JSON)
+        assert run("test", *arguments, "--body", "@body.json").exit_code == 0
+        result = run("test", *arguments, "--body", "@absent.json")
+        assert result.exit_code == 2
+        assert "--body: absent.json: No such file or directory" in result.stderr
+
+    def headers(self, *arguments):
+        result = run("test", "--anonymous", "--path", "/public/x", "--format", "json", *arguments)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)["response_headers"]
+
+    def test_the_scheme_is_the_listener_s_unless_told(self, folder):
+        assert "x-scheme: http" in self.headers()
+        assert "x-scheme: https" in self.headers("--scheme", "https")
+
+    def test_the_address_is_in_its_networks(self, folder):
+        assert "x-from: office" in self.headers("--address", "192.0.2.7")
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (("--address", "here"), "--address: expected an IP address"),
+            (("--address", "192.0.2.0/24"), "--address: expected an IP address"),
+            (("-H", "x"), "--header: expected NAME: VALUE, got 'x'"),
+            (("-H", "a b: c"), "--header: expected NAME: VALUE, got 'a b: c'"),
+            (("-H", ": c"), "--header: expected NAME: VALUE, got ': c'"),
+            (("-H", "a: b\nc: d"), "--header: a: a value is one line of text"),
+            (("-H", "a: \udcff"), "--header: a: a value is one line of text"),
+            (("-H", "Host: x"), "--header: Host: --host says it"),
+            (("-H", "Content-Length: 1"), "--header: Content-Length: --body makes it"),
+            (("--path", "orders"), "--path: expected path and query"),
+            (("--path", "/a b"), "--path: expected path and query"),
+            (("--path", "/ü"), "other characters are percent-encoded"),
+            (("--path", "/\udcff"), "--path: expected path and query"),
+            (("-X", "GE T"), "--method: expected a method"),
+            (("--host", ""), "--host: expected a host"),
+            (("--host", "\udcff"), "--host: expected a host"),
+            (("--body", "\udcff"), "--body: not UTF-8"),
+        ],
+    )
+    def test_what_no_listener_would_take_is_wrong_usage(self, folder, arguments, said):
+        result = run("test", "--anonymous", *arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert said in result.stderr
+
+    def test_a_file_that_holds_no_token(self, folder):
+        (folder / "binary").write_bytes(b"\xff\x00")
+        result = run("test", "--token", "binary")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "error: binary: byte 1 is not ASCII; expected a token" in result.stderr
+
+    def test_remote_keys_come_from_a_file(self, folder, token):
+        text = CONFIG.replace("jwks_file: jwks.json", "discovery: true")
+        (folder / "gateway.yaml").write_text(text)
+        arguments = ("test", "--token", token, "--path", "/orders")
+        result = run(*arguments)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "the keys of issuer 'dev' come from the network" in result.stderr
+        assert "add --jwks FILE" in result.stderr
+        assert run(*arguments, "--jwks", "jwks.json").exit_code == 0
+        other = {"keys": [generate("ES256", key_id="other").public_jwk()]}
+        (folder / "other.json").write_text(json.dumps(other))
+        result = run(*arguments, "--jwks", "other.json")
+        assert result.exit_code == 2
+        assert result.stdout.startswith("refused: 401 key-unknown: ")
