@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.rego.builtins import BUILTINS, UNSUPPORTED
 from gateway.rego.errors import RegoProblem
+from gateway.rego.hints import hint
 from gateway.rego.plan import (
     DATA,
     INPUT,
@@ -214,6 +215,7 @@ class _Check:
         if token is None:
             return source.problem(place, "unsafe-variable", message, remedy)
         message = f"the variable `{token.text}` is used but never assigned"
+        remedy = hint(source, token) or remedy
         return source.problem_at(token, "unsafe-variable", message, remedy)
 
     # --- replacements

@@ -10,6 +10,7 @@ from gateway.rego.statements import CONTINUES, Statement, statements
 from gateway.rego.tokens import (
     CLOSING,
     OPENING,
+    RESERVED,
     Token,
     after_bracket,
     end_of_reference,
@@ -75,6 +76,10 @@ def _at(found: Sequence[Token], index: int, token: Token, known: Names) -> Itera
     match token.text:
         case "import" if after in ("rego", "future") and _starts_line(found, index):
             yield _blanked(found, index)
+        case "import" if (
+            after in RESERVED and _starts_line(found, index) and _ends(found, index + 2)
+        ):
+            yield _blanked(found, index)  # `import input` names what has that name already
         case "with" if not index or found[index - 1].text != ".":
             yield from _enclosed_value(found, index + 1, known)
             if [part.text for part in found[index + 1 : index + 3]] == _INPUT_AS:
@@ -85,6 +90,8 @@ def _at(found: Sequence[Token], index: int, token: Token, known: Names) -> Itera
             yield Edit(token.start, token.end, HIDDEN[name])
         case "[" | "{" if _opens_term(found, index):
             yield from _enclosed_head(found, index + 1)
+        case "else" if after == "if":
+            yield Edit(token.end, token.end, " := true")  # needed where no braces follow
         case "if" if after == "every":
             yield from _braced(found, index + 1, "every")
         case "if" if after != "{":
@@ -98,6 +105,10 @@ def _blanked(found: Sequence[Token], index: int) -> Edit:
         end += 1
     start, stop = found[index].start, found[end].end
     return Edit(start, stop, " " * (stop - start))
+
+
+def _ends(found: Sequence[Token], index: int) -> bool:
+    return index >= len(found) or found[index].kind == "newline"
 
 
 def _starts_line(found: Sequence[Token], index: int) -> bool:
