@@ -294,10 +294,11 @@ def _unsafe(blocks: Sequence[Block], ignored: set[int], at: At | None) -> Iterat
                         yield near
             if not isinstance(step, Reset):
                 known.update(targets(step))
-            before = set(known) if isinstance(step, Not) else known
+            before = set(known) if isinstance(step, Not) else None
             for inner in inner_blocks(step):
                 yield from visit(inner, near)
-            known.intersection_update(before)
+            if before is not None:
+                known.intersection_update(before)
 
     for block in blocks:
         yield from visit(block, at)

@@ -29,6 +29,7 @@ from gateway.rego.culprit import culprits
 from gateway.rego.errors import CompileError, RegoProblem
 from gateway.rego.faults import faults, hidden_builtins, taken_for_packages
 from gateway.rego.footprint import footprint
+from gateway.rego.places import FILE
 from gateway.rego.plan import At, PlanError, read_plan
 from gateway.rego.program import Program
 from gateway.rego.source import read_modules
@@ -317,7 +318,7 @@ def finish(unit: Unit, text: str) -> Program:
         made = generate(
             plan, files=names, strict=unit.strict, indexed=unit.indexed, observe=unit.observe
         )
-        code = builtins.compile(made.source, "<policy>", "exec", dont_inherit=True)
+        code = builtins.compile(made.source, FILE, "exec", dont_inherit=True)
     except (PlanError, SyntaxError, RecursionError, MemoryError) as error:
         # SyntaxError and RecursionError: only by nesting beyond what Python can compile.
         message = str(error) if isinstance(error, PlanError) else "nested too deeply"

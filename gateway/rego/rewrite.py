@@ -257,7 +257,8 @@ def _braced(found: Sequence[Token], index: int, needing: str) -> Iterator[Edit]:
         elif depth == 0 and token.text == needing:
             needed = True
         if depth == 0 and token.kind == "newline":
-            following = next((t for t in found[position:] if t.kind != "newline"), None)
+            rest = range(position, len(found))
+            following = next((found[i] for i in rest if found[i].kind != "newline"), None)
             if found[last].text not in CONTINUES and (
                 following is None or following.text not in ("with", "as")
             ):

@@ -52,6 +52,7 @@ class Source:
         self.edits = sorted(found, key=lambda edit: (edit.start, edit.order))
         self.prepared = self._rewritten()
         self._prepared_lines = self.prepared.split("\n")
+        self._prepared_starts = _line_starts(self.prepared) if self.edits else []
         self._line_starts = _line_starts(self.text)
 
     def _rewritten(self) -> str:
@@ -147,13 +148,10 @@ class Source:
         if not 1 <= row <= len(self._prepared_lines):
             return 0, 0
         line = self._prepared_lines[row - 1]
-        start = (
-            sum(len(above) + 1 for above in self._prepared_lines[: row - 1]) if self.edits else 0
-        )
         column = len(line.encode()[: col - 1].decode(errors="ignore"))
         if not self.edits:
             return row, column + 1
-        return self.place(self._original(start + column))
+        return self.place(self._original(self._prepared_starts[row - 1] + column))
 
     def byte_place(self, offset: int) -> tuple[int, int]:
         """Return the place as written of a byte offset into the compiler's text."""

@@ -213,8 +213,10 @@ def _in_template(token: Token, name: str) -> bool:
 def _around(source: Source, each: Statement) -> Sequence[Token]:
     """Return the tokens that can use a variable of a statement: its bracket, or its rule."""
     found = source.tokens
-    before = next((t for t in reversed(found[: each.inside]) if t.kind != "newline"), None)
-    if found[each.inside].text == "if" or (before is not None and before.text == "if"):
+    before = each.inside - 1
+    while before > 0 and found[before].kind == "newline":
+        before -= 1
+    if "if" in (found[each.inside].text, found[before].text):
         start = found[each.start].start
         for statement in source.statements():
             if statement[0].start <= start <= statement[-1].start:
