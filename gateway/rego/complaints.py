@@ -85,6 +85,23 @@ _EXPLAINED: Final[Mapping[str, tuple[str, str]]] = {
         "this array, set or object is malformed",
         "write `[a, b]`, `{a, b}` or `{key: value}`, with a comma between elements",
     ),
+    "Cannot form valid identifier from reference": (
+        "this is no name of a rule",
+        "write names, constants and variables: `name.part[key]`",
+    ),
+    "Invalid comprehension": (
+        "this comprehension is malformed",
+        "write `[value | conditions]`, `{value | conditions}` or `{key: value | conditions}`",
+    ),
+    "Invalid expression": (
+        "this is no expression",
+        "write one value, with operators only between values",
+    ),
+    "Invalid reference": ("this is no reference", "write `name.part`, or `name[key]`"),
+    "Invalid reference argument": (
+        "this is no key of a reference",
+        "write `name.part`, or `name[key]` with one value as the key",
+    ),
     "Invalid comma": (
         "a comma between conditions",
         "put each condition on a line of its own, or write `;` between them",
@@ -121,6 +138,10 @@ _EXPLAINED: Final[Mapping[str, tuple[str, str]]] = {
         "rename one of them",
     ),
     "Invalid rule head": _HEAD,
+    "Invalid rule reference": (
+        "this is no name of a rule",
+        "write names, constants and variables: `name.part[key]`",
+    ),
     "Invalid sequence": ("a string is malformed", "write it in backquotes"),
     "Invalid some statement": ("this `some` is malformed", "write `some x in xs`"),
     "Invalid with reference": (

@@ -26,6 +26,25 @@ CONSTANTS: Final[Mapping[str, str]] = {
 }
 """How other languages write the constants of Rego."""
 
+OTHER_NAMES: Final[Mapping[str, str]] = {
+    "len": "count",
+    "length": "count",
+    "size": "count",
+    "has_prefix": "startswith",
+    "has_suffix": "endswith",
+    "to_lower": "lower",
+    "to_upper": "upper",
+    "to_string": "sprintf",
+    "str": "sprintf",
+    "int": "to_number",
+    "match": "regex.match",
+    "join": "concat",
+    "keys": "object.keys",
+    "merge": "object.union",
+    "now": "time.now_ns",
+}
+"""How other languages name builtins."""
+
 
 def hint(source: Source, token: Token) -> str:
     """Return a remedy for a name that nothing defines; empty if there is none to guess."""

@@ -150,3 +150,37 @@ def test_valid_text_is_no_mistake():
     units = [Unit(modules={"m.rego": f"package m\n{text}\n"}) for text in VALID]
     for text, made in zip(VALID, compile_all(units), strict=True):
         assert not isinstance(made, CompileError), (text, made)
+
+
+# What only the compiler finds: its own words are replaced by what to write.
+COMPLAINTS = {
+    "p if { 1 + }": "a side is missing",
+    "p if { 1 == }": "a side is missing",
+    "p :=": "nothing is assigned here",
+    "p := ({1}, {2})": "this is no expression",
+    "p := {: x | some x in [1]}": "this comprehension is malformed",
+    "p := 1 if input.a else 2": "this `else` is malformed",
+    "p := 1 else := 2": "`else` follows no body",
+    "s contains 1 if { true } else := 2": "a set or an object of rules has no `else`",
+    "p if input.a : 1": "a colon stands outside of an object",
+    "p if q with 1 as 2\nq := 1": "`with` replaces input, data, or a function",
+    "p if q with input[x] as 1\nq := 1": "`with` takes names only",
+    "import data.x.*": "this import is malformed",
+    'import "data.x"': "this import is malformed",
+    "p if { x = [x] }": "variables here depend on one another",
+    "p if {\n\tinput.a": "an opening bracket is never closed",
+    "p if { every x in [1] { } }": "this is no condition",
+    "p if { count() == 1 }": "`count` takes 1 argument, not 0",
+    "p if len(input.xs) > 1": "did you mean `count`",
+    "p if nothing_like_it(1)": "define it, or import its package",
+}
+
+
+@pytest.mark.parametrize("body", COMPLAINTS)
+def test_a_complaint_of_the_compiler_is_explained(body):
+    with pytest.raises(CompileError, match=COMPLAINTS[body]) as caught:
+        compile_rego({"a.rego": f"package a\n{body}\n"})
+    for problem in caught.value.problems:
+        assert problem.row >= 2
+        assert problem.col
+        assert problem.remedy
