@@ -32,7 +32,7 @@ def complaints(index: int, said: str, sources: Sequence[Source]) -> Iterator[Reg
         if 0 <= module < len(sources):
             source = sources[module]
             offset = int(fault["offset"] or 0)
-            at = source.byte_place(offset)
+            at = source.byte_place(offset) if fault["offset"] else (0, 0)
             if message == "this is unclosed" and offset == 0:
                 continue  # the file as a whole, beside the bracket itself
             yield source.problem(at, "syntax", *_explained(message))

@@ -121,12 +121,14 @@ def _compared_every(found: Sequence[Token], statement: Statement) -> Iterator[Ed
     The compiler lets no comprehension, `not` or `every` inside of the body see its variables.
     """
     start = statement.start
-    word = next((i for i in range(start, start + 5) if found[i].text == "in"), None)
     assert statement.every is not None
     opening = statement.every[0]
-    if word is None or opening <= word + 1:
-        return
-    *keys, value = [t.text for t in found[start + 1 : word] if t.kind == "name"]
+    places = range(start, min(start + 5, opening - 1))
+    word = next((index for index in places if found[index].text == "in"), start)
+    names = [t.text for t in found[start + 1 : word] if t.kind == "name"]
+    if not names:
+        return  # it is malformed
+    *keys, value = names
     all_, each, any_key = (f"{name}__{start}__" for name in ("every", "each", "key"))
     key = keys[0] if keys and keys[0] != "_" else any_key
     bound = "" if value == "_" else f"{value} := {each}; "
@@ -166,7 +168,7 @@ def _enclosed_value(found: Sequence[Token], index: int, known: Names) -> Iterato
     as it stands, and a variable needs nothing.
     """
     as_ = end_of_reference(found, index)
-    if as_ >= len(found) or found[as_].text != "as":
+    if as_ == index or as_ >= len(found) or found[as_].text != "as":
         return
     end = end_of_reference(found, as_ + 1)
     if end == as_ + 1 or (end < len(found) and found[end].text == "("):
