@@ -11,7 +11,6 @@ import errno
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
 CPU_SECONDS: Final = 60
 WALL_SECONDS: Final = 120
+
+KEPT: Final = ("PATH", "TMPDIR")
+"""What a child gets of our environment."""
 
 WORKER: Final = Path(__file__).with_name("compile_worker.py")
 _ROOT: Final = Path(__file__).parents[2]
@@ -40,11 +42,8 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={
-                "PATH": os.environ.get("PATH", ""),
-                "LC_ALL": "C.UTF-8",
-                "TMPDIR": tempfile.gettempdir(),
-            },
+            env={name: os.environ[name] for name in KEPT if name in os.environ}
+            | {"LC_ALL": "C.UTF-8"},
         )
 
     @property

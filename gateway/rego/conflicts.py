@@ -45,7 +45,9 @@ def conflicts(sources: Sequence[Source]) -> Iterator[RegoProblem]:
     first: dict[Path, _Rule] = {}
     for rule in rules:
         other = first.setdefault(rule.path, rule)
-        if (rule.kind, rule.partial) != (other.kind, other.partial):
+        # Of sets, OPA leaves it to the decision whether one below a variable key fits.
+        mixed = rule.partial != other.partial and rule.kind != "set"
+        if rule.kind != other.kind or mixed:
             yield _conflict(rule, other, f"it is {_kind(rule)}, and {_kind(other)}")
     for rule in rules:
         for length in range(1, len(rule.path)):

@@ -199,7 +199,6 @@ def test_the_worker_is_bounded_in_memory_and_time():
 
 def test_the_worker_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(children.tempfile, "tempdir", None)
     compile_rego(MODULES)
     with pytest.raises(CompileError):
         compile_rego({"a.rego": "package a\np if {\n"})
