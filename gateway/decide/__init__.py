@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gateway import wire
 from gateway.decide.body import read_body
-from gateway.decide.decision import read_decision
+from gateway.decide.decision import outline, read_decision
 from gateway.decide.dialects import apisix, envoy, kong
 from gateway.decide.document import native
 from gateway.decide.inquiry import DocumentRules, Inquiry
@@ -98,7 +98,10 @@ class Decider:
                 bounded=route.body is None,
             )
         except StepLimitExceeded as error:
-            raise DecisionError(Code.WORK_LIMIT, str(error)) from None
+            raise DecisionError(Code.WORK_LIMIT, error.told) from None
         except EvalError as error:
-            raise DecisionError(Code.EVAL_ERROR, f"{error.code}: {error}") from None
-        return DIALECTS[route.dialect].decision(value, self.reserved)
+            raise DecisionError(Code.EVAL_ERROR, error.told) from None
+        try:
+            return DIALECTS[route.dialect].decision(value, self.reserved)
+        except DecisionError as error:
+            raise DecisionError(error.code, f"{error.detail}; {outline(value)}") from None

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _JSON: Final = re.compile(rb"(?:application|text)/json|[a-z0-9.-]+/[a-z0-9.+-]+\+json")
 _UTF8: Final = re.compile(rb'\s*charset\s*=\s*"?utf-?8"?\s*')
+_SHOWN: Final = 100
+"""How much of a header a detail repeats."""
 _FORM: Final = b"application/x-www-form-urlencoded"
 
 
@@ -77,7 +79,8 @@ def _parser(fields: Fields) -> Callable[[bytes, int], Any]:
             return _json
         if media_type.strip() == _FORM:
             return _form
-    raise DecisionError(Code.BODY_UNSUPPORTED, f"Content-Type {types!r}")
+    shown = types[0].decode("latin-1")[:_SHOWN] if types else "missing"
+    raise DecisionError(Code.BODY_UNSUPPORTED, f"Content-Type {shown}")
 
 
 def _json(raw: bytes, depth: int) -> Any:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway import wire
 from gateway.errors import Code, DecisionError
 from gateway.model import Decision, Reason
-from gateway.rego.values import UNDEFINED, RegoSet, to_json
+from gateway.rego.builtins.operands import TYPE_NAMES
+from gateway.rego.values import UNDEFINED, RegoSet, dumps, from_key_form, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +21,9 @@ KEYS: Final = frozenset((
     "allow", "reasons", "status", "headers", "remove_headers", "response_headers", "body",
 ))  # fmt: skip
 MAX_REASONS: Final = 64
+MAX_KEYS: Final = 12
+MAX_KEY: Final = 40
+"""How many keys an outline shows, and how much of each."""
 MAX_REMEMBERED: Final = 64
 """Longest name of a header that is remembered as checked."""
 
@@ -41,7 +47,7 @@ def read_decision(value: Any, reserved: frozenset[bytes]) -> Decision:
         return plain
     if not value.keys() <= KEYS:
         unknown = next(key for key in value if key not in KEYS)
-        raise shape(f"unknown key {unknown!r}")
+        raise shape(f"unknown key {dumps(from_key_form(unknown))[:MAX_KEY]}{_meant(unknown)}")
     allow = read_flag(value, "allow")
     get = value.get
     headers, answered = get("headers", _NOTHING), get("response_headers", _NOTHING)
@@ -92,6 +98,36 @@ def shape(detail: str) -> DecisionError:
     return DecisionError(Code.DECISION_SHAPE, detail)
 
 
+def _meant(key: Any) -> str:
+    if key.__class__ is not str or len(key) > MAX_KEY:
+        return ""
+    close = difflib.get_close_matches(key, KEYS, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def outline(value: Any) -> str:
+    """The types in a value and the keys of an object, for a log: no text of the policy's making.
+
+    Keys are cut, and so is their number.
+    """
+    if value.__class__ is not dict or not value:
+        return f"the result is {_typed(value)}"
+    pairs = [
+        f"{dumps(from_key_form(key))[:MAX_KEY]}: {_typed(member)}"
+        for key, member in islice(value.items(), MAX_KEYS)
+    ]
+    more = ", …" if len(value) > MAX_KEYS else ""
+    return f"the result is {{{', '.join(pairs)}{more}}}"
+
+
+def _typed(value: Any) -> str:
+    """A boolean as it is; else the type, with the number of members."""
+    if value.__class__ is bool:
+        return "true" if value else "false"
+    kind = TYPE_NAMES.get(value.__class__, "undefined")
+    return f"{kind} of {len(value)}" if kind in ("array", "object", "set") else kind
+
+
 def _status(value: Any) -> int:
     if value.__class__ is not int or not 400 <= value <= 499:
         raise shape("status must be an integer from 400 to 499")
@@ -135,7 +171,7 @@ def _name(value: Any, reserved: frozenset[bytes]) -> str:
 
 def _checked(value: Any, reserved: frozenset[bytes]) -> str:
     if value.__class__ is not str or not wire.FIELD_NAME.fullmatch(value):
-        raise shape(f"{value!r} is not a field name")
+        raise shape(f"{dumps(value)[:MAX_KEY]} is not a field name")
     name: str = value.lower()
     if name.encode().translate(wire.SPELLING) in reserved:
         raise shape(f"the header {name} is not the policy's to set or remove")

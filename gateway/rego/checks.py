@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.rego.builtins import BUILTINS, UNSUPPORTED
 from gateway.rego.errors import RegoProblem
+from gateway.rego.hints import OTHER_NAMES, hint
 from gateway.rego.plan import (
     DATA,
     INPUT,
@@ -164,7 +165,8 @@ class _Check:
         functions = [item for item in self.plan.functions if len(item.parameters) > 2]
         known = [*BUILTINS, *(".".join(("data", *item.path)) for item in functions)]
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-        remedy = f"did you mean `{close[0]}`?" if close else ""
+        meant = OTHER_NAMES.get(name) or (close[0] if close else None)
+        remedy = f"did you mean `{meant}`?" if meant else "define it, or import its package"
         yield self.problem(at, "unknown-function", f"unknown function `{name}`", remedy)
 
     def stands_in(self, rule: Function) -> bool:
@@ -176,8 +178,9 @@ class _Check:
         )
 
     def arity(self, at: At | None, name: str, wanted: int, given: int) -> RegoProblem:
-        message = f"`{name}` takes {wanted} arguments, not {given}"
-        return self.problem(at, "arity", message)
+        message = f"`{name}` takes {wanted} argument{'' if wanted == 1 else 's'}, not {given}"
+        remedy = f"write `{name}({', '.join(['…'] * wanted)})`"
+        return self.problem(at, "arity", message, remedy)
 
     # --- recursion
 
@@ -190,7 +193,10 @@ class _Check:
             names = [".".join(("data", *self.functions[name].path)) for name in circle]
             at = calls[circle[0]][circle[1] if len(circle) > 1 else circle[0]]
             way = " -> ".join([*names, names[0]])
-            yield self.problem(at, "recursion", f"recursion: {way}")
+            remedy = "name the rules that are needed: a whole package holds this one, too"
+            if len(circle) > 1:
+                remedy = "put what both need into a rule of its own"
+            yield self.problem(at, "recursion", f"recursion: {way}", remedy)
 
     # --- unsafe variables
 
@@ -214,6 +220,7 @@ class _Check:
         if token is None:
             return source.problem(place, "unsafe-variable", message, remedy)
         message = f"the variable `{token.text}` is used but never assigned"
+        remedy = hint(source, token) or remedy
         return source.problem_at(token, "unsafe-variable", message, remedy)
 
     # --- replacements
@@ -292,10 +299,11 @@ def _unsafe(blocks: Sequence[Block], ignored: set[int], at: At | None) -> Iterat
                         yield near
             if not isinstance(step, Reset):
                 known.update(targets(step))
-            before = set(known) if isinstance(step, Not) else known
+            before = set(known) if isinstance(step, Not) else None
             for inner in inner_blocks(step):
                 yield from visit(inner, near)
-            known.intersection_update(before)
+            if before is not None:
+                known.intersection_update(before)
 
     for block in blocks:
         yield from visit(block, at)

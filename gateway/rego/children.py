@@ -7,10 +7,10 @@ Each is used once.
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CPU_SECONDS: Final = 60
 WALL_SECONDS: Final = 120
 
+KEPT: Final = ("PATH", "TMPDIR")
+"""What a child gets of our environment."""
+
 WORKER: Final = Path(__file__).with_name("compile_worker.py")
 _ROOT: Final = Path(__file__).parents[2]
 _GENERATE: Final = (
@@ -30,29 +33,18 @@ _GENERATE: Final = (
 
 
 class Child:
-    """A process that waits for its one question, in a fresh folder of its own.
-
-    OSError if it cannot be started.
-    """
+    """A process that waits for its one question; OSError if it cannot be started."""
 
     def __init__(self, command: list[str]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="rego-", ignore_cleanup_errors=True)
-        try:
-            self._process = subprocess.Popen(  # noqa: S603  our own interpreter and files
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd=self._folder.name,
-                env={
-                    "PATH": os.environ.get("PATH", ""),
-                    "LC_ALL": "C.UTF-8",
-                    "TMPDIR": self._folder.name,
-                },
-            )
-        except OSError:
-            self._folder.cleanup()
-            raise
+        self._process = subprocess.Popen(  # noqa: S603  our own interpreter and files
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={name: os.environ[name] for name in KEPT if name in os.environ}
+            | {"LC_ALL": "C.UTF-8"},
+        )
 
     @property
     def alive(self) -> bool:
@@ -72,13 +64,15 @@ class Child:
             self.close()
         return said, self._process.returncode
 
+    def kill(self) -> None:
+        """End the process at once; a thread that waits for its answer gets what there is."""
+        self._process.kill()
+
     def close(self) -> None:
-        """End the process and remove its folder."""
-        if self.alive:
-            self._process.kill()
+        """End the process and reap it."""
+        self.kill()
         with self._process:  # closes the pipes and reaps it
             pass
-        self._folder.cleanup()
 
 
 class Kind:
@@ -86,21 +80,34 @@ class Kind:
 
     def __init__(self, command: Callable[[], list[str]]) -> None:
         self.ahead = False
+        self._closed = False
         self._command = command
         self._spare: Child | None = None
+        self._asked: set[Child] = set()
         self._lock = threading.Lock()
 
     def ask(self, question: bytes, seconds: float) -> tuple[bytes, int | None]:
-        """Ask a child, as `Child.answer`; OSError if none can be started."""
+        """Ask a child, as `Child.answer`; OSError if none can be started, or after `close`."""
+        child = self._taken()
+        try:
+            return child.answer(question, seconds)
+        finally:
+            with self._lock:
+                self._asked.discard(child)
+            self.prepare()
+
+    def _taken(self) -> Child:
+        """Return a child that waits, and remember that it is asked."""
         with self._lock:
             child, self._spare = self._spare, None
-        if child is not None and not child.alive:
-            child.close()
-            child = None
-        try:
-            return (child or Child(self._command())).answer(question, seconds)
-        finally:
-            self.prepare()
+            if child is not None and not child.alive:
+                child.close()
+                child = None
+            if self._closed:
+                raise OSError(errno.ESHUTDOWN, os.strerror(errno.ESHUTDOWN))
+            child = child or Child(self._command())
+            self._asked.add(child)
+            return child
 
     def prepare(self) -> None:
         """Start the child of the next question, if `ahead` and there is none."""
@@ -112,10 +119,12 @@ class Kind:
                     return  # the question itself will find out
 
     def close(self) -> None:
-        """End the child that was started ahead, and start no other one."""
+        """End all children, also those that are being asked, and start no other one."""
         with self._lock:
-            self.ahead = False
+            self.ahead, self._closed = False, True
             child, self._spare = self._spare, None
+            for asked in self._asked:
+                asked.kill()
         if child is not None:
             child.close()
 
@@ -134,6 +143,6 @@ class Children:
             kind.prepare()
 
     def close(self) -> None:
-        """End the children that were started ahead."""
+        """End all children, at once."""
         self.compile.close()
         self.generate.close()

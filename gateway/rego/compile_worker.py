@@ -1,7 +1,7 @@
 """The compiler's child process: Rego source to plan JSON, by regopy.
 
-regopy parses untrusted text in C++, so it runs here: with limits, in an empty folder (its working
-directory), and with nothing to say but JSON. A line of JSON on standard input asks
+regopy parses untrusted text in C++, so it runs here: with limits, and with nothing to say but
+JSON. A line of JSON on standard input asks
 
     {"modules": [text, …], "skeleton": {…}, "entrypoints": [name, …], "query": text or null}
 
@@ -12,11 +12,12 @@ regopy is imported, and nothing else in this package imports regopy.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
-import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -45,9 +46,11 @@ def limit(cpu_seconds: int) -> None:
 class Said:
     """What regopy prints: it names the faults of a build nowhere else."""
 
-    def __init__(self, folder: Path) -> None:
-        path = folder / "said"
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    def __init__(self) -> None:
+        with tempfile.TemporaryFile(buffering=0) as file:
+            self._file = os.dup(file.fileno())
+        flags = fcntl.fcntl(self._file, fcntl.F_GETFL)
+        fcntl.fcntl(self._file, fcntl.F_SETFL, flags | os.O_APPEND)
         os.dup2(self._file, 1)
         os.dup2(self._file, 2)
 
@@ -59,7 +62,7 @@ class Said:
         return text
 
 
-def compile_modules(request: dict[str, Any], said: Said, folder: Path) -> dict[str, Any]:
+def compile_modules(request: dict[str, Any], said: Said) -> dict[str, Any]:
     """Return the answer to one request."""
     interpreter = Interpreter()
     interpreter.log_level = LogLevel.NONE
@@ -80,19 +83,17 @@ def compile_modules(request: dict[str, Any], said: Said, folder: Path) -> dict[s
         return {"faults": [(-1, f"{error}\n{said.take()}")]}
     if not bundle.ok():
         return {"faults": [(-1, said.take())]}
-    target = folder / "bundle"
-    try:
-        interpreter.save_bundle(str(target), bundle)
-        return {"plan": (target / "plan.json").read_text(encoding="utf-8")}
-    finally:
-        shutil.rmtree(target, ignore_errors=True)
+    # regopy gives a plan to a folder only; it stands no longer than it takes to read it.
+    with tempfile.TemporaryDirectory(prefix="rego-") as folder:
+        interpreter.save_bundle(folder, bundle)
+        return {"plan": Path(folder, "plan.json").read_text(encoding="utf-8")}
 
 
-def main(answers: TextIO, folder: Path) -> None:
+def main(answers: TextIO) -> None:
     """Answer requests until there are no more."""
-    said = Said(folder)
+    said = Said()
     for line in sys.stdin:
-        answer = compile_modules(json.loads(line), said, folder)
+        answer = compile_modules(json.loads(line), said)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
@@ -100,4 +101,4 @@ def main(answers: TextIO, folder: Path) -> None:
 if __name__ == "__main__":
     Interpreter()
     limit(int(sys.argv[1]))
-    main(os.fdopen(os.dup(1), "w", encoding="utf-8"), Path.cwd())
+    main(os.fdopen(os.dup(1), "w", encoding="utf-8"))

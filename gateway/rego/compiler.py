@@ -10,9 +10,10 @@ from __future__ import annotations
 import builtins
 import json
 import marshal
+import math
 import pickle
-import re
 import sys
+import time
 from dataclasses import dataclass
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
@@ -22,9 +23,13 @@ from gateway.rego.builtins import BUILTINS, UNSUPPORTED
 from gateway.rego.checks import plan_problems, source_of
 from gateway.rego.children import WALL_SECONDS, Children
 from gateway.rego.codegen import generate
+from gateway.rego.complaints import complaints, unplaced
+from gateway.rego.conflicts import conflicts
+from gateway.rego.culprit import culprits
 from gateway.rego.errors import CompileError, RegoProblem
 from gateway.rego.faults import faults, hidden_builtins, taken_for_packages
 from gateway.rego.footprint import footprint
+from gateway.rego.places import FILE
 from gateway.rego.plan import At, PlanError, read_plan
 from gateway.rego.program import Program
 from gateway.rego.source import read_modules
@@ -40,6 +45,14 @@ if TYPE_CHECKING:
 
 LARGE_PLAN: Final = 256 << 10
 """Plans longer than this (bytes) are turned into code in a child: 0.1 s and more."""
+
+MOST_FAILURES: Final = 8
+"""How often the compiler may stop in one compilation; each time takes a new process."""
+
+SEARCH_SECONDS: Final = 10.0
+"""How long is searched for the rule that a fault without a place is about."""
+
+_LATE: Final = "the compiler did not finish in time"
 
 _NAMES: Final = frozenset((*BUILTINS, *UNSUPPORTED))
 
@@ -93,8 +106,12 @@ def compile(  # noqa: A001  the engine's public verb and its options
 def compile_all(
     units: Sequence[Unit], *, cache_dir: Path | None = None, children: Children | None = None
 ) -> list[Program | CompileError]:
-    """Compile each unit by itself, in one child process; an error stands in its unit's place."""
+    """Compile each unit by itself, in one child process; an error stands in its unit's place.
+
+    All of it takes WALL_SECONDS at most; units that are left then are errors.
+    """
     children = children or Children()
+    until = time.monotonic() + WALL_SECONDS
     made: dict[int, Program | CompileError] = {}
     texts: dict[int, str] = {}
     asked: dict[int, list[Source]] = {}
@@ -110,19 +127,23 @@ def compile_all(
         else:
             texts[number] = text
     requests = [request(units[number], sources) for number, sources in asked.items()]
-    answers = ask(requests, children) if requests else []
+    answers = ask(requests, children, until) if requests else []
+    searched = False
     for (number, sources), answer in zip(asked.items(), answers, strict=True):
         try:
             texts[number] = plan_text(answer, sources)
         except CompileError as error:
             made[number] = error
+            if not searched and any(not problem.row for problem in error.problems):
+                made[number] = _placed(error, sources, children, until)
+                searched = True  # one search tells enough, and takes its time
             continue
         if cache_dir:
             plan_cache.keep(units[number], cache_dir, texts[number])
     plans = [(units[number], text) for number, text in texts.items()]
     apart = children.generate.ahead or sum(map(len, texts.values())) > LARGE_PLAN
     if plans and apart:
-        finished = _finish_apart(plans, children)
+        finished = _finish_apart(plans, children, until)
     else:
         finished = list(starmap(_finished, plans))
     made.update(zip(texts, finished, strict=True))
@@ -142,9 +163,11 @@ def all_good(made: Sequence[Program | CompileError]) -> list[Program]:
 def read_sources(unit: Unit) -> list[Source]:
     """Return the modules of a unit, or raise CompileError for faults that their text shows."""
     sources = read_modules(unit.modules, _NAMES)
-    problems = [problem for source in sources for problem in faults(source)]
-    problems += hidden_builtins(sources, _NAMES)
-    problems += taken_for_packages(sources)
+    problems = [problem for source in sources for problem in faults(source, _NAMES)]
+    if not any(problem.code == "no-rego" for problem in problems):
+        problems += hidden_builtins(sources, _NAMES)
+        problems += taken_for_packages(sources)
+        problems += conflicts(sources)
     if problems:
         raise CompileError(problems)
     return sources
@@ -175,29 +198,44 @@ def request(unit: Unit, sources: Sequence[Source]) -> dict[str, Any]:
 
 
 def ask(
-    requests: Sequence[Mapping[str, Any]], children: Children | None = None
+    requests: Sequence[Mapping[str, Any]],
+    children: Children | None = None,
+    until: float = math.inf,
 ) -> list[Mapping[str, Any]]:
-    """Return the child's answer to each request; one that it did not survive is a fault."""
+    """Return the child's answer to each request; one that it did not survive is a fault.
+
+    `until` is the monotonic time at which the rest is given up.
+    """
     children = children or Children()
+    until = min(until, time.monotonic() + WALL_SECONDS)
     answers: list[Mapping[str, Any]] = []
+    failures = 0
     while len(answers) < len(requests):
+        left = until - time.monotonic()
+        if left <= 0 or failures == MOST_FAILURES:
+            why = _LATE if left <= 0 else "the compiler stopped too often for this one to be tried"
+            return answers + [{"crash": why, "untried": True}] * (len(requests) - len(answers))
         rest = requests[len(answers) :]
-        made, failure = _answers("".join(json.dumps(item) + "\n" for item in rest), children)
+        asked = "".join(json.dumps(item) + "\n" for item in rest).encode()
+        made, failure = _answers(asked, children, left)
         answers += made
         if len(made) < len(rest):
             answers.append({"crash": failure})
+            failures += 1
     return answers
 
 
-def _answers(asked: str, children: Children) -> tuple[list[Mapping[str, Any]], str]:
+def _answers(
+    asked: bytes, children: Children, seconds: float
+) -> tuple[list[Mapping[str, Any]], str]:
     """Return the answers that a child gave, and why there are no more."""
     try:
-        output, status = children.compile.ask(asked.encode(), WALL_SECONDS)
+        output, status = children.compile.ask(asked, seconds)
     except OSError as error:
         return [], f"the compiler could not be started: {error.strerror}"
     failure = f"the compiler stopped (status {status})"
     if status is None:
-        failure = "the compiler did not finish in time"
+        failure = _LATE
     answers: list[Mapping[str, Any]] = []
     for line in output.splitlines(keepends=True):
         if not line.endswith(b"\n"):
@@ -225,96 +263,43 @@ def plan_text(answer: Mapping[str, Any], sources: Sequence[Source]) -> str:
     """Return the plan in an answer, or raise CompileError with the faults in it."""
     if "plan" in answer:
         return str(answer["plan"])
+    raise CompileError(_faults_of(answer, sources))
+
+
+def _faults_of(answer: Mapping[str, Any], sources: Sequence[Source]) -> list[RegoProblem]:
     if "crash" in answer:
-        raise CompileError(_crash_problems(str(answer["crash"]), sources))
+        return [_crash_problem(str(answer["crash"]), sources)]
     problems: list[RegoProblem] = []
-    for index, said in answer["faults"]:
-        problems += _compiler_problems(index, said, sources)
-    raise CompileError(problems)
+    for index, said in answer.get("faults", ()):
+        problems += complaints(index, said, sources)
+    return list(dict.fromkeys(problems))
 
 
-def _crash_problems(reason: str, sources: Sequence[Source]) -> list[RegoProblem]:
-    """Return which modules the compiler does not survive on their own, else that it stopped."""
-    alone: list[RegoProblem] = []
-    if len(sources) > 1:
-        for source in sources:
-            unit = Unit(modules={source.name: source.text}, entrypoints=(), query=None, strict=True)
-            (answer,) = ask((request(unit, [source]),))
-            if "crash" in answer:
-                alone.append(source.problem((0, 0), "compiler-crash", str(answer["crash"])))
-    return alone or [
-        RegoProblem(
-            file=sources[0].name if len(sources) == 1 else "",
-            row=0,
-            col=0,
-            code="compiler-crash",
-            message=reason,
-            remedy="divide the expression that it is about",
-        )
-    ]
+def _crash_problem(reason: str, sources: Sequence[Source]) -> RegoProblem:
+    return RegoProblem(
+        file=sources[0].name if len(sources) == 1 else "",
+        row=0,
+        col=0,
+        code="compiler-crash",
+        message=reason,
+        remedy="divide the expression that it is about",
+    )
 
 
-_TREE_FAULT: Final = re.compile(
-    r"\(error(?: [0-9]+:m(?P<module>[0-9]+)\.rego)?(?:\|(?P<offset>[0-9]+)\|[0-9]+)?\s*"
-    r"\(errormsg (?P<length>[0-9]+):",
-)
-_PRINTED_FAULT: Final = re.compile(
-    r"^(?P<message>[^\n]+)\n-- (?:m(?P<module>[0-9]+)\.rego:(?P<row>[0-9]+):(?P<col>[0-9]+))?$",
-    re.MULTILINE,
-)
+def _placed(
+    error: CompileError, sources: Sequence[Source], children: Children, until: float
+) -> CompileError:
+    """Find the rules that the faults without a place are about."""
+    until = min(until, time.monotonic() + SEARCH_SECONDS)
 
+    def tried(alone: Sequence[Source]) -> Iterator[list[RegoProblem]]:
+        requests = [request(Unit(modules={}), [one]) for one in alone]
+        for one, answer in zip(alone, ask(requests, children, until), strict=True):
+            if "untried" in answer:
+                return
+            yield _faults_of(answer, [one])
 
-def _compiler_problems(index: int, said: str, sources: Sequence[Source]) -> Iterator[RegoProblem]:
-    """Yield what regopy says, in two forms, as located problems."""
-    found = False
-    for fault in _TREE_FAULT.finditer(said):
-        found = True
-        message = said[fault.end() : fault.end() + int(fault["length"])]
-        module = index if fault["module"] is None else int(fault["module"])
-        if 0 <= module < len(sources):
-            source = sources[module]
-            offset = int(fault["offset"] or 0)
-            at = source.byte_place(offset)
-            if message == "this is unclosed" and offset == 0:
-                continue  # the file as a whole, beside the bracket itself
-            yield source.problem(at, "syntax", *_explained(message))
-        else:
-            yield _unplaced(message)
-    if found:
-        return
-    for fault in _PRINTED_FAULT.finditer(said):
-        message = fault["message"]
-        if message == "wellformed_error" or message.startswith("~"):
-            continue
-        if fault["module"] is not None and int(fault["module"]) < len(sources):
-            found = True
-            source = sources[int(fault["module"])]
-            at = source.place_prepared(int(fault["row"]), int(fault["col"]))
-            yield source.problem(at, "compile", message)
-        elif not found:
-            found = True
-            yield _unplaced(message)
-    if not found:
-        yield _unplaced("the modules do not compile")
-
-
-_EXPLAINED: Final[Mapping[str, tuple[str, str]]] = {
-    "this is unclosed": ("an opening bracket is never closed", ""),
-    "Invalid collection": ("this array, set or object is malformed", ""),
-    "Invalid bracket argument": (
-        "the compiler takes no iteration here",
-        "assign it to a variable in a statement before: `x := …[_]`",
-    ),
-    "Invalid file": ("the module is empty", "start it with `package …`"),
-}
-
-
-def _explained(message: str) -> tuple[str, str]:
-    return _EXPLAINED.get(message, (message.replace("\n", " ")[:300], ""))
-
-
-def _unplaced(message: str) -> RegoProblem:
-    return RegoProblem(file="", row=0, col=0, code="compile", message=message[:300])
+    return CompileError(culprits(error.problems, sources, _NAMES, tried))
 
 
 # --- plan to program
@@ -333,11 +318,11 @@ def finish(unit: Unit, text: str) -> Program:
         made = generate(
             plan, files=names, strict=unit.strict, indexed=unit.indexed, observe=unit.observe
         )
-        code = builtins.compile(made.source, "<policy>", "exec", dont_inherit=True)
+        code = builtins.compile(made.source, FILE, "exec", dont_inherit=True)
     except (PlanError, SyntaxError, RecursionError, MemoryError) as error:
         # SyntaxError and RecursionError: only by nesting beyond what Python can compile.
         message = str(error) if isinstance(error, PlanError) else "nested too deeply"
-        raise CompileError((_unplaced(message),)) from error
+        raise CompileError((unplaced(message),)) from error
     entries = {name: made.entries[name] for name in unit.entrypoints if name in made.entries}
     if unit.query is not None and plan.query is not None:
         entries[plan.query] = made.entries[plan.query]
@@ -403,15 +388,16 @@ def _finished(unit: Unit, text: str) -> Program | CompileError:
 
 
 def _finish_apart(
-    plans: Sequence[tuple[Unit, str]], children: Children
+    plans: Sequence[tuple[Unit, str]], children: Children, until: float
 ) -> list[Program | CompileError]:
     """Turn plans into programs in a child of ours."""
     try:
-        output, status = children.generate.ask(pickle.dumps(plans), WALL_SECONDS)
+        left = max(until - time.monotonic(), 1)
+        output, status = children.generate.ask(pickle.dumps(plans), left)
     except OSError:
         output, status = b"", None
     if status != 0:
-        return [CompileError((_unplaced("the code generator stopped"),))] * len(plans)
+        return [CompileError((unplaced("the code generator stopped"),))] * len(plans)
     made: list[Program | CompileError] = pickle.loads(output)  # noqa: S301  from our own child
     return made
 

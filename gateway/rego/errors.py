@@ -43,9 +43,23 @@ class CompileError(Exception):
 
 
 class EvalError(Exception):
-    """The policy could not decide; `code` is OPA's name of the kind of error."""
+    """The policy could not decide; `code` is OPA's name of the kind of error.
+
+    `rule` is the one that was evaluated (`data.…`), `file` and `row` the place in it; empty and 0
+    where it was none.
+    """
 
     code = "eval_internal_error"
+    rule = ""
+    file = ""
+    row = 0
+
+    @property
+    def told(self) -> str:
+        """The code, the message, and the rule and place."""
+        place = f"{self.file}:{self.row}" if self.row else self.file
+        where = ", ".join(part for part in (self.rule, place) if part)
+        return f"{self.code}: {self}" + (f" (in {where})" if where else "")
 
 
 class ConflictError(EvalError):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.rego.hints import hint
 from gateway.rego.iterations import Iterations
+from gateway.rego.mistakes import mistakes
 from gateway.rego.source import Source, default_name, defined_names
 from gateway.rego.statements import statements
+from gateway.rego.strict import unaccepted
 from gateway.rego.tokens import (
     CLOSING,
     KEYWORDS,
@@ -14,12 +17,13 @@ from gateway.rego.tokens import (
     OPENING,
     RESERVED,
     Token,
+    end_of_reference,
     ends_term,
     too_deep,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from gateway.rego.errors import RegoProblem
 
@@ -27,12 +31,17 @@ MAX_SOURCE: Final = 4 << 20
 """Longest module, in characters."""
 
 
-def faults(source: Source) -> Iterator[RegoProblem]:
-    """Yield the faults that a module's text shows by itself."""
+def faults(source: Source, builtins: Collection[str]) -> Iterator[RegoProblem]:
+    """Yield the faults that a module's text shows by itself; `builtins` can be called."""
     unreadable = _unreadable(source)
     if unreadable is not None:
         yield unreadable
         return
+    wrong = list(mistakes(source, builtins))
+    if wrong:  # the rest of the text would be misread
+        yield from wrong
+        return
+    yield from unaccepted(source)
     defaults: set[str | None] = set()
     for statement in source.statements():
         yield from _head_faults(source, statement)
@@ -61,6 +70,10 @@ def _unreadable(source: Source) -> RegoProblem | None:
     if deep is not None:
         return source.problem_at(deep, "too-deep", f"nested more than {MAX_NESTING} deep")
     if not source.package:
+        late = next((line[0] for line in source.statements() if line[0].text == "package"), None)
+        if late is not None and source.place(late.start) != (1, 1):
+            message, remedy = "the package comes first", "move this line above the others"
+            return source.problem_at(late, "no-package", message, remedy)
         message, remedy = "the module declares no package", "start it with `package …`"
         return source.problem((1, 1), "no-package", message, remedy)
     return None
@@ -120,7 +133,8 @@ def taken_for_packages(sources: Sequence[Source]) -> Iterator[RegoProblem]:
                 if (before and before.text == ".") or (after and after.text == "("):
                     continue
                 message = f"`{token.text}` is a package, and no variable that anything declares"
-                remedy = "import the package, or declare the variable with `some`"
+                remedy = hint(source, token)
+                remedy = remedy or "import the package, or declare the variable with `some`"
                 yield source.problem_at(token, "undeclared", message, remedy)
 
 
@@ -148,7 +162,13 @@ def _head_faults(source: Source, statement: list[Token]) -> Iterator[RegoProblem
             yield _shadowed(source, statement[-1])
         return
     if first.text in RESERVED:
-        yield _shadowed(source, first)
+        end = end_of_reference(statement, 0)
+        if end < len(statement) and statement[end].text in ("if", ":=", "contains", "(", "{"):
+            yield _shadowed(source, first)
+        else:
+            message = "a condition stands outside of a rule's body"
+            remedy = "put the conditions behind `if` into `{ … }`"
+            yield source.problem_at(first, "shadowed", message, remedy)
         return
     yield from _argument_faults(source, statement)
     yield from _old_form(source, statement)
@@ -183,7 +203,7 @@ def _old_form(source: Source, statement: list[Token]) -> Iterator[RegoProblem]:
             if token.text == "{" and depth == 0 and ends_term(before):
                 if not loop:
                     yield source.problem_at(
-                        token, "v0-body", "a rule body without `if`", _remedy(statement)
+                        token, "v0-body", "a rule body without `if`", _remedy(statement, token)
                     )
                     return
                 loop = False  # this is the body of the `every`
@@ -211,8 +231,15 @@ def _is_reference(statement: list[Token]) -> bool:
     return True
 
 
-def _remedy(statement: list[Token]) -> str:
+def _remedy(statement: list[Token], at: Token | None = None) -> str:
     name = statement[0].text
+    if at is not None and any(token.text == "if" for token in statement[: statement.index(at)]):
+        last = next(t for t in reversed(statement[: statement.index(at)]) if t.kind == "name")
+        if last.text == "else":
+            return "write `else := value if { … }`"
+        return "put all conditions into the one pair of braces behind `if`"
+    if len(statement) > 1 and statement[1].text == "(":
+        name = f"{name}(…)"
     if len(statement) > 1 and statement[1].text == "[":
         return f"write `{name} contains … if {{ … }}` or `{name}[…] := … if {{ … }}`"
     return f"write `{name} … if {{ … }}`"

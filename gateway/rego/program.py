@@ -10,6 +10,7 @@ from gateway.rego.builtins import BUILTINS
 from gateway.rego.checks import data_problems
 from gateway.rego.errors import BuiltinError, CompileError, EvalError
 from gateway.rego.index import Test, bind, select
+from gateway.rego.places import Places
 from gateway.rego.runtime import (
     State,
     agree,
@@ -57,7 +58,7 @@ class Program:
     a Python function and its number of bodies, `places` the (file, row) of each rule,
     `footprints` what each rule among `entrypoints` reads of the input. `observe` tells what the
     code is observed for, `functions` names its Python functions and where they stand, `sites`
-    are the places that it gives numbers.
+    are the places that the code gives numbers.
     """
 
     source: str = field(repr=False)
@@ -91,7 +92,7 @@ PARAMETERS_OF_RULE: Final = 2
 class Policy:
     """A program with its data, ready to decide; several threads may use one at once."""
 
-    __slots__ = ("_entries", "_rules", "data", "program")
+    __slots__ = ("_entries", "_places", "_rules", "data", "program")
 
     def __init__(self, program: Program, data: Value = None) -> None:
         """Load `program`; `data` is a JSON object, and is never changed.
@@ -108,6 +109,7 @@ class Policy:
             functions[path] = (names[f"f{number}"], parameters)
         self.program = program
         self.data = _document(program, {} if data is None else data)
+        self._places = Places(program)
         self._rules: dict[str, Callable[..., Value]] = {
             "/".join(path): function
             for path, (function, parameters) in functions.items()
@@ -124,6 +126,7 @@ class Policy:
         made.data = _document(self.program, data)
         made._rules = self._rules
         made._entries = self._entries
+        made._places = self._places
         return made
 
     def trace(self) -> Trace:
@@ -164,7 +167,11 @@ class Policy:
         if output is not None:
             state.output = output
         state.observer = self._observer(observer)
-        return _guarded(rule, state, input, self.data, bounded=bounded)
+        try:
+            return _guarded(rule, state, input, self.data, bounded=bounded)
+        except EvalError as error:
+            self._places.tell(error)
+            raise
 
     def run(
         self,
@@ -185,7 +192,11 @@ class Policy:
             state.output = output
         state.observer = self._observer(observer)
         rows: list[Value] = []
-        _guarded(query, state, input, self.data, rows)
+        try:
+            _guarded(query, state, input, self.data, rows)
+        except EvalError as error:
+            self._places.tell(error)
+            raise
         return rows
 
 

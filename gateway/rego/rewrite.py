@@ -10,6 +10,7 @@ from gateway.rego.statements import CONTINUES, Statement, statements
 from gateway.rego.tokens import (
     CLOSING,
     OPENING,
+    RESERVED,
     Token,
     after_bracket,
     end_of_reference,
@@ -75,6 +76,10 @@ def _at(found: Sequence[Token], index: int, token: Token, known: Names) -> Itera
     match token.text:
         case "import" if after in ("rego", "future") and _starts_line(found, index):
             yield _blanked(found, index)
+        case "import" if (
+            after in RESERVED and _starts_line(found, index) and _ends(found, index + 2)
+        ):
+            yield _blanked(found, index)  # `import input` names what has that name already
         case "with" if not index or found[index - 1].text != ".":
             yield from _enclosed_value(found, index + 1, known)
             if [part.text for part in found[index + 1 : index + 3]] == _INPUT_AS:
@@ -85,6 +90,8 @@ def _at(found: Sequence[Token], index: int, token: Token, known: Names) -> Itera
             yield Edit(token.start, token.end, HIDDEN[name])
         case "[" | "{" if _opens_term(found, index):
             yield from _enclosed_head(found, index + 1)
+        case "else" if after == "if":
+            yield Edit(token.end, token.end, " := true")  # needed where no braces follow
         case "if" if after == "every":
             yield from _braced(found, index + 1, "every")
         case "if" if after != "{":
@@ -100,6 +107,10 @@ def _blanked(found: Sequence[Token], index: int) -> Edit:
     return Edit(start, stop, " " * (stop - start))
 
 
+def _ends(found: Sequence[Token], index: int) -> bool:
+    return index >= len(found) or found[index].kind == "newline"
+
+
 def _starts_line(found: Sequence[Token], index: int) -> bool:
     return index == 0 or found[index - 1].kind == "newline"
 
@@ -110,12 +121,14 @@ def _compared_every(found: Sequence[Token], statement: Statement) -> Iterator[Ed
     The compiler lets no comprehension, `not` or `every` inside of the body see its variables.
     """
     start = statement.start
-    word = next((i for i in range(start, start + 5) if found[i].text == "in"), None)
     assert statement.every is not None
     opening = statement.every[0]
-    if word is None or opening <= word + 1:
-        return
-    *keys, value = [t.text for t in found[start + 1 : word] if t.kind == "name"]
+    places = range(start, min(start + 5, opening - 1))
+    word = next((index for index in places if found[index].text == "in"), start)
+    names = [t.text for t in found[start + 1 : word] if t.kind == "name"]
+    if not names:
+        return  # it is malformed
+    *keys, value = names
     all_, each, any_key = (f"{name}__{start}__" for name in ("every", "each", "key"))
     key = keys[0] if keys and keys[0] != "_" else any_key
     bound = "" if value == "_" else f"{value} := {each}; "
@@ -155,7 +168,7 @@ def _enclosed_value(found: Sequence[Token], index: int, known: Names) -> Iterato
     as it stands, and a variable needs nothing.
     """
     as_ = end_of_reference(found, index)
-    if as_ >= len(found) or found[as_].text != "as":
+    if as_ == index or as_ >= len(found) or found[as_].text != "as":
         return
     end = end_of_reference(found, as_ + 1)
     if end == as_ + 1 or (end < len(found) and found[end].text == "("):
@@ -246,7 +259,8 @@ def _braced(found: Sequence[Token], index: int, needing: str) -> Iterator[Edit]:
         elif depth == 0 and token.text == needing:
             needed = True
         if depth == 0 and token.kind == "newline":
-            following = next((t for t in found[position:] if t.kind != "newline"), None)
+            rest = range(position, len(found))
+            following = next((found[i] for i in rest if found[i].kind != "newline"), None)
             if found[last].text not in CONTINUES and (
                 following is None or following.text not in ("with", "as")
             ):

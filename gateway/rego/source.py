@@ -52,6 +52,7 @@ class Source:
         self.edits = sorted(found, key=lambda edit: (edit.start, edit.order))
         self.prepared = self._rewritten()
         self._prepared_lines = self.prepared.split("\n")
+        self._prepared_starts = _line_starts(self.prepared) if self.edits else []
         self._line_starts = _line_starts(self.text)
 
     def _rewritten(self) -> str:
@@ -98,11 +99,11 @@ class Source:
         statement: list[Token] = []
         depth = 0
         broken = False
-        for token in self.tokens:
+        for index, token in enumerate(self.tokens):
             if token.kind == "newline":
                 broken = bool(statement) and depth <= 0
                 continue
-            if broken and statement[-1].text not in _UNFINISHED and token.text not in _GOES_ON:
+            if broken and statement[-1].text not in _UNFINISHED and not self._goes_on(index):
                 yield statement
                 statement = []
             broken = False
@@ -111,6 +112,11 @@ class Source:
             statement.append(token)
         if statement:
             yield statement
+
+    def _goes_on(self, index: int) -> bool:
+        """Whether a statement can go on with a token; `else.x` is a name."""
+        following = self.tokens[index + 1].text if index + 1 < len(self.tokens) else ""
+        return self.tokens[index].text in _GOES_ON and following != "."
 
     def replacements(self, statement: list[Token]) -> list[Token]:
         """Return each `with` of a statement that replaces a part of input or data."""
@@ -123,6 +129,15 @@ class Source:
                     found.append(token)
         return found
 
+    def is_replaceable(self, target: Sequence[str]) -> bool:
+        """Whether a reference, as its tokens, can be what `with` replaces."""
+        known = self._known
+        return target[0] in RESERVED | known.rules or known.is_function(target)
+
+    def parted(self, left: Token, right: Token) -> bool:
+        """Whether two tokens stand on different lines."""
+        return "\n" in self.text[left.end : right.start]
+
     def place(self, offset: int) -> tuple[int, int]:
         """Return the row and column, from 1, of an offset into the text as written."""
         row = bisect.bisect_right(self._line_starts, offset) - 1
@@ -133,13 +148,10 @@ class Source:
         if not 1 <= row <= len(self._prepared_lines):
             return 0, 0
         line = self._prepared_lines[row - 1]
-        start = (
-            sum(len(above) + 1 for above in self._prepared_lines[: row - 1]) if self.edits else 0
-        )
         column = len(line.encode()[: col - 1].decode(errors="ignore"))
         if not self.edits:
             return row, column + 1
-        return self.place(self._original(start + column))
+        return self.place(self._original(self._prepared_starts[row - 1] + column))
 
     def byte_place(self, offset: int) -> tuple[int, int]:
         """Return the place as written of a byte offset into the compiler's text."""
@@ -216,11 +228,15 @@ def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[So
         source = Source(name, text)
         for statement in source.statements():
             if statement[0].text == "import":
-                if statement[1].text in RESERVED and statement[-1].kind == "name":
+                if (
+                    len(statement) > 1
+                    and statement[1].text in RESERVED
+                    and statement[-1].kind == "name"
+                ):
                     rules.add(statement[-1].text)
                 continue
             head, is_function = head_name(statement)
-            if is_function:
+            if is_function and head:
                 functions |= {head[-1], ".".join(("data", *source.package, *head))}
             else:
                 rules.update((*head[:1], *head[-1:]))
@@ -250,7 +266,7 @@ def defined_names(source: Source) -> frozenset[str]:
     """Return the names that a module defines, imports or declares anywhere."""
     defined = set(KEYWORDS | RESERVED | {"_"})
     for statement in source.statements():
-        first = statement[1] if statement[0].text == "default" else statement[0]
+        first = statement[1] if default_name(statement) is not None else statement[0]
         defined.add(first.text)
         if first.text == "import":
             defined.add(statement[-1].text)

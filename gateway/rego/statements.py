@@ -193,7 +193,8 @@ class _Reader:
         return self.found[index - 1] if index else None
 
     def beyond(self, index: int) -> Token | None:
-        return next((token for token in self.found[index + 1 :] if token.kind != "newline"), None)
+        following = range(index + 1, len(self.found))  # a slice would copy the rest of the module
+        return next((self.found[i] for i in following if self.found[i].kind != "newline"), None)
 
     def goes_on(self, index: int) -> bool:
         """Whether a statement goes on behind the newline at `index`."""

@@ -147,7 +147,7 @@ def _run(
     try:
         value = policy.decide("/".join(path), UNDEFINED, now=now, steps=steps, output=output)
     except EvalError as error:
-        outcome, message = "error", f"{error.code}: {error}"
+        outcome, message = "error", error.told
     else:
         message = _shortfall(value)
         outcome = "fail" if message else "pass"

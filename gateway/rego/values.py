@@ -399,7 +399,12 @@ def loads(text: str) -> Value:
     MAX_DEPTH. Escaped lone surrogates become U+FFFD.
     """
     _check_depth(text)
-    value = _DECODER.decode(text)
+    try:
+        value = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        # Python's words for an open string end in "starting at".
+        said = error.msg.removesuffix(" starting at").replace(" enclosed in double quotes", "")
+        raise ValueError(f"{said} at line {error.lineno}, column {error.colno}") from None
     return _without_surrogates(value) if "\\u" in text or not text.isascii() else value
 
 

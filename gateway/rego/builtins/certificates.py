@@ -454,8 +454,8 @@ def parse_request(state: State, value: Value) -> dict[str, Value]:
             "Version": 0,
             "Attributes": None,
         }
-    except BAD as error:
-        raise BuiltinError(f"asn1: structure error: {str(error)[:100]}") from None
+    except BAD:
+        raise BuiltinError("asn1: structure error: malformed certificate request") from None
 
 
 _PRIVATE_LABELS: Final = frozenset(("RSA PRIVATE KEY", "PRIVATE KEY", "EC PRIVATE KEY"))
@@ -480,8 +480,8 @@ def _private_keys(state: State, text: str) -> list[Any]:
 def _private_key(der: bytes) -> Any:
     try:
         return load_der_private_key(der, password=None)
-    except BAD as error:
-        raise BuiltinError(f"x509: failed to parse private key: {str(error)[:100]}") from None
+    except BAD:
+        raise BuiltinError("x509: failed to parse private key") from None
 
 
 def parse_private_keys(state: State, value: Value) -> list[Value] | None:

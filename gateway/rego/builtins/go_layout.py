@@ -6,6 +6,7 @@ one part of a time, that both writes and reads.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def quoted(text: str) -> str:
+    """Quote a piece of a time for a message."""
+    return json.dumps(text[:40], ensure_ascii=False)
+
 
 NAMED: Final = {
     "ANSIC": "Mon Jan _2 15:04:05 2006",
@@ -68,7 +75,7 @@ class _Reading:
     def take(self, pattern: re.Pattern[str]) -> re.Match[str]:
         found = pattern.match(self.text)
         if found is None:
-            raise LayoutError(f"cannot parse {self.text[:40]!r}")
+            raise LayoutError(f"cannot parse {quoted(self.text)}")
         self.text = self.text[found.end() :]
         return found
 
@@ -99,7 +106,7 @@ def read(layout: str, text: str) -> int:
         if element in ("5", "05"):
             _unannounced_fraction(reading, elements[number + 1 :])
     if reading.text:
-        raise LayoutError(f"extra text: {reading.text[:40]!r}")
+        raise LayoutError(f"extra text: {quoted(reading.text)}")
     return _instant(reading)
 
 
@@ -301,12 +308,12 @@ def _skip(reading: _Reading, literal: str) -> None:
     for piece in re.findall(r" +|[^ ]+", literal):
         if piece[0] == " ":
             if reading.text and reading.text[0] != " ":
-                raise LayoutError(f"cannot parse {reading.text[:40]!r}")
+                raise LayoutError(f"cannot parse {quoted(reading.text)}")
             reading.text = reading.text.lstrip(" ")
         elif reading.text.startswith(piece):
             reading.text = reading.text[len(piece) :]
         else:
-            raise LayoutError(f"cannot parse {reading.text[:40]!r} as {piece[:40]!r}")
+            raise LayoutError(f"cannot parse {quoted(reading.text)} as {quoted(piece)}")
 
 
 def _instant(reading: _Reading) -> int:

@@ -47,7 +47,8 @@ class Pattern:
             self.regex = re2.compile(source, _options())
             self.program = self.regex.programsize
         except re2.error as error:
-            self.error = str(error)
+            said = error.args[0] if error.args else ""
+            self.error = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
 
     def search(self, state: State, text: bytes, start: int = 0) -> Any:
         """Find the leftmost match from `start` on."""

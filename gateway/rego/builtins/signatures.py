@@ -65,7 +65,7 @@ def public_keys(text: str) -> tuple[Key, ...]:
             return (Key(_from_pem(utf8(text))),)
         return tuple(_jwks(text, private=False))
     except _BAD_KEYS as error:
-        raise BuiltinError(f"failed to parse a JWK key (set): {str(error)[:100]}") from None
+        raise BuiltinError(f"failed to parse a JWK key (set): {_why(error, text)}") from None
 
 
 @lru_cache(maxsize=128)
@@ -75,7 +75,7 @@ def private_key(text: str) -> Key:
     try:
         keys = _jwks(text, private=True)
     except _BAD_KEYS as error:
-        raise BuiltinError(f"failed to parse a JWK key (set): {str(error)[:100]}") from None
+        raise BuiltinError(f"failed to parse a JWK key (set): {_why(error, text)}") from None
     if not keys:
         raise BuiltinError("no keys found in JWK set")
     return keys[0]
@@ -91,6 +91,15 @@ _BAD_KEYS: Final = (
     UnsupportedAlgorithm,
     Warning,
 )
+
+
+def _why(error: Exception, text: str) -> str:
+    """Say what is wrong with a key, without what a library says to programmers."""
+    if isinstance(error, KeyError):
+        return f"it has no `{str(error.args[0])[:40]}`"
+    if error.__class__ is ValueError and "-----BEGIN" not in text:
+        return str(error)[:100]
+    return "no key of a known kind can be read"
 
 
 def _check_length(text: str) -> None:

@@ -44,6 +44,10 @@ def unmarshal(state: State, value: Value) -> Value:
     state.charge(len(text) * READ_STEPS)
     try:
         return _Builder(state).build(yaml.parse(text, Loader=_LOADER))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise BuiltinError(f"yaml: {error.problem or error.context}{place}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise BuiltinError(f"yaml: {str(error)[:200]}") from None
 

@@ -59,7 +59,7 @@ class Generated:
     `constants` are C0, C1 …; `builtins` are the names of b0, b1 …; `rules` maps the path of a
     rule or function to (its function's number, its number of parameters); `entries` maps the
     name of an entry to its function's number; `indexes` maps a function's number to its rule
-    index and the number of its bodies; `sites` are the places that observed code names by number.
+    index and the number of its bodies; `sites` are the places that the code names by number.
     """
 
     source: str

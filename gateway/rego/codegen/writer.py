@@ -5,6 +5,9 @@ An undefined statement leaves its block: a block is a loop that runs once, undef
 that most of its locals never become variables. Text of a plan reaches the source only as an
 ASCII string literal or through the table of constants; every name in it is made here.
 
+A line that can raise an error ends in a comment with the number of its place in the policy, which
+costs nothing until one is looked up.
+
 Steps are counted where work repeats: at the start of a function by the number of its statements,
 and before a scan by its length times the statements inside.
 """
@@ -65,6 +68,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from gateway.rego.codegen.shared import Shared
+    from gateway.rego.plan import At
+
+NOTE: Final = "  # @"
+"""What comes before the number of a place."""
 
 MAX_LOOPS: Final = 16
 """Loops nested in one Python function; CPython takes 20 and `try` needs one as well."""
@@ -111,6 +118,7 @@ class Writer:
         self.returns = direct_returns(blocks, result)
         self.rows = False
         self.hoisted = 0
+        self.near: At | None = None
 
     # --- whole functions
 
@@ -287,8 +295,8 @@ class Writer:
         self.body += [*self.leaving(), self.jump]
         self.jumped = self.ended = True
 
-    def leave_if(self, condition: str) -> None:
-        self.body.append(Suite(f"if {condition}:", [*self.leaving(), self.jump]))
+    def leave_if(self, condition: str, note: str = "") -> None:
+        self.body.append(Suite(f"if {condition}:{note}", [*self.leaving(), self.jump]))
         self.jumped = True
 
     def leaving(self) -> list[Line]:
@@ -338,8 +346,13 @@ class Writer:
             self.statement(step, block[position + 1] if position + 1 < len(block) else None)
 
     def statement(self, step: Statement, after: Statement | None) -> None:
+        self.near = step.at or self.near
         if not (isinstance(step, Call) and self.fused(step, after)):
             _WRITERS[step.__class__](self, step)
+
+    def note(self) -> str:
+        """Return the comment for a line that can raise an error."""
+        return "" if self.near is None else f"{NOTE}{self.program.place(self.near)}"
 
     # --- statements
 
@@ -381,6 +394,7 @@ class Writer:
             self.unset.add(step.target)
         check = self.agreement()
         line = f"{target} = {term.text} if {target} is U else {check}(s, {target}, {term.text})"
+        line += self.note()
         if term.defined:
             self.body.append(line)
             self.defined.add(step.target)
@@ -439,7 +453,7 @@ class Writer:
             step.object,
             step,
             lambda name: (
-                f"insert_once(s, {name}, {key.text}, {value.text})"
+                f"insert_once(s, {name}, {key.text}, {value.text}){self.note()}"
                 if step.once
                 else f"{name}[{self.form(key)}] = {value.text}"
             ),
@@ -617,7 +631,7 @@ class Writer:
     def guarded(self, target: int, text: str) -> None:
         """Write a call of a builtin; unless strict, its error makes the block undefined."""
         if self.program.strict:
-            self.store(target, text)
+            self.store(target, text + self.note())
             return
         self.body.append(Suite("try:", [f"{self.name(target)} = {text}"]))
         self.body.append(Suite("except BuiltinError:", [*self.leaving(), self.jump]))
@@ -641,7 +655,7 @@ class Writer:
         if condition is None:
             return False
         self.known[step.target] = Term("True", defined=True, value=True)
-        self.leave_if(f"not ({condition})")
+        self.leave_if(f"not ({condition})", self.note())
         return True
 
     def call_dynamic(self, step: CallDynamic) -> None:

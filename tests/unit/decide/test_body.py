@@ -104,3 +104,16 @@ def test_the_body_is_asked_for(lines, changes):
 def test_no_body_is_asked_for(lines, changes, size):
     found = read(lines, None, **changes)
     assert (found.size, found.value) == (size, None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "detail"),
+    [
+        ([], "Content-Type missing"),
+        ([("content-type", "text/plain; a=b")], "Content-Type text/plain; a=b"),
+    ],
+)
+def test_what_is_unsupported_is_told_without_python(headers, detail):
+    with pytest.raises(DecisionError) as caught:
+        read([*headers, ("transfer-encoding", "chunked")], b"{}")
+    assert caught.value.detail == detail

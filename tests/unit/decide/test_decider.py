@@ -114,6 +114,29 @@ def test_what_cannot_decide_refuses(decider, name, code):
     assert refusal.value.code is code
 
 
+@pytest.mark.parametrize(
+    ("name", "detail"),
+    [
+        ("error", "eval_builtin_error: divide by zero (in data.native.error, native.rego:10)"),
+        (
+            "conflict",
+            "eval_conflict_error: complete rules must not produce multiple outputs "
+            "(in data.native.conflict, native.rego:12)",
+        ),
+        (
+            "long",
+            "eval_step_limit: the policy takes more than 20000 steps "
+            "(in data.native.long, native.rego:13)",
+        ),
+        ("odd", 'allow must be true or false; the result is {"allow": string}'),
+    ],
+)
+def test_the_detail_tells_where(decider, name, detail):
+    with pytest.raises(DecisionError) as refusal:
+        decide(decider, name)
+    assert refusal.value.detail == detail
+
+
 def test_sets_of_the_engine_are_reasons(decider):
     assert [reason.code for reason in decide(decider, "rich").reasons] == ["a", "b"]
 

@@ -1,10 +1,10 @@
 import pytest
 
 from gateway import wire
-from gateway.decide.decision import MAX_REASONS, read_decision
+from gateway.decide.decision import MAX_REASONS, outline, read_decision
 from gateway.errors import Code, DecisionError
 from gateway.model import Reason
-from gateway.rego.values import UNDEFINED, RegoSet, make_set
+from gateway.rego.values import UNDEFINED, RegoSet, key_form, make_set
 
 RESERVED = wire.RESERVED | {b"x-auth-subject"}
 
@@ -89,3 +89,29 @@ def test_whatever_is_not_exactly_right_refuses(value):
     with pytest.raises(DecisionError) as refusal:
         read(value)
     assert refusal.value.code is Code.DECISION_SHAPE
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "null"),
+        (1, "number"),
+        ("secret", "string"),
+        ([True], "array of 1"),
+        (make_set(["secret", 2]), "set of 2"),
+        ({}, "object of 0"),
+        ({"allow": True, "body": "secret"}, '{"allow": true, "body": string}'),
+        ({key_form([1]): None, key_form(True): {}}, "{[1]: null, true: object of 0}"),
+        ({"k" * 100: 1}, '{"' + "k" * 39 + ": number}"),
+        (dict.fromkeys("abcdefghijklmnop", 1), "{" + ", ".join(f'"{k}": number' for k in "abcdefghijkl") + ", …}"),
+    ],
+)  # fmt: skip
+def test_an_outline_has_types_and_keys_and_no_text(value, shown):
+    assert outline(value) == f"the result is {shown}"
+
+
+def test_an_unknown_key_is_told_with_the_one_that_was_meant():
+    with pytest.raises(DecisionError, match=r'unknown key "header" .did you mean .headers'):
+        read({"allow": True, "header": {}})
+    with pytest.raises(DecisionError, match="unknown key 1$"):
+        read({"allow": True, 1: 2})

@@ -169,3 +169,8 @@ def test_raises_nothing_else(text):
     except JsonError:
         return
     assert json.loads(text) == value
+
+
+def test_an_open_string_is_told_with_its_place():
+    with pytest.raises(JsonError, match="^Unterminated string at line 1, column 7$"):
+        loads('{"a": "b}')

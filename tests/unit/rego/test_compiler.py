@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
-from gateway.rego import CompileError, Policy, children, compile as compile_rego, compiler
+from gateway.rego import CompileError, Policy, children, compile as compile_rego, compiler, culprit
 from tests.support.rego import NOW
 
 MODULES = {"a.rego": 'package a\np := x if { x := input.x + 1 }\nq := "é\\n"\n'}
@@ -75,6 +77,92 @@ def test_a_stopped_compiler_is_a_fault(monkeypatch, tmp_path):
         compile_rego(MODULES)
 
 
+WORKER = """import json, os, sys, time
+for line in sys.stdin:
+    with open({log!r}, "a") as log:
+        log.write("asked\\n")
+    if "crash" in line:
+        os.abort()
+    if "hang" in line:
+        time.sleep(600)
+    print(json.dumps({{"faults": [[0, "no"]]}}), flush=True)
+"""
+
+
+@pytest.fixture
+def worker(monkeypatch, tmp_path):
+    """A compiler that stops at `crash`, hangs at `hang`, and refuses all else; what it was asked."""
+    log = tmp_path / "log"
+    (tmp_path / "worker.py").write_text(WORKER.format(log=str(log)))
+    monkeypatch.setattr(children, "WORKER", tmp_path / "worker.py")
+    return log
+
+
+def _units(*rules):
+    return [compiler.Unit(modules={"a.rego": f"package a\n{rule}\n"}) for rule in rules]
+
+
+def test_a_rule_that_the_compiler_does_not_survive_is_named(worker):
+    modules = {"a.rego": "package a\np := 1\n\nq := crash\n", "b.rego": "package b\nr := 1\n"}
+    with pytest.raises(CompileError) as caught:
+        compile_rego(modules)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.row, problem.code) == ("a.rego", 4, "compiler-crash")
+
+
+def test_many_units_that_stop_the_compiler_take_few_processes(worker):
+    made = compiler.compile_all(_units(*(f"crash{n} := 1" for n in range(50)), "p := 1"))
+    assert all(isinstance(one, CompileError) for one in made)
+    assert "too often" in str(made[-1])
+    # Each unit until it was too often, and one search: without rules, and with the one rule.
+    assert worker.read_text().count("asked") <= compiler.MOST_FAILURES + 2
+
+
+def test_one_time_limit_is_for_all_units(worker, monkeypatch):
+    monkeypatch.setattr(compiler, "WALL_SECONDS", 1.0)
+    started = time.monotonic()
+    made = compiler.compile_all(_units(*(f"hang{n} := 1" for n in range(20))))
+    assert time.monotonic() - started < 3
+    assert all("did not finish in time" in str(one) for one in made)
+
+
+def test_closing_ends_a_child_that_is_asked(worker):
+    running = children.Children()
+    running.start_ahead()
+    made = []
+    units = _units("hang := 1", "p := 1")
+    thread = threading.Thread(
+        target=lambda: made.extend(compiler.compile_all(units, children=running))
+    )
+    thread.start()
+    while not worker.exists():
+        time.sleep(0.01)
+    started = time.monotonic()
+    running.close()
+    thread.join(timeout=10)
+    assert time.monotonic() - started < 3
+    assert [isinstance(one, CompileError) for one in made] == [True, True]
+    assert running.compile._spare is None
+
+
+@pytest.mark.parametrize("rules", [2, 60])
+def test_a_fault_without_a_place_gets_the_one_of_its_rule(rules):
+    before = "".join(f"r{n} := {n} if input.x == {n}\n" for n in range(rules))
+    after = "s := 1 if r1\n"
+    modules = {"a.rego": f"package a\n{before}p := 1 else := 2\n{after}", "b.rego": "package b\n"}
+    with pytest.raises(CompileError, match="`else` follows no body .write") as caught:
+        compile_rego(modules)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.row, problem.col) == ("a.rego", rules + 2, 1)
+    assert problem.excerpt.startswith("p := 1 else")
+
+
+def test_in_many_rules_none_is_searched(monkeypatch):
+    monkeypatch.setattr(culprit, "MOST_RULES", 1)
+    with pytest.raises(CompileError, match="^`else` follows no body"):
+        compile_rego({"a.rego": "package a\nq := 1\np := 1 else := 2\n"})
+
+
 def test_a_compiler_that_hangs_is_stopped(monkeypatch, tmp_path):
     worker = tmp_path / "worker.py"
     worker.write_text("import threading\nthreading.Event().wait()\n")
@@ -111,7 +199,6 @@ def test_the_worker_is_bounded_in_memory_and_time():
 
 def test_the_worker_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(children.tempfile, "tempdir", None)
     compile_rego(MODULES)
     with pytest.raises(CompileError):
         compile_rego({"a.rego": "package a\np if {\n"})
