@@ -155,7 +155,7 @@ def vm(case: Case) -> Decide:
 
 def casbin() -> Decide:
     """The reference policy's check by casbin."""
-    import casbin as library  # type: ignore[import-untyped]  # noqa: PLC0415  optional
+    import casbin as library  # type: ignore[import-untyped,import-not-found,unused-ignore]  # noqa: PLC0415  optional
 
     model = library.Model()
     model.load_model_from_text(
@@ -178,7 +178,7 @@ def casbin() -> Decide:
 
 def cedar() -> Decide:
     """The reference policy's check by Cedar; a request carries its entities, as Cedar has it."""
-    import cedarpy as library  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415  same
+    import cedarpy as library  # type: ignore[import-untyped,import-not-found,unused-ignore]  # noqa: PLC0415  same
 
     policies = "\n".join(
         f'permit (principal in Role::"role{number}", action in [Action::"GET", Action::"HEAD"], '

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,8 +49,6 @@ def read_files(paths: tuple[Path, ...]) -> dict[str, bytes]:
     problems: list[Problem] = []
     total = 0
     for number, root in enumerate(paths):
-        if not root.exists():
-            problems.append(Problem("no such file or folder", file=str(root)))
         for path, name in _policy_files(root, problems):
             limit = MAX_YAML if name.endswith((".yaml", ".yml")) else MAX_FILE
             try:
@@ -60,9 +59,11 @@ def read_files(paths: tuple[Path, ...]) -> dict[str, bytes]:
                 problems.append(Problem("the file's name is not UTF-8", file=ascii(str(path))))
                 continue
             except FileNotFoundError:
+                if _is_link(path):
+                    problems.append(Problem("a link that leads nowhere", file=str(path)))
                 continue  # renamed away between the listing and now: the next event reloads
             except OSError as error:
-                problems.append(Problem(f"cannot be read: {error.strerror}", file=str(path)))
+                problems.append(_unreadable(error, path))
                 continue
             total += len(data)
             if len(files) > MAX_FILES or total > MAX_TOTAL:
@@ -115,9 +116,25 @@ def digest(files: Mapping[str, bytes]) -> str:
 
 def _policy_files(root: Path, problems: list[Problem]) -> Iterator[tuple[Path, str]]:
     """Yield the files below `root` and their names; a link to a folder elsewhere is a problem."""
-    if root.is_file():
+    try:
+        single = not stat.S_ISDIR(root.stat().st_mode)
+    except OSError as error:
+        problems.append(_unreadable(error, root))
+        return
+    if single:
         yield root, root.name
         return
+    for folder, names in _folders(root, problems):
+        for name in sorted(names):
+            # Hidden files and editors' copies (.x.swp, x~, #x#) end otherwise or start with a dot.
+            if name.startswith((".", "#")) or not (name.endswith(".rego") or name in DATA_FILES):
+                continue
+            path = Path(folder, name)
+            yield path, path.relative_to(root).as_posix()
+
+
+def _folders(root: Path, problems: list[Problem]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the folders from `root` on, each once, and the names of the files in them."""
     top = os.path.realpath(root)
     seen = {top}
 
@@ -131,23 +148,32 @@ def _policy_files(root: Path, problems: list[Problem]) -> Iterator[tuple[Path, s
             return True
         return False
 
-    for folder, folders, names in os.walk(root, followlinks=True):
+    def unreadable(error: OSError) -> None:
+        # Rules that deny may stand in it. A folder that is gone by now is no fault.
+        if not isinstance(error, FileNotFoundError):
+            problems.append(_unreadable(error, root))
+
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=unreadable):
         # Of two names for one folder its own counts, not that of a link.
-        ordered = sorted(folders, key=lambda name: (Path(folder, name).is_symlink(), name))
+        ordered = sorted((_is_link(f"{folder}/{name}"), name) for name in folders)
         folders[:] = [
-            name for name in ordered if not name.startswith(".") and enter(Path(folder, name))
+            name for _, name in ordered if not name.startswith(".") and enter(Path(folder, name))
         ]
-        for name in sorted(names):
-            # Hidden files and editors' copies (.x.swp, x~, #x#) end otherwise or start with a dot.
-            if name.startswith((".", "#")) or not (name.endswith(".rego") or name in DATA_FILES):
-                continue
-            path = Path(folder, name)
-            yield path, path.relative_to(root).as_posix()
+        yield folder, names
+
+
+def _is_link(path: str | Path) -> bool:
+    return os.path.islink(path)  # noqa: PTH114  Path's raises where it may not look
+
+
+def _unreadable(error: OSError, path: Path) -> Problem:
+    where = error.filename if isinstance(error.filename, str) else str(path)
+    return Problem(f"cannot be read: {error.strerror}", file=where)
 
 
 def _shown(root: Path, name: str) -> str:
     """The file's name for people: relative to the working folder where it lies below it."""
-    path = root if root.is_file() else root / name
+    path = root if os.path.isfile(root) else root / name  # noqa: PTH113  Path's raises, too
     try:
         return path.relative_to(Path.cwd()).as_posix()
     except ValueError:

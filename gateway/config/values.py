@@ -51,7 +51,9 @@ _KINDS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
     (bool, lambda given: str(given).lower()),
     (
         int | float | Decimal,
-        lambda given: "a number" if float(given).is_integer() else "a fraction",
+        lambda given: (
+            "a number" if isinstance(given, int) or float(given).is_integer() else "a fraction"
+        ),
     ),
     (str, lambda given: "text" if given else "empty text"),
     (dict, lambda _: "a mapping"),

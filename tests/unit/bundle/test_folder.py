@@ -1,5 +1,6 @@
 """Folders of policies and data: what is read, what it is merged to, and what is refused."""
 
+import errno
 import os
 from decimal import Decimal
 from pathlib import Path
@@ -115,7 +116,7 @@ def test_data_of_two_roots_may_not_meet(tmp_path):
 
 
 def test_what_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="no such file or folder"):
+    with pytest.raises(ConfigError, match="No such file or directory"):
         read_files((tmp_path / "none",))
 
 
@@ -171,3 +172,23 @@ def test_a_folder_has_limits(tmp_path, monkeypatch, limit, most, name, message):
     read_files((tmp_path,))
     monkeypatch.setattr(folder, limit, most)
     assert refusal(tmp_path).endswith(message)
+
+
+def test_a_link_that_leads_nowhere(tmp_path):
+    (tmp_path / "a.rego").write_text("package a")
+    (tmp_path / "deny.rego").symlink_to(tmp_path / "gone.rego")
+    assert refusal(tmp_path).endswith("deny.rego: a link that leads nowhere")
+
+
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    """As another user finds it; root reads everything."""
+    (tmp_path / "deny").mkdir()
+    scan = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("deny"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert refusal(tmp_path).endswith("deny: cannot be read: Permission denied")

@@ -94,7 +94,7 @@ def test_other_kinds_of_value(given):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (None, "nothing"), (True, "true"), (3, "a number"), (2.5, "a fraction"),
+        (None, "nothing"), (True, "true"), (3, "a number"), (10**400, "a number"), (2.5, "a fraction"),
         (Decimal("1.5e2"), "a number"), ("s3cret", "text"), ("", "empty text"),
         ({}, "a mapping"), ([], "a list"), (object(), "something else"),
     ],
