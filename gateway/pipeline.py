@@ -11,7 +11,7 @@ import orjson
 from gateway.errors import Code, GatewayError
 from gateway.model import Answer, Facts, Head, Missing, Outcome, Refuse, Trail
 from gateway.record.encode import encode
-from gateway.route.pieces import OF_CLIENTS, check_pieces
+from gateway.route.pieces import check_pieces
 from gateway.route.websocket import check_websocket
 from gateway.wire import beside, is_cors
 
@@ -45,7 +45,7 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
     found: dict[str, Any] = {}
     try:
         source = found["source"] = snapshot.origins.read(head)
-        check_pieces(head, OF_CLIENTS)
+        check_pieces(head)
         preflight = snapshot.cors.preflight(head, snapshot.routes)
         if preflight is not None:
             found["match"] = preflight.match

@@ -307,7 +307,10 @@ def local_keyrings(config: Config) -> dict[str, Keyring]:
         try:
             keyrings[name] = local_keyring(issuer)
         except (OSError, ValueError) as error:
-            problems.append(Problem(f"no keys: {error}", key=f"issuers.{name}.keys"))
+            kind = "jwks_file" if issuer.keys.jwks_file else "pem_file"
+            reason = error.strerror if isinstance(error, OSError) else error
+            message = f"{getattr(issuer.keys, kind)}: {reason}"
+            problems.append(Problem(message, key=f"issuers.{name}.keys.{kind}"))
     if problems:
         raise ConfigError(tuple(problems))
     return keyrings
@@ -318,16 +321,14 @@ def local_keyring(issuer: Issuer) -> Keyring:
     keys = issuer.keys
     algorithms = accepted_algorithms(issuer)
     if keys.jwks_file is not None:
-        return Keyring.from_jwks(_read_keys(keys.jwks_file), algorithms=algorithms)
+        content = read_file(keys.jwks_file, MAX_NAMED_FILE)
+        return Keyring.from_jwks(content, algorithms=algorithms)
     if keys.pem_file is not None:
-        return Keyring.from_pem(_read_keys(keys.pem_file), algorithms=algorithms)
+        content = read_file(keys.pem_file, MAX_NAMED_FILE)
+        return Keyring.from_pem(content, algorithms=algorithms)
     if keys.symmetric:
         return Keyring.from_secret(secret_of(keys))
     return Keyring.unloaded()
-
-
-def _read_keys(path: Path) -> bytes:
-    return read_file(path, MAX_NAMED_FILE)
 
 
 def _test(

@@ -92,6 +92,17 @@ def connection_options(lines: Sequence[bytes]) -> frozenset[bytes]:
     return frozenset(option.translate(SPELLING) for option in elements(lines))
 
 
+# Proxies tell the address that a client asked for under many names.
+_URL: Final = re.compile(
+    rb"(?:referr?er|location|destination|link|refresh|redirect|ping-from|ping-to|ur[il]|path|query)$"
+)
+
+
+def holds_url(name: bytes) -> bool:
+    """Whether a field of this name is taken to hold a URL, or a path with its query."""
+    return _URL.search(name.translate(SPELLING).rstrip(b"-")) is not None
+
+
 def is_cors(line: tuple[bytes, bytes]) -> bool:
     """Whether a response field answers for cross-origin requests (Fetch standard §3.2)."""
     return line[0].startswith(b"access-control-")

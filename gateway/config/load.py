@@ -134,11 +134,4 @@ def _absolute(config: Config, folder: Path) -> Config:
 
 
 def _in_file(problem: Problem, path: Path) -> Problem:
-    return Problem(
-        problem.message,
-        file=str(path),
-        line=problem.line,
-        column=problem.column,
-        key=problem.key,
-        remedy=problem.remedy,
-    )
+    return replace(problem, file=str(path))

@@ -9,12 +9,12 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from gateway import wire
 from gateway.config.forms import KEPT
 from gateway.errors import ConfigError, Problem
 from gateway.record.encode import MAX_DEPTH, TOO_DEEP, encode
 from gateway.record.secrets import (
     has_token,
-    holds_url,
     is_secret,
     is_secret_parameter,
     normal,
@@ -216,7 +216,11 @@ def header_names(
     Cached, as clients repeat themselves.
     """
     secret = tuple(name for name in names if is_secret(name) or normal(name) in more)
-    return secret, tuple(name for name in names if name not in secret and holds_url(name))
+    return secret, tuple(name for name in names if name not in secret and _holds_url(name))
+
+
+def _holds_url(name: str) -> bool:
+    return wire.holds_url(name.encode(errors="replace"))
 
 
 @lru_cache(maxsize=256)

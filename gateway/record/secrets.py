@@ -28,10 +28,6 @@ _NAME = re.compile(
     r"|^sec-websocket-protocol$|^x-amzn-oidc-data$|^samlresponse$"
 )
 _PARAMETER = re.compile(r"^(?:code|sig|sid|auth|otp|pin|[a-z0-9-]*signature)$")
-# Proxies tell the address that a client asked for under many names.
-_URL = re.compile(
-    r"(?:referr?er|location|destination|link|refresh|redirect|ping-from|ping-to|ur[il]|path|query)$"
-)
 _MARKS = re.compile(r"[^a-z0-9]+")
 # Up to the last @ of an authority, as browsers read it.
 _USERINFO = re.compile(r"//[^/?#\\\s]*@")
@@ -62,11 +58,6 @@ def is_secret(name: str) -> bool:
 def is_secret_parameter(name: str) -> bool:
     """Whether a query parameter of this name is taken to hold a secret."""
     return is_secret(name) or _PARAMETER.match(normal(name)) is not None
-
-
-def holds_url(name: str) -> bool:
-    """Whether a header of this name is taken to hold a URL, or a path with its query."""
-    return _URL.search(normal(name)) is not None
 
 
 def scrub(text: str, is_secret_name: Callable[[str], bool]) -> str:

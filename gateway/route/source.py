@@ -12,7 +12,7 @@ from gateway import wire
 from gateway.errors import Code, ConfigError, Problem, RouteError
 from gateway.model import Source
 from gateway.route.host import canonical_host
-from gateway.route.pieces import OF_PROXIES, check_pieces
+from gateway.route.pieces import check_proxies_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,7 +96,7 @@ class SourceReader:
         return self._behind_proxies(head, source) if source.trusted else source
 
     def _behind_proxies(self, head: Head, peer: Source) -> Source:
-        check_pieces(head, OF_PROXIES)
+        check_proxies_pieces(head)
         chain = self._chain(_elements(head, b"x-forwarded-for"))
         forwarded = _forwarded(_lines(head, b"forwarded"))
         standard = self._chain([element.get("for", "") for element in forwarded])

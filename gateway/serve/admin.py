@@ -184,6 +184,7 @@ def admin_app(state: AdminState) -> Quart:
     async def refuse(error: Exception) -> Response:
         return problem(error)
 
+    # Flask's way to put something in front, which its types do not know.
     app.asgi_app = with_host(app.asgi_app)  # type: ignore[assignment, method-assign, arg-type]
     return app
 

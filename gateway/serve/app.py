@@ -7,6 +7,7 @@ import gc
 import logging
 import sys
 import time
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
@@ -76,14 +77,18 @@ class Gateway:
         except BaseException as error:
             for bound in self.listeners():
                 bound.close()
+            self.sinks.close(SINK_TIMEOUT)
             if isinstance(error, ConfigError):
                 raise begun.candidate.loaded.located(error) from None
             raise
 
     async def run(self) -> None:
         """Serve until `stop` is set, then drain."""
-        self.begin()
-        try:
+        async with AsyncExitStack() as ending:
+            ending.push_async_callback(asyncio.to_thread, self.sinks.close, SINK_TIMEOUT)
+            ending.push_async_callback(self.runtime.close)
+            ending.push_async_callback(self.reloader.close)
+            self.begin()
             await self.reloader.start()
             await serve(
                 self.listeners(),
@@ -92,10 +97,6 @@ class Gateway:
                 counters=self.metrics.refused_below,
                 last_call=self.runtime.close,
             )
-        finally:
-            await self.reloader.close()
-            await self.runtime.close()
-            await asyncio.to_thread(self.sinks.close, SINK_TIMEOUT)
 
     def listeners(self) -> list[BoundListener]:
         """All that are bound."""

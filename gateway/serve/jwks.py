@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -22,18 +21,6 @@ log = logging.getLogger("gateway.keys")
 
 FIRST_RETRY = 1.0
 """Seconds until the first retry after a failed fetch; it doubles up to the interval."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyStatus:
-    """What the admin listener shows of an issuer's keys; times are Unix seconds."""
-
-    loaded: bool
-    keys: int
-    revision: str
-    fetched_at: float | None
-    last_error: str
-    problems: tuple[str, ...]
 
 
 class RemoteKeys:
@@ -85,27 +72,15 @@ class RemoteKeys:
         if self._fetching is not None:
             self._fetching.cancel()
 
-    def status(self) -> KeyStatus:
-        """The state for the admin listener."""
-        return KeyStatus(
-            loaded=self.keyring.loaded,
-            keys=len(self.keyring.keys),
-            revision=self.keyring.revision,
-            fetched_at=self.fetched_at,
-            last_error=self.last_error,
-            problems=self.keyring.problems,
-        )
-
     async def _refresh(self) -> None:
         keys = self.issuer.keys
         try:
             keyring = await fetch_keyring(self.issuer)
         except (FetchError, ValueError) as error:
-            self._failures += 1
-            self.last_error = str(error)
-            at_hand = "last good set kept" if self.keyring.loaded else "there are none yet"
-            log.warning("keys of issuer %s: %s (%s)", self.name, error, at_hand)
-            delay = min(FIRST_RETRY * 2 ** min(self._failures - 1, 16), keys.interval)
+            delay = self._failed(str(error))
+        except Exception as error:  # a fault of ours must not end the refreshing
+            log.exception("keys of issuer %s could not be fetched", self.name)
+            delay = self._failed(f"{type(error).__name__}: {error}")
         else:
             self._failures = 0
             self.last_error = ""
@@ -121,6 +96,15 @@ class RemoteKeys:
             self._fetching = None
         # Spread over instances that started together.
         self._schedule(delay * random.uniform(0.9, 1.1))  # noqa: S311  not a secret
+
+    def _failed(self, reason: str) -> float:
+        """Note a failure; the seconds until the next attempt."""
+        self._failures += 1
+        self.last_error = reason
+        at_hand = "last good set kept" if self.keyring.loaded else "there are none yet"
+        log.warning("keys of issuer %s: %s (%s)", self.name, reason, at_hand)
+        longest = self.issuer.keys.interval
+        return min(FIRST_RETRY * 2.0 ** min(self._failures - 1, 16), longest)
 
     def _schedule(self, delay: float) -> None:
         loop = asyncio.get_running_loop()

@@ -59,13 +59,16 @@ def start(path: Path, environ: Mapping[str, str]) -> Start:
         snapshot = build(candidate, now=time.time(), cache=_plans(candidate))
     except ConfigError as error:
         return _start_with_last_good(path, environ, error)
+    except OSError as error:
+        broken = ConfigError((Problem(str(error)),))
+        return _start_with_last_good(path, environ, broken)
     return Start(snapshot=snapshot, candidate=candidate)
 
 
 def _start_with_last_good(path: Path, environ: Mapping[str, str], broken: ConfigError) -> Start:
     state = path.absolute().parent / config_load.STATE_FOLDER
     # Of a broken configuration, the default folder is the only one that can be known.
-    with contextlib.suppress(ConfigError):
+    with contextlib.suppress(ConfigError, OSError):
         state = config_load.load(path, environ).config.policy.state or state
     try:
         candidate, kept_at = kept(state, path, environ)
@@ -88,15 +91,16 @@ def keep(candidate: Candidate) -> None:
         "files": {name: data.decode() for name, data in candidate.files.items()},
     }
     state = _state(candidate)
+    place = last_good(state, loaded.path)
     try:
-        handle, name = tempfile.mkstemp(dir=state, prefix="last-good-")  # mode 0600
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump(document, file)
-            Path(name).replace(last_good(state, loaded.path))
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        for left in state.glob(f"{place.name}.*"):  # by a process that was killed
+            left.unlink()
+        handle, name = tempfile.mkstemp(dir=state, prefix=f"{place.name}.")  # mode 0600
+        with os.fdopen(handle, "w") as file:
+            json.dump(document, file)
+            file.flush()
+            os.fsync(handle)
+        Path(name).replace(place)
     except OSError as error:
         log.warning("the last good set cannot be kept in %s: %s", state, error.strerror)
 
@@ -114,9 +118,13 @@ def kept(state: Path, path: Path, environ: Mapping[str, str]) -> tuple[Candidate
         text = document["config"].encode()
         files = {name: data.encode() for name, data in document["files"].items()}
         kept_at = float(document["kept_at"])
+        numbers = {int(name.partition(":")[0]) for name in files}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigError((Problem("is damaged", file=str(file)),)) from None
-    return candidate_of(config_load.read(text, path, environ), text, files), kept_at
+    loaded = config_load.read(text, path, environ)
+    if not numbers <= set(range(len(loaded.config.policy.paths))):
+        raise ConfigError((Problem("is damaged", file=str(file)),))
+    return candidate_of(loaded, text, files), kept_at
 
 
 def last_good(state: Path, path: Path) -> Path:
@@ -178,7 +186,7 @@ class Reloader:
         self.watcher = Watcher(self.reload, debounce=reload.debounce, rescan=reload.rescan)
 
     async def start(self) -> None:
-        """Begin to watch; the gateway serves by now, so what it began with is kept on disk."""
+        """Keep what the gateway begins with, and begin to watch."""
         for warning in self.warnings:
             log.warning("%s", warning)
         if not self.begun.problems:
@@ -240,10 +248,12 @@ class Reloader:
 
     async def close(self) -> None:
         """Stop watching."""
-        await asyncio.to_thread(self.children.close)
-        await self.watcher.close()
-        if self.warming is not None:
-            await self.warming
+        try:
+            await self.watcher.close()
+        finally:
+            if self.warming is not None:
+                await asyncio.wait((self.warming,))
+            await asyncio.to_thread(self.children.close)
 
     def succeeded(self, before: Snapshot, loaded: Loaded, seconds: float) -> None:
         """Say so everywhere."""

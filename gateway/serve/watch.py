@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import stat
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,9 @@ class Watcher:
         self.rescan = rescan
         self._observer: BaseObserver | None = None
         self._watched: Mapping[Folder, frozenset[str]] = {}
+        self._warned = False
+        self._lock = threading.Lock()
+        self._closed = False
         self._pending = asyncio.Event()
         self._last_event = 0.0
         self._tasks: list[asyncio.Task[None]] = []
@@ -94,19 +98,19 @@ class Watcher:
         folders = await asyncio.to_thread(_folders, paths)
         if folders == self._watched:
             return
-        self._stop_observer()
-        observer = Observer()
+        self._watched = {}
         loop = asyncio.get_running_loop()
-        for folder, names in sorted(folders.items()):
-            handler = _Handler(loop, self, folder, names)
-            observer.schedule(handler, str(folder.path), event_filter=CHANGES)
+        handlers = [
+            _Handler(loop, self, folder, names) for folder, names in sorted(folders.items())
+        ]
         try:
-            observer.start()
+            await asyncio.to_thread(self._observe, handlers)
         except OSError as error:
-            observer.stop()
-            log.warning("cannot watch files: %s (the rescan still sees changes)", error)
+            if not self._warned:
+                log.warning("cannot watch files: %s (the rescan still sees changes)", error)
+            self._warned = True
             return
-        self._observer, self._watched = observer, folders
+        self._watched, self._warned = folders, False
         self.touch()  # what changed while nothing was watched
 
     def touch(self) -> None:
@@ -124,13 +128,27 @@ class Watcher:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._stop_observer()
+        await asyncio.to_thread(self._observe, [], last=True)
 
-    def _stop_observer(self) -> None:
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join()
-            self._observer, self._watched = None, {}
+    def _observe(self, handlers: Iterable[_Handler], *, last: bool = False) -> None:
+        """Let these handlers hear of events from now on, or none `last`; OSError. Blocking."""
+        with self._lock:  # whoever awaits this may be cancelled, the thread is not
+            if self._observer is not None:
+                self._observer.stop()
+                self._observer.join()
+                self._observer = None
+            self._closed = self._closed or last
+            if self._closed:
+                return
+            observer = Observer()
+            for handler in handlers:
+                observer.schedule(handler, str(handler.folder.path), event_filter=CHANGES)
+            try:
+                observer.start()
+            except OSError:
+                observer.stop()
+                raise
+            self._observer = observer
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -212,10 +230,10 @@ def _places(path: Path) -> Iterator[tuple[Path, str]]:
         if one in seen:
             continue
         seen.add(one)
-        link = next((up for up in (*reversed(one.parents), one) if up.is_symlink()), one)
+        link = next((up for up in (*reversed(one.parents), one) if os.path.islink(up)), one)  # noqa: PTH114  Path's raises where it may not look
         yield link.parent, link.name
         with suppress(OSError):  # it is gone, or a link leads to itself
-            if link.is_symlink():
+            if os.path.islink(link):  # noqa: PTH114  same
                 one.stat()
                 target = link.parent / link.readlink() / one.relative_to(link)
                 waiting.append(Path(os.path.normpath(target)))

@@ -182,7 +182,7 @@ class TestPaths:
             ("policy: {paths: 5}", "policy.paths"),
             ("policy: {paths: '${ABSENT}'}", "policy.paths"),
             ("policy: [", "gateway.yaml:"),
-            ("policy: {paths: absent}", "absent: no such file or folder"),
+            ("policy: {paths: absent}", "absent: cannot be read: No such file or directory"),
         ],
     )
     def test_they_do(self, folder, paths, said):

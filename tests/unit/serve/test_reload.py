@@ -67,6 +67,8 @@ def test_what_others_may_have_written_is_not_used(kept, caplog):
         lambda kept: {**kept, "config": None},
         lambda kept: {**kept, "config": "routes: 1"},
         lambda kept: {**kept, "kept_at": "now"},
+        lambda kept: {**kept, "files": {"7:authz.rego": POLICY}},
+        lambda kept: {**kept, "files": {"authz.rego": POLICY}},
         lambda kept: {**kept, "files": {"0:authz.rego": BROKEN}},
     ],
 )
