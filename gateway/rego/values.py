@@ -7,9 +7,10 @@
 
 A *key form* is hashable, and two forms are equal exactly where the Rego values are: strings,
 numbers and null stand for themselves, the booleans are two singletons (Python's True equals 1,
-Rego's does not), arrays, objects and sets are tagged tuples over frozensets. A form can be
-turned back into its value, so an object needs no second table. Values are never changed after
-they leave the function that made them: data is shared by all decisions.
+Rego's does not), arrays, objects and sets are tagged tuples over frozensets. Numbers that Python
+hashes to what anybody can foresee, so that thousands of them can be made to collide, are tagged
+texts. A form can be turned back into its value, so an object needs no second table. Values are
+never changed after they leave the function that made them: data is shared by all decisions.
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ MAX_INTEGER_EXPONENT: Final = 308
 
 EXACT_FLOAT: Final = 2.0**53
 """From here on a float's shortest text is not its binary value."""
+
+
+OWN_HASH: Final = 2**61 - 1
+"""Below it an integer is its own hash; of all other numbers that is the value modulo this."""
 
 
 class Undefined:
@@ -137,8 +142,10 @@ def make_set(members: Iterable[Value]) -> RegoSet:
 def key_form(value: Value) -> Any:
     """Return the hashable form that stands for `value` as an object's key or a set's member."""
     kind = value.__class__
-    if kind is str or kind is int:
+    if kind is str:
         return value
+    if kind is int:
+        return value if -OWN_HASH < value < OWN_HASH else _number_form(value)
     if kind is bool:
         return _TRUE if value else _FALSE
     if kind is list:
@@ -147,9 +154,19 @@ def key_form(value: Value) -> Any:
         return ("o", frozenset([(key, key_form(item)) for key, item in value.items()]))
     if kind is RegoSet:
         return ("s", frozenset(value))
-    if kind is float and not -EXACT_FLOAT < value < EXACT_FLOAT:
-        return _exact(value)
+    if kind is Decimal or (kind is float and not -EXACT_FLOAT < value < EXACT_FLOAT):
+        number = _exact(value)
+        return number if isinstance(number, float) else _number_form(number)
     return value
+
+
+def _number_form(number: int | Decimal) -> Any:
+    if number.__class__ is int and -OWN_HASH < number < OWN_HASH:
+        return number
+    mantissa, _, exponent = f"{Decimal(number):E}".partition("E")
+    if "." in mantissa:
+        mantissa = mantissa.rstrip("0").rstrip(".")
+    return ("n", f"{mantissa}E{exponent}")  # a text's hash differs from process to process
 
 
 def from_key_form(form: Any) -> Value:
@@ -166,13 +183,14 @@ _COMPOSITES: Final[Mapping[str, Callable[[Any], Value]]] = {
     "a": lambda form: list(map(from_key_form, form[1:])),
     "o": lambda form: {key: from_key_form(item) for key, item in form[1]},
     "s": lambda form: RegoSet((item, from_key_form(item)) for item in form[1]),
+    "n": lambda form: normalize_number(Decimal(form[1])),
 }
 
 
-def _exact(number: float) -> Number:
-    """Return a large float as the decimal number that its text names."""
+def _exact(number: float | Decimal) -> Number:
+    """Return the one representation of a decimal, or of the one that a float's text names."""
     try:
-        return normalize_number(Decimal(repr(number)))
+        return normalize_number(Decimal(repr(number)) if isinstance(number, float) else number)
     except (InvalidOperation, ValueError, OverflowError):
         return number
 

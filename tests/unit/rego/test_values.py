@@ -126,6 +126,32 @@ def test_a_key_form_turns_back(value):
     assert equal(from_key_form(key_form(value)), value)
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [sign * factor * (2**61 - 1) for factor in range(1, 500) for sign in (1, -1)],
+        [Decimal(factor * (2**61 - 1)).scaleb(-3) for factor in range(1, 500) if factor % 10],
+        [Decimal(f"{factor}e308") * (2**61 - 1) for factor in range(1, 500)],
+        [factor * (2**61 - 1) + 7 for factor in range(1, 500)],
+    ],
+)
+def test_numbers_that_python_hashes_alike_are_told_apart_at_once(numbers):
+    made = make_set(numbers)
+    assert len(made) == len(set(map(str, numbers)))
+    assert len({hash(form) for form in made}) > len(made) - 5
+
+
+def test_forms_of_one_number_are_equal():
+    for one, other in (
+        (10**400, Decimal("1e400")),
+        (12 * 10**309, Decimal("1.20e310")),
+        (2.0**53, 2**53),
+    ):
+        assert key_form(one) == key_form(other)
+    assert key_form(2**61 - 2) == 2**61 - 2
+    assert from_key_form(key_form(2**61 - 1)) == 2**61 - 1
+
+
 def test_undefined_is_one():
     assert copy.deepcopy(UNDEFINED) is UNDEFINED
     assert pickle.loads(pickle.dumps(UNDEFINED)) is UNDEFINED
