@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from gateway.model import Decision, Forward, Head, Headers, Match, Principal, Source
 
 OVERRIDES: Final = frozenset((
-    b"x-original-url", b"x-original-uri", b"x-rewrite-url", b"x-http-method",
-    b"x-http-method-override", b"x-method-override", b"proxy",
+    b"x-original-url", b"x-original-uri", b"x-original-path", b"x-original-method",
+    b"x-rewrite-url", b"x-rewrite-uri", b"x-override-url", b"x-http-path-override",
+    b"x-envoy-original-path", b"x-envoy-original-method", b"x-http-method",
+    b"x-http-method-override", b"x-method-override", b"x-method", b"proxy",
 ))  # fmt: skip
 """Fields that never pass: they would replace the path or method that the policy saw.
 
@@ -31,7 +33,9 @@ OVERRIDES: Final = frozenset((
 CLAIMS_OF_PROXIES: Final = frozenset((
     b"via", b"x-real-ip", b"x-original-host", b"x-original-forwarded-for", b"x-host",
     b"x-client-ip", b"client-ip", b"true-client-ip", b"cf-connecting-ip", b"fastly-client-ip",
-    b"x-cluster-client-ip",
+    b"x-cluster-client-ip", b"x-envoy-external-address", b"x-azure-clientip", b"x-azure-socketip",
+    b"x-proxyuser-ip", b"wl-proxy-client-ip", b"proxy-client-ip", b"x-appengine-user-ip",
+    b"x-appengine-remote-addr", b"x-remote-ip", b"x-remote-addr", b"x-originating-ip",
 ))  # fmt: skip
 """Fields that upstreams believe of a proxy; they pass only where a trusted proxy sent them."""
 

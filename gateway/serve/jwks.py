@@ -179,10 +179,12 @@ async def fetch_keyring(issuer: Issuer) -> Keyring:
     url = keys.jwks_url
     if url is None:
         source = discovery_url(issuer)
-        url = parse_discovery(await get(source), issuer.issuer, insecure_http=keys.insecure_http)
+        url = await asyncio.to_thread(  # the document is somebody else's, and may be long
+            parse_discovery, await get(source), issuer.issuer, insecure_http=keys.insecure_http
+        )
         if _loopback(url) and not (_loopback(source) or keys.allow_private_addresses):
             raise FetchError(f"{public_url(source)} points to a loopback address for its keys")
-    return Keyring.from_jwks(await get(url))
+    return await asyncio.to_thread(Keyring.from_jwks, await get(url))
 
 
 def discovery_url(issuer: Issuer) -> str:

@@ -63,6 +63,9 @@ DROPPED = [
     "forwarded-for", "x-real-ip", "x_real_ip", "x-original-url", "x-rewrite-url",
     "x-http-method-override", "x_http_method_override", "x-http-method", "x-method-override",
     "x-client-ip", "client-ip", "true-client-ip", "cf-connecting-ip", "proxy",
+    "x-original-method", "x-original-path", "x-http-path-override", "x-override-url", "x-method",
+    "x-envoy-original-path", "x-envoy-external-address", "x-azure-clientip", "x-proxyuser-ip",
+    "wl-proxy-client-ip", "x-appengine-user-ip", "x-remote-addr",
     "x-request-id", "x_request_id", "x-decision-id", "content_length", "transfer_encoding",
 ]  # fmt: skip
 
@@ -73,13 +76,18 @@ def test_dropped(name):
     assert sent((name, "0"), ("x-kept", "1"), routes=routes) == [("x-kept", "1")]
 
 
+ADDRESSES = [
+    "x_real_ip", "x-client-ip", "client-ip", "cf-connecting-ip", "x-envoy-external-address",
+    "x-azure-clientip", "x-proxyuser-ip", "wl-proxy-client-ip", "x-appengine-user-ip",
+    "x-remote-addr",
+]  # fmt: skip
 BELIEVED = ["x-real-ip", "true-client-ip", "via"]
 
 
 @pytest.mark.parametrize("name", DROPPED + BELIEVED)
 def test_a_trusted_proxy_is_believed_only_where_nothing_else_is_decided_by_it(name):
     routes = ({}, {"hosts": ["b.x"], "identity_headers": {"x-elsewhere": "claims.x"}})
-    passes = name in (*BELIEVED, "x_real_ip", "x-client-ip", "client-ip", "cf-connecting-ip")
+    passes = name in (*BELIEVED, *ADDRESSES)
     expected = [(name, "0")] if passes else []
     assert sent((name, "0"), routes=routes, from_=source(trusted=True)) == expected
 
