@@ -890,6 +890,21 @@ class TestLoaded:
         (folder / "token").chmod(0o600)
         assert len(read(text.encode(), folder / "gateway.yaml", {}).warnings) == 2
 
+    @pytest.mark.parametrize(
+        ("proxies", "places"),
+        [
+            ("[10.0.0.0/8, 0.0.0.0/0]", [1]),
+            ("['::/0', all, some, 127.0.0.1]", [0, 1]),
+            ("some", []),
+        ],
+    )
+    def test_warns_of_proxies_that_could_be_anybody(self, folder, proxies, places):
+        text = BASE + "networks: {all: [10.0.0.0/8, 0.0.0.0/0], some: [10.0.0.0/8]}\n"
+        text += f"trusted_proxies: {proxies}\n"
+        warnings = read(text.encode(), folder / "gateway.yaml", {}).warnings
+        assert [found.key for found in warnings] == [f"trusted_proxies.{each}" for each in places]
+        assert all("holds every address" in found.message for found in warnings)
+
     def test_reads_from_disk(self, folder):
         path = folder / "gateway.yaml"
         path.write_text(BASE)
