@@ -1,7 +1,8 @@
 """The command line: one module for each command, imported when it is used.
 
-Exit codes: 0 done; 1 could not be done, or an input is bad; 2 wrong usage, or tests failed;
-70 a bug of the gateway; 130 interrupted. No traceback is shown unless GATEWAY_TRACEBACK is set.
+Exit codes: 0 done; 1 could not be done, or a file is bad; 2 tests failed, or a request is refused;
+64 wrong usage; 70 a bug of the gateway; 130 interrupted. No traceback is shown unless
+GATEWAY_TRACEBACK is set.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from gateway.errors import ConfigError
 
 DISTRIBUTION = "policy-gateway"
 EXIT_FAILED = 1
+EXIT_USAGE = 64  # EX_USAGE of sysexits.h; click's own 2 says here that a test failed
 EXIT_BUG = 70  # EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
@@ -47,8 +49,17 @@ class Commands(Group):
         """Run the command line and exit; what click would say is said as all else is."""
         try:
             code = super().main(args, prog_name, **{**extra, "standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)  # the help
+            sys.exit(EXIT_USAGE)
+        except click.UsageError as error:
+            if names_bad_file(error):
+                report.show_error(error.format_message())
+                sys.exit(EXIT_FAILED)
+            report.show_usage(error)
+            sys.exit(EXIT_USAGE)
         except click.ClickException as error:
-            report.show_click(error)
+            report.show_error(error.format_message())
             sys.exit(error.exit_code)
         except click.Abort:
             sys.exit(EXIT_INTERRUPTED)
@@ -57,14 +68,14 @@ class Commands(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"{__name__}.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -79,6 +90,16 @@ class Commands(Group):
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # click ends quietly when the reader of a pipe has gone
             ctx.exit(_report(error))
+
+
+def names_bad_file(error: click.UsageError) -> bool:
+    """Whether click found fault with a file, and not with the words that name it."""
+    return (
+        isinstance(error, click.BadParameter)
+        and not isinstance(error, click.MissingParameter)
+        and error.param is not None
+        and isinstance(error.param.type, click.File | click.Path)
+    )
 
 
 def _report(error: Exception) -> int:

@@ -35,9 +35,10 @@ def config() -> None:
 @click.option("--format", "form", type=click.Choice(["pretty", "json"]), default="pretty")
 @click.pass_context
 def check(ctx: click.Context, path: Path, form: Literal["pretty", "json"]) -> None:
-    """Build all that `serve` would run with, and list every problem.
+    """Build all that `serve` would run with, and list the problems.
 
-    Reads the configuration, keys, certificates and policies, and runs the policies' tests.
+    Reads the configuration, keys, certificates and policies, and runs the policies' tests; each
+    of these steps needs those before it to be without problems.
     Exits with 0 if the gateway could start, else with 1.
 
     Example: gateway config check --config gateway.yaml

@@ -17,22 +17,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.bundle.folder import digest, read_files
 from gateway.commands.demo_rows import Row, Seen, mint, rows
 from gateway.commands.demo_show import Edited, Show
+from gateway.commands.options import cannot_listen
 from gateway.config.model import Limits, Listener, Upstream
+from gateway.errors import ConfigError
 from gateway.jose.sign import SigningKey, generate
 from gateway.serve.app import Gateway, run_loop
 from gateway.serve.hypercorn import BoundListener, bind, serve
-from gateway.serve.reload import start
+from gateway.serve.reload import Start, start
 from gateway.serve.sample import issuer_app, upstream_app
 from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 POLICIES = Path(__file__).parent / "policies"
 READY_WITHIN = 20.0
-LIVE_WITHIN = 10.0
+LIVE_WITHIN = 20.0
 
 CONFIG = """\
 listeners:
@@ -121,7 +124,7 @@ async def _demo(
         CONFIG.format(port=port, admin_port=0, issuer=issuer.url, upstream=upstream.url)
     )
     async with serving([issuer, upstream]):
-        gateway = Gateway(path, os.environ, await asyncio.to_thread(start, path, os.environ))
+        gateway = _listening(path, await asyncio.to_thread(start, path, os.environ))
         client = Pool(Upstream(url=gateway.edge[0].url))
         running = asyncio.create_task(gateway.run())
         try:
@@ -141,6 +144,13 @@ async def _demo(
             gateway.stop.set()
             await client.close()
             await running
+
+
+def _listening(path: Path, begun: Start) -> Gateway:
+    try:
+        return Gateway(path, os.environ, begun)
+    except ConfigError as error:
+        raise cannot_listen(error) from None
 
 
 @asynccontextmanager
@@ -191,25 +201,30 @@ async def edit(
     seen = await ask(client, before)
     show.row(before, seen)
     outcome = [seen.fits(before)]
-    if skipped:  # it would refuse the edit
-        tests.write_text(tests.read_text().replace(OPPOSED, f"todo_{OPPOSED}"))
-    edited = await _written(policy, policy.read_text() + EDIT, gateway)
+    changes = {policy: policy.read_text() + EDIT}
+    if skipped:  # it would refuse the edit, and so it is out of the way first
+        changes = {tests: tests.read_text().replace(OPPOSED, f"todo_{OPPOSED}"), **changes}
+    edited = await _written(changes, folder, gateway)
     seen = await ask(client, after)
     show.row(after, seen, edited=edited)
     show.edited(edited)
-    return [*outcome, edited.before != edited.after, seen.fits(after)]
+    return [*outcome, edited.before != edited.after, not edited.problems, seen.fits(after)]
 
 
-async def _written(policy: Path, text: str, gateway: Gateway) -> Edited:
-    """Write a policy and wait until it is live, or refused."""
-    before = gateway.runtime.snapshot.revision
+async def _written(changes: Mapping[Path, str], folder: Path, gateway: Gateway) -> Edited:
+    """Change policies and wait until they are live, or refused."""
+    before, reloader = gateway.runtime.snapshot.revision, gateway.reloader
     began = time.perf_counter()
-    await asyncio.to_thread(policy.write_text, text)
-    problems: tuple[str, ...] = ()
+    expected = await asyncio.to_thread(replace_all, changes, folder)
+
+    def settled() -> bool:
+        return gateway.runtime.snapshot.revision == expected or bool(reloader.status.problems)
+
     try:
-        await until(lambda: gateway.runtime.snapshot.revision != before, LIVE_WITHIN, "the edit")
+        await until(settled, LIVE_WITHIN, "the edit")
+        problems = tuple(map(str, reloader.status.problems))
     except TimeoutError as error:
-        problems = tuple(map(str, gateway.reloader.status.problems)) or (str(error),)
+        problems = (str(error),)
     return Edited(
         before=before,
         after=gateway.runtime.snapshot.revision,
@@ -218,7 +233,21 @@ async def _written(policy: Path, text: str, gateway: Gateway) -> Edited:
     )
 
 
-async def until(condition: Any, seconds: float, what: str) -> None:
+def replace_all(changes: Mapping[Path, str], folder: Path) -> str:
+    """Replace files below `folder`/policies in this order; gives the revision with all of them.
+
+    The new texts are written beside what the gateway watches, and only renamed into it: it reads
+    no half of a file, and the renames follow each other too closely for two reloads, mostly.
+    """
+    ready = [(folder / f"new-{path.name}", path) for path in changes]
+    for new, path in ready:
+        new.write_text(changes[path])
+    for new, path in ready:
+        new.replace(path)
+    return digest(read_files((folder / "policies",)))[:16]
+
+
+async def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
     """Wait for a condition; TimeoutError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

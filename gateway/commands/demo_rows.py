@@ -33,17 +33,13 @@ class Seen:
 
     def fits(self, row: Row) -> bool:
         """Whether it came out as stated."""
-        subject = ""
-        if self.upstream is not None:
-            subject = self.upstream["headers"].get("x-auth-subject", "")
-        spoofed = any(
-            value == "root" for value in (self.upstream or {"headers": {}})["headers"].values()
-        )
-        return (
-            (self.status, self.code, subject) == (row.status, row.code, row.subject)
-            and not spoofed
-            and (self.upstream is None) == (row.status != 200)
-        )
+        headers = {} if self.upstream is None else self.upstream["headers"]
+        subject = headers.get("x-auth-subject", "")
+        return (self.status, self.code, subject) == (
+            row.status,
+            row.code,
+            row.subject,
+        ) and "root" not in headers.values()  # which one of the rows claims to be
 
 
 def mint(issuer: str, key: SigningKey, subject: str, roles: list[str], **claims: Any) -> str:

@@ -53,7 +53,7 @@ class Show:
         """Show one request, and what was expected where something else came of it."""
         ok = seen.fits(row)
         if self.json_lines:
-            print(json.dumps(_line(row, seen, edited)))  # noqa: T201
+            print(json.dumps(_line(row, seen, edited)))  # noqa: T201  rich would wrap it
             return
         mark = Text("ok", "green") if ok else Text("FAILED", "red")
         self.table.add_row(row.name, str(seen.status), seen.code, _saw(seen), mark)

@@ -80,7 +80,10 @@ def read_request(
     address: str,
 ) -> Request:
     """The request that the options describe; click.BadParameter for what no listener would take."""
-    if not METHOD.fullmatch(method.upper()):
+    if METHOD.fullmatch(method) is None:
+        upper = method.upper()
+        if METHOD.fullmatch(upper):
+            raise _bad("--method", f"methods are case-sensitive (RFC 9110 §9.1): write {upper}")
         raise _bad("--method", f"expected a method, such as GET, got {method!r}")
     if not target.startswith("/") or not re.fullmatch(r"[!-~]+", target):
         raise _bad(
@@ -98,7 +101,7 @@ def read_request(
         ) from None
     return Request(
         token=token,
-        method=method.upper(),
+        method=method,
         target=target.encode(),
         headers=tuple(map(_header, lines)),
         body=_body(body or ""),
@@ -123,7 +126,7 @@ def _body(text: str) -> bytes:
     try:
         return Path(text[1:]).read_bytes() if text.startswith("@") else text.encode()
     except OSError as error:
-        raise _bad("--body", f"{text[1:]}: {error.strerror}") from None
+        raise click.ClickException(f"--body: {text[1:]}: {error.strerror}") from None
     except UnicodeEncodeError:
         raise _bad("--body", "not UTF-8; write it to a file and give @FILE") from None
 

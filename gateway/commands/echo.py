@@ -7,7 +7,9 @@ import signal
 
 import click
 
+from gateway.commands.options import cannot_listen
 from gateway.config.model import Limits, Listener
+from gateway.errors import ConfigError
 from gateway.serve.app import run_loop
 from gateway.serve.hypercorn import BoundListener, bind, serve
 from gateway.serve.sample import upstream_app
@@ -29,7 +31,11 @@ def echo(port: int) -> None:
 
     Example: gateway echo --port 9000
     """
-    run_loop(_echo(bind(Listener(address=f"127.0.0.1:{port}"), upstream_app())))
+    try:
+        listener = bind(Listener(address=f"127.0.0.1:{port}"), upstream_app())
+    except ConfigError as error:
+        raise cannot_listen(error) from None
+    run_loop(_echo(listener))
 
 
 async def _echo(listener: BoundListener) -> None:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from joserfc.errors import JoseError
 
-from gateway.config.model import DURATION_UNITS
+from gateway.config.model import ASYMMETRIC, DURATION_UNITS
 from gateway.config.secrets import read_secret
 from gateway.jose.jwk import HMAC_BYTES, JwkError, from_secret
 from gateway.jose.sign import SigningKey, load as load_key
@@ -53,12 +53,18 @@ def read_token(file: IO[bytes]) -> str:
     return text
 
 
-def read_key(file: Path) -> SigningKey:
-    """The private key in a JWK file; ClickException with the reason otherwise."""
+def read_key(file: Path, *, otherwise: str = "") -> SigningKey:
+    """The private key in a JWK file; ClickException with the reason otherwise.
+
+    `otherwise` says what else was possible, where the file could hold a shared secret.
+    """
+    data = file.read_bytes()
     try:
-        return load_key(file.read_bytes())
+        return load_key(data)
     except (ValueError, TypeError, JoseError) as error:
-        raise click.ClickException(f"{file}: {error}; {PRIVATE_JWK}") from None
+        is_text = not data.lstrip().startswith((b"{", b"[")) and b"-----BEGIN " not in data
+        more = f", {otherwise}" if otherwise and is_text else ""
+        raise click.ClickException(f"{file}: {error}; {PRIVATE_JWK}{more}") from None
 
 
 def read_shared_secret(file: Path, algorithm: str) -> SigningKey:
@@ -80,23 +86,33 @@ def read_shared_secret(file: Path, algorithm: str) -> SigningKey:
     return SigningKey(id="", algorithm=algorithm, key=found.key)
 
 
+def hmac_algorithm(ctx: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """An option that names the algorithm of a shared secret."""
+    if name is None or name in HMAC_BYTES:
+        return name
+    why = "only for shared secrets; a private JWK names its algorithm itself: leave it out"
+    known = ", ".join(HMAC_BYTES)
+    message = why if name in ASYMMETRIC else f"expected one of {known}, got {name!r}; it is {why}"
+    raise click.BadParameter(message, ctx, parameter)
+
+
 def claims_of(text: str) -> dict[str, Any]:
     """The claims in an argument: a JSON object, or the name of a file with one."""
     given = text.lstrip().startswith("{")
-    where = "" if given else f"{text}: "
     try:
         claims = loads(text if given else Path(text).read_bytes())
     except OSError as error:
-        raise _bad_claims(f"{where}{error.strerror}; expected a JSON object or a file") from None
+        message = f"{text}: {error.strerror}; expected a JSON object or a file"
+        raise click.ClickException(f"--claims: {message}") from None
     except ValueError as error:
-        raise _bad_claims(f"{where}not JSON: {error}") from None
+        if given:
+            raise click.BadParameter(f"not JSON: {error}", param_hint="--claims") from None
+        raise click.ClickException(f"--claims: {text}: not JSON: {error}") from None
     if not isinstance(claims, dict):
-        raise _bad_claims(f'{where}expected a JSON object, such as {{"sub": "alice"}}')
+        raise click.ClickException(
+            f'--claims: {text}: expected a JSON object, such as {{"sub": "alice"}}'
+        )
     return claims
-
-
-def _bad_claims(message: str) -> click.BadParameter:
-    return click.BadParameter(message, param_hint="--claims")
 
 
 def claim_of(text: str) -> tuple[str, Any]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.identify import Keyring
+from gateway.identify.discovery import discovery_url
+from gateway.identify.keyring import KeysError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,25 +28,16 @@ def offline_keyrings(snapshot: Snapshot, jwks: Path | None) -> dict[str, Keyring
         raise click.UsageError("--jwks: no issuer of the configuration has its keys elsewhere")
     try:
         given = Keyring.from_jwks(jwks.read_bytes())
-    except ValueError as error:
-        raise click.ClickException(
-            f"{jwks}: {error}; expected a JWK Set, as the issuer publishes it"
-        ) from None
+    except KeysError as error:
+        remedy = error.remedy or "expected a JWK Set, as the issuer publishes it"
+        raise click.ClickException(f"{jwks}: {error}; {remedy}") from None
     return dict.fromkeys(remote, given)
 
 
 def remote_keys(snapshot: Snapshot, name: str) -> click.ClickException:
     """What to say where keys are needed that only the network has."""
     issuer = snapshot.config.issuers[name]
-    place = issuer.keys.jwks_url
-    if place is None:
-        known = issuer.keys.discovery
-        document = (
-            known
-            if isinstance(known, str)
-            else f"{issuer.issuer.rstrip('/')}/.well-known/openid-configuration"
-        )
-        place = f"the jwks_uri of {document}"
+    place = issuer.keys.jwks_url or f"the jwks_uri of {discovery_url(issuer)}"
     return click.ClickException(
         f"the keys of issuer {name!r} come from the network, where this command does not go; "
         f"save {place} to a file and add --jwks FILE"

@@ -13,6 +13,8 @@ from gateway.config.validate import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gateway.errors import ConfigError
+
 config_file = click.option(
     "--config",
     "-c",
@@ -39,3 +41,9 @@ def is_given(ctx: click.Context, name: str) -> bool:
     """Whether a parameter stands on the command line."""
     source = ctx.get_parameter_source(name)
     return source is ParameterSource.COMMANDLINE and ctx.params[name] != ()
+
+
+def cannot_listen(error: ConfigError) -> click.ClickException:
+    """What to say where a command, which has no configuration file, cannot take its --port."""
+    said = "; ".join(problem.message for problem in error.problems)
+    return click.ClickException(f"{said}; choose another with --port (0 takes a free one)")

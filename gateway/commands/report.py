@@ -31,9 +31,9 @@ def show_error(message: str) -> None:
     click.echo(f"{click.style('error', fg='red', bold=True)}: {message}", err=True, color=colour)
 
 
-def show_click(error: click.ClickException) -> None:
-    """Write what click, or a command by its means, found to stderr."""
-    if isinstance(error, click.UsageError) and error.ctx is not None:
+def show_usage(error: click.UsageError) -> None:
+    """Write what is wrong with the command line, and how it is used, to stderr."""
+    if error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
         click.echo(f"Try `{error.ctx.command_path} --help`.\n", err=True)
     show_error(error.format_message())

@@ -15,6 +15,7 @@ from gateway.commands.inputs import (
     COMPACT,
     claim_of,
     claims_of,
+    hmac_algorithm,
     json_text,
     name_of,
     read_key,
@@ -54,7 +55,7 @@ def token() -> None:
     help="A private JWK, as `gateway keys generate` writes it, or a shared secret.",
 )  # fmt: skip
 @click.option(
-    "--algorithm", "-a", type=click.Choice(list(HMAC_BYTES)),
+    "--algorithm", "-a", callback=hmac_algorithm, metavar=f"[{'|'.join(HMAC_BYTES)}]",
     help="For a shared secret: FILE is text, as `keys.secret_file` of gateway.yaml reads it.",
 )  # fmt: skip
 @click.option("--claims", default="{}", help="Claims as JSON, or a file with them.")
@@ -93,7 +94,11 @@ def mint(
     given = {"iss": iss, "sub": sub, "aud": audience}
     whole |= {name: value for name, value in given.items() if value is not None}
     whole |= dict(map(claim_of, claim))
-    signing = read_shared_secret(key, algorithm) if algorithm else read_key(key)
+    signing = (
+        read_shared_secret(key, algorithm)
+        if algorithm
+        else read_key(key, otherwise="or -a HS256 with a shared secret")
+    )
     header = {"alg": signing.algorithm, "kid": signing.id, "typ": typ}
     try:
         texts = [

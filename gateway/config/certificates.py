@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.config.document import Fault, Key
 from gateway.files import MAX_NAMED_FILE, read_file
@@ -22,9 +24,10 @@ SOON: Final = timedelta(days=14)
 
 _CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 _PRIVATE: Final = b"PRIVATE KEY-----"
+_ANOTHER: Final = "the key belongs to another certificate"
 _WORDS: Final = {
-    "KEY_VALUES_MISMATCH": "the key belongs to another certificate",
-    "KEY_TYPE_MISMATCH": "the key belongs to another certificate",
+    "KEY_VALUES_MISMATCH": _ANOTHER,
+    "KEY_TYPE_MISMATCH": _ANOTHER,
     "EE_KEY_TOO_SMALL": "the key is too short: RSA needs 2048 bits",
     "CA_KEY_TOO_SMALL": "the key of its authority is too short: RSA needs 2048 bits",
     "CA_MD_TOO_WEAK": "it was signed with a digest that is too weak, such as SHA-1",
@@ -70,7 +73,12 @@ def _pair(key: Key, certificate: Path, private: Path) -> Iterator[Fault]:
     public, secret = _content(certificate), _content(private)
     if public is None or secret is None:
         return
-    found = [*_certificate(key, certificate, public), *_private(key, private, secret)]
+    found = [
+        *_certificate(
+            (*key, "certificate"), certificate, public, "this is the private key; name it in key"
+        ),
+        *_private(key, private, secret),
+    ]
     yield from found
     if found:
         return
@@ -78,18 +86,30 @@ def _pair(key: Key, certificate: Path, private: Path) -> Iterator[Fault]:
         # An encrypted key fails with the empty password, instead of asking the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private, password="")
     except (OSError, ValueError) as error:
-        message = f"certificate and key cannot be used: {explain(error)}"
+        # OpenSSL keeps a certificate for each type of key, and says of a key of another type only
+        # that there is none for it.
+        why = explain(error) if _belongs(public, secret) else _ANOTHER
+        message = f"certificate and key cannot be used: {why}"
         yield Fault(key=(*key, "certificate"), message=message)
 
 
-def _certificate(key: Key, path: Path, data: bytes) -> Iterator[Fault]:
-    if _CERTIFICATE not in data:
-        remedy = f"openssl x509 -inform der -in {path.name} -out NEW" if _is_der(data) else ""
-        if _PRIVATE in data:
-            remedy = "this is the private key; name it in key"
-        yield Fault(
-            key=(*key, "certificate"), message=f"{path} holds no PEM certificate", remedy=remedy
-        )
+def _belongs(public: bytes, secret: bytes) -> bool:
+    """Whether a key is that of a certificate; true where one of them cannot be read."""
+    try:
+        certificate = x509.load_pem_x509_certificate(public)
+        return certificate.public_key() == load_pem_private_key(secret, None).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return True
+
+
+def _certificate(key: Key, path: Path, data: bytes, is_private: str) -> Iterator[Fault]:
+    """A file without a certificate; `is_private` is the remedy where it holds a private key."""
+    if _CERTIFICATE in data:
+        return
+    remedy = f"openssl x509 -inform der -in {path.name} -out NEW" if _is_der(data) else ""
+    if _PRIVATE in data:
+        remedy = is_private
+    yield Fault(key=key, message=f"{path} holds no PEM certificate", remedy=remedy)
 
 
 def _private(key: Key, path: Path, data: bytes) -> Iterator[Fault]:
@@ -110,9 +130,8 @@ def _roots(key: Key, path: Path) -> Iterator[Fault]:
     data = _content(path)
     if data is None:
         return
-    if _CERTIFICATE not in data:
-        remedy = f"openssl x509 -inform der -in {path.name} -out NEW" if _is_der(data) else ""
-        yield Fault(key=key, message=f"{path} holds no PEM certificate", remedy=remedy)
+    if found := [*_certificate(key, path, data, "this is a private key")]:
+        yield from found
         return
     try:
         ssl.create_default_context(cafile=path)

@@ -1,7 +1,8 @@
-"""The files that a Config names: there, readable, and holding what they should."""
+"""The files that a Config names: there, readable, and holding what they should; warnings."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ def warn(config: Config, now: datetime | None = None) -> Iterator[Fault]:
     for key, value in leaves(config):
         if value is True and str(key[-1]).startswith("insecure_"):
             yield Fault(key=key, message=f"{key[-1]} is switched on")
+    yield from _believed(config)
     for key, path in files(config):
         if key[-1] in OWNER_ONLY and _mode(path) & 0o077:
             yield Fault(
@@ -43,6 +45,18 @@ def warn(config: Config, now: datetime | None = None) -> Iterator[Fault]:
                 remedy=f"chmod 600 {path.name}",
             )
     yield from certificates.warn(config, now or datetime.now(UTC))
+
+
+def _believed(config: Config) -> Iterator[Fault]:
+    """Proxies that could be anybody."""
+    for number, entry in enumerate(config.trusted_proxies):
+        blocks = config.networks.get(entry, (entry,))
+        if any(ipaddress.ip_network(block).prefixlen == 0 for block in blocks):
+            yield Fault(
+                key=("trusted_proxies", number),
+                message=f"{entry} holds every address: any client can claim to come from anywhere",
+                remedy="name the proxies",
+            )
 
 
 def _mode(path: Path) -> int:

@@ -481,7 +481,7 @@ class Route(Section):
     websocket: bool = False
     """Whether WebSocket handshakes are taken."""
     websocket_origins: Strings = ()
-    """Origins that may open a WebSocket; any by default."""
+    """Origins that may open a WebSocket; a client without one is refused then. Any by default."""
     encoded_slashes: Literal["refuse", "pass"] = "refuse"
     """What happens to `%2F` in a path: 400, or passed on as one segment's data."""
     labels: dict[str, str] = Field(default_factory=dict)

@@ -9,6 +9,13 @@ from gateway.config.model import Config
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 REFERENCE = {"type": "string", "pattern": r"\$\{", "description": "An environment variable."}
 
+# A pattern and no enumeration: editors should not offer them.
+SWITCH = {
+    "type": "string",
+    "pattern": "^([Oo]n|ON|[Oo]ff|OFF|[Yy]es|YES|[Nn]o|NO)$",
+    "description": "true or false as YAML 1.1 wrote them.",
+}
+
 
 def json_schema() -> dict[str, Any]:
     """The schema (draft 2020-12), with each key's description."""
@@ -18,7 +25,7 @@ def json_schema() -> dict[str, Any]:
         "$schema": DIALECT,
         **_written(schema),
         "title": "gateway.yaml",
-        "$defs": {**definitions, "Reference": REFERENCE},
+        "$defs": {**definitions, "Reference": REFERENCE, "Switch": SWITCH},
     }
 
 
@@ -38,7 +45,9 @@ def _written(schema: Any) -> Any:
         # The name of a class says nothing to an editor's user.
         if name != "title"
     }
-    if schema.get("type") not in ("integer", "number", "boolean") and "enum" not in schema:
+    kind = schema.get("type")
+    if kind not in ("integer", "number", "boolean") and "enum" not in schema:
         return schema
     outer = {name: schema.pop(name) for name in ("description", "default") if name in schema}
-    return {**outer, "anyOf": [schema, {"$ref": "#/$defs/Reference"}]}
+    others = ["Switch", "Reference"] if kind == "boolean" else ["Reference"]
+    return {**outer, "anyOf": [schema, *({"$ref": f"#/$defs/{name}"} for name in others)]}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
 from gateway.config.model import HttpUrl, is_secure_url
 from gateway.jose.strict_json import JsonError, loads
+
+if TYPE_CHECKING:
+    from gateway.config.model import Issuer
 
 MAX_BYTES = 512 * 1024
 """Largest metadata document."""
@@ -18,6 +22,14 @@ _VISIBLE = re.compile(r"[!-~]{1,2048}")
 
 class DiscoveryError(ValueError):
     """The metadata cannot be used."""
+
+
+def discovery_url(issuer: Issuer) -> str:
+    """The URL of the issuer's metadata (OpenID Connect Discovery 1.0 §4)."""
+    configured = issuer.keys.discovery
+    if isinstance(configured, str):
+        return configured
+    return issuer.issuer.rstrip("/") + "/.well-known/openid-configuration"
 
 
 def parse(data: bytes, issuer: str, *, insecure_http: bool = False) -> str:

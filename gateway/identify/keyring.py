@@ -27,8 +27,18 @@ MAX_BYTES = 512 * 1024
 _Source = TypeVar("_Source")
 
 
+_PUBLISH = "`gateway keys jwks FILE` prints the public key set of a private key"
+
+
 class KeysError(ValueError):
-    """A key document cannot be used at all; what was there before stays."""
+    """A key document cannot be used at all; what was there before stays.
+
+    The text and `remedy`, which may be empty, name no file: the caller knows which one it was.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,17 +70,15 @@ class Keyring:
         usable key.
         """
         _check_size(data)
-        try:
-            document = loads(data)
-        except JsonError as error:
-            raise KeysError(f"not a JWK Set: {error}") from None
-        entries = document.get("keys") if isinstance(document, dict) else None
-        if not isinstance(entries, list):
-            raise KeysError("not a JWK Set: no list of keys")
+        entries = _entries(data)
         if len(entries) > max_keys:
             raise KeysError(f"{len(entries)} keys, more than {max_keys}")
         if any(_publishes_private_key(entry) for entry in entries):
-            raise KeysError("the set contains a private key")
+            raise KeysError(
+                "the set contains a private key, which everybody could sign with", _PUBLISH
+            )
+        if not entries:
+            raise KeysError("no usable key: the set is empty", _PUBLISH)
         return cls._collect(entries, from_jwk, algorithms, named=True)
 
     @classmethod
@@ -82,7 +90,16 @@ class Keyring:
         _check_size(data)
         blocks = pem_blocks(data)
         if any("PRIVATE" in label for label, _ in blocks):
-            raise KeysError("the file contains a private key")
+            raise KeysError(
+                "the file contains a private key, where the public one is enough",
+                "`openssl pkey -in FILE -pubout` prints the public key",
+            )
+        if not blocks:
+            is_json = data.lstrip().startswith((b"{", b"["))
+            raise KeysError(
+                "no PEM block with a public key or a certificate",
+                "a JWK Set is named in jwks_file" if is_json else "",
+            )
         return cls._collect(blocks, lambda block: from_pem(*block), algorithms, named=False)
 
     @classmethod
@@ -107,6 +124,7 @@ class Keyring:
         # By identity, so that a key given twice does not make a token ambiguous.
         keys: dict[tuple[object, ...], VerificationKey] = {}
         problems: list[str] = []
+        others: set[str] = set()
         for number, source in enumerate(sources):
             try:
                 key = read(source)
@@ -115,10 +133,12 @@ class Keyring:
                 continue
             if key.algorithms.isdisjoint(algorithms):
                 problems.append(f"key {number} left out: for no accepted algorithm")
+                others |= key.algorithms
                 continue
             keys[key.id, key.thumbprint, key.algorithms] = key
         if not keys:
-            raise KeysError("; ".join(["no usable key", *problems[:5]]))
+            remedy = f"add to the issuer's algorithms one of {', '.join(sorted(others))}"
+            raise KeysError("; ".join(["no usable key", *problems[:5]]), remedy if others else "")
         found = tuple(keys.values())
         return cls(
             revision=_revision(found),
@@ -135,6 +155,26 @@ class Keyring:
             return fits
         exact = tuple(key for key in fits if key.id == key_id)
         return exact if exact or self.named else fits
+
+
+def _entries(data: bytes) -> list[JsonValue]:
+    """The keys of a JWK Set, not looked at; KeysError says what else the document is."""
+    try:
+        document = loads(data)
+    except JsonError as error:
+        is_pem = b"-----BEGIN " in data
+        remedy = "PEM is named in pem_file" if is_pem else 'a JWK Set is JSON: {"keys": [...]}'
+        raise KeysError(f"not a JWK Set: {'PEM' if is_pem else error}", remedy) from None
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if isinstance(entries, list):
+        return entries
+    if not isinstance(document, dict) or "kty" not in document:
+        raise KeysError("not a JWK Set: no list of keys", 'expected {"keys": [...]}')
+    if _publishes_private_key(document):
+        raise KeysError("not a JWK Set, but a private key", _PUBLISH)
+    if document["kty"] == "oct":
+        raise KeysError("not a JWK Set, but a shared secret", "as text it is named in secret_file")
+    raise KeysError("not a JWK Set, but a single key", 'put it into {"keys": [...]}')
 
 
 def _check_size(data: bytes) -> None:

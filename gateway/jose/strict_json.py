@@ -52,7 +52,8 @@ def loads(data: bytes | str, *, max_depth: int = 64) -> JsonValue:
     except UnicodeError:
         raise JsonError("not well-formed Unicode") from None
     except json.JSONDecodeError as error:
-        said = error.msg.removesuffix(" starting at")  # Python's words for an open string
+        # Python ends some of its words as if the place followed.
+        said = re.sub(r"(?: starting)? at$", "", error.msg)
         raise JsonError(f"{said} at line {error.lineno}, column {error.colno}") from None
     except ValueError:
         # The only one left is int()'s for a long number, and it advises to lift the limit.

@@ -22,7 +22,11 @@ async def test_it_answers_with_what_it_received_until_it_is_stopped(tmp_path):
         assert answer["headers"]["x-auth-subject"] == "alice"
         async with started("echo", "--port", str(port), folder=tmp_path) as second:
             assert await second.ended() == 1
-        assert f"cannot listen on 127.0.0.1:{port}" in second.errors
+        assert second.errors.startswith(f"error: cannot listen on 127.0.0.1:{port}: ")
+        assert "choose another with --port" in second.errors
+        async with started("demo", "--once", "--port", str(port), folder=tmp_path) as third:
+            assert await third.ended() == 1
+        assert third.errors.startswith(f"error: cannot listen on 127.0.0.1:{port}: ")
         process.child.send_signal(signal.SIGINT)
         assert await process.ended() == 0
     assert "Traceback" not in process.errors + second.errors

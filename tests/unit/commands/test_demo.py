@@ -6,7 +6,8 @@ import json
 import pytest
 from rich.console import Console
 
-from gateway.commands.demo import EDIT, EDITED, OPPOSED
+from gateway.bundle.folder import parse_files, read_files
+from gateway.commands.demo import EDIT, EDITED, OPPOSED, replace_all
 from gateway.commands.demo_rows import Row, Seen, rows
 from gateway.commands.demo_show import Edited, Show
 from gateway.jose.sign import generate
@@ -99,3 +100,32 @@ def test_json_has_no_prose(capsys):
 def test_an_edit_that_was_refused_says_why():
     refused = Edited(before="0", after="0", seconds=10, problems=("authz.rego:3: bad",))
     assert "did not take effect:\n  authz.rego:3: bad\n" in printed(60, lambda s: s.edited(refused))
+
+
+def test_an_edit_is_renamed_into_place_and_its_revision_known(tmp_path):
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "a.rego").write_text("package a\n")
+    before = (policies / "a.rego").stat().st_ino
+    changes = {policies / "b_test.rego": "package b_test\n", policies / "a.rego": "package b\n"}
+    revision = replace_all(changes, tmp_path)
+    sources = parse_files(read_files((policies,)), (policies,))
+    assert revision == sources.revision
+    assert list(sources.modules.values()) == ["package b\n"]
+    assert (policies / "a.rego").stat().st_ino != before
+    assert [file.name for file in tmp_path.iterdir()] == ["policies"]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "fits"),
+    [
+        (200, {"x-auth-subject": "alice"}, True),
+        (200, {"x-auth-subject": "bob"}, False),
+        (200, {"x-auth-subject": "alice", "x-forwarded-for": "root"}, False),
+        (403, None, False),
+    ],
+)
+def test_what_fits_a_row(status, headers, fits):
+    row = Row(name="a", status=200, subject="alice")
+    upstream = None if headers is None else {"headers": headers}
+    assert Seen(status=status, code="", upstream=upstream).fits(row) is fits

@@ -118,8 +118,7 @@ def test_a_dangling_link_is_not_followed(tmp_path):
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):
     (tmp_path / "file").write_text("mine")
-    result = run("init", tmp_path / "file")
-    assert result.exit_code == 2
+    assert run("init", tmp_path / "file").exit_code == 1
     result = run("init", tmp_path / "file" / "deeper")
     assert result.exit_code == 1
     assert "Traceback" not in result.output

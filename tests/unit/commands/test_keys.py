@@ -6,7 +6,7 @@ import stat
 import pytest
 from click.testing import CliRunner
 
-from gateway.commands import main
+from gateway.commands import EXIT_USAGE, main
 from gateway.identify import Keyring
 from gateway.jose.sign import generate, load
 
@@ -49,14 +49,14 @@ def test_a_shared_secret_is_text_that_the_configuration_reads(algorithm, size, t
 
 def test_a_shared_secret_has_no_id():
     result = run("generate", "-a", "HS256", "--kid", "k")
-    assert result.exit_code == 2
+    assert result.exit_code == EXIT_USAGE
     assert "--kid: a shared secret (HS256) has no id" in result.stderr
 
 
 @pytest.mark.parametrize("kid", ["\udcff", "a\nb"])
 def test_an_id_is_text(kid):
     result = run("generate", "--kid", kid)
-    assert (result.exit_code, result.stdout) == (2, "")
+    assert (result.exit_code, result.stdout) == (EXIT_USAGE, "")
     assert "--kid: expected text, got " in result.stderr
 
 

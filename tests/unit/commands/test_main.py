@@ -9,7 +9,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from gateway.commands import COMMANDS, EXIT_BUG, EXIT_INTERRUPTED, Commands, main, report
+from gateway.commands import (
+    COMMANDS,
+    EXIT_BUG,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    Commands,
+    main,
+    report,
+)
 from gateway.errors import ConfigError, Problem
 from gateway.rego import CompileError, RegoProblem
 
@@ -46,7 +54,7 @@ def failing_with(error, monkeypatch):
         (KeyError("x"), 70, "error: KeyError: 'x'\nThis is a bug of the gateway."),
         (RecursionError("deep"), 70, "error: RecursionError: deep\nThis is a bug"),
         (click.ClickException("told"), 1, "error: told\n"),
-        (click.UsageError("misused"), 2, "error: misused"),
+        (click.UsageError("misused"), 64, "error: misused"),
         (click.exceptions.Exit(5), 5, ""),
     ],
 )
@@ -84,10 +92,42 @@ def test_a_traceback_is_shown_to_who_asks(error, monkeypatch):
 )
 def test_wrong_usage_says_what_was_meant(arguments, said):
     result = CliRunner().invoke(main, arguments)
-    assert (result.exit_code, result.stdout) == (2, "")
+    assert (result.exit_code, result.stdout) == (EXIT_USAGE, "")
     assert result.stderr.startswith("Usage: main")
     assert "--help`.\n" in result.stderr
     assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("policy", "test", "--token", "absent"),
+        ("policy", "test", "--anonymous", "--jwks", "absent"),
+        ("policy", "test", "--anonymous", "--body", "@absent"),
+        ("policy", "test", "absent"),
+        ("policy", "check", "absent"),
+        ("token", "mint", "-k", "absent"),
+        ("token", "inspect", "absent"),
+        ("token", "verify", "absent"),
+        ("keys", "jwks", "absent"),
+        ("keys", "generate", "-o", "."),
+        ("demo", "--policies", "absent"),
+        ("config", "check", "-c", "absent"),
+    ],
+    ids=" ".join,
+)
+def test_a_bad_file_is_no_wrong_usage(arguments):
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("group", [(), ("config",), ("policy",), ("token",), ("keys",)])
+def test_a_group_without_a_command_shows_its_help(group):
+    result = CliRunner().invoke(main, group)
+    assert (result.exit_code, result.stdout) == (EXIT_USAGE, "")
+    assert result.stderr == CliRunner().invoke(main, [*group, "--help"]).stdout
 
 
 def commands(group, path=()):
@@ -115,7 +155,7 @@ def test_counts(number, said):
 def test_what_is_exited_with_is_listed():
     text = (Path(__file__).parents[3] / "docs/commands.md").read_text()
     listed = re.findall(r"(?m)^\| (\d+) \|", text)
-    assert listed == ["0", "1", "2", str(EXIT_BUG), str(EXIT_INTERRUPTED)]
+    assert listed == ["0", "1", "2", str(EXIT_USAGE), str(EXIT_BUG), str(EXIT_INTERRUPTED)]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

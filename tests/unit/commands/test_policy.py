@@ -6,7 +6,7 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from gateway.commands import main
+from gateway.commands import EXIT_USAGE, main
 from gateway.jose.sign import generate
 
 KEY = generate("ES256", key_id="k")
@@ -123,7 +123,10 @@ class TestTests:
 
     @pytest.mark.parametrize(
         ("pattern", "code", "said"),
-        [("absent", 1, "no test fits --run 'absent'"), ("(", 2, "--run: not a regular expression")],
+        [
+            ("absent", 1, "no test fits --run 'absent'"),
+            ("(", EXIT_USAGE, "--run: not a regular expression"),
+        ],
     )
     def test_run_that_selects_nothing_is_an_error(self, tested, pattern, code, said):
         result = run("test", "--run", pattern)
@@ -154,7 +157,7 @@ class TestTests:
 )
 def test_what_does_not_go_together_is_wrong_usage(tested, arguments, said):
     result = run("test", *arguments)
-    assert (result.exit_code, result.stdout) == (2, "")
+    assert (result.exit_code, result.stdout) == (EXIT_USAGE, "")
     assert said in re.sub(r"\[PATHS\]\.\.\.", "PATHS", result.stderr)
 
 
@@ -211,7 +214,7 @@ class TestPaths:
             assert "gateway.yaml: cannot be read" in result.stderr
         (folder / "policies").rename(folder / "rules")
         result = run("check")
-        assert result.exit_code == 2
+        assert result.exit_code == EXIT_USAGE
         assert "no gateway.yaml and no policies/ here; name PATHS" in result.stderr
 
 
@@ -241,7 +244,7 @@ class TestCheck:
         assert list(told["problems"][0]) == ["file", "line", "column", "key", "message", "remedy"]
 
     def test_code_is_no_json(self, folder):
-        assert run("check", "--emit", "python", "--format", "json").exit_code == 2
+        assert run("check", "--emit", "python", "--format", "json").exit_code == EXIT_USAGE
 
 
 class TestRequest:
@@ -289,7 +292,7 @@ class TestRequest:
         arguments = ("--anonymous", "--path", "/bodies", *AS_JSON)
         assert run("test", *arguments, "--body", "@body.json").exit_code == 0
         result = run("test", *arguments, "--body", "@absent.json")
-        assert result.exit_code == 2
+        assert result.exit_code == 1
         assert "--body: absent.json: No such file or directory" in result.stderr
 
     def headers(self, *arguments):
@@ -321,6 +324,7 @@ class TestRequest:
             (("--path", "/ü"), "other characters are percent-encoded"),
             (("--path", "/\udcff"), "--path: expected path and query"),
             (("-X", "GE T"), "--method: expected a method"),
+            (("-X", "get"), "--method: methods are case-sensitive (RFC 9110 §9.1): write GET"),
             (("--host", ""), "--host: expected a host"),
             (("--host", "\udcff"), "--host: expected a host"),
             (("--body", "\udcff"), "--body: not UTF-8"),
@@ -328,7 +332,7 @@ class TestRequest:
     )
     def test_what_no_listener_would_take_is_wrong_usage(self, folder, arguments, said):
         result = run("test", "--anonymous", *arguments)
-        assert (result.exit_code, result.stdout) == (2, "")
+        assert (result.exit_code, result.stdout) == (EXIT_USAGE, "")
         assert said in result.stderr
 
     def test_a_file_that_holds_no_token(self, folder):

@@ -6,7 +6,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from gateway.commands import main
+from gateway.commands import EXIT_USAGE, main
 from gateway.jose.sign import generate, sign_bytes
 
 KEY = generate("ES256", key_id="k")
@@ -116,11 +116,7 @@ class TestMint:
             (("--claim", "x=1e999"), "x: 1e999 is not JSON: a number is too long"),
             (("--claim", "roles=[reader"), "roles: [reader is not JSON: "),
             (("--claim", 'x={"a":1,"a":2}'), "occurs twice"),
-            (("--claims", "absent.json"), "absent.json: No such file or directory"),
-            (("--claims", "."), ".: Is a directory; expected a JSON object or a file"),
             (("--claims", "{"), "--claims: not JSON: "),
-            (("--claims", "list.json"), "list.json: expected a JSON object"),
-            (("--claims", "binary"), "binary: not JSON: not well-formed Unicode"),
             (("--expires-in", "soon"), "--expires-in: expected a duration such as 30s"),
             (("--expires-in", "9" * 5000), "--expires-in: expected a duration such as 30s"),
             (("--sub", "\udcff"), "a claim or --typ is not UTF-8"),
@@ -129,11 +125,46 @@ class TestMint:
         ],
     )
     def test_wrong_usage(self, folder, arguments, said):
+        result = run("mint", "-k", "key.jwk", *arguments)
+        assert (result.exit_code, result.stdout) == (EXIT_USAGE, "")
+        assert said in result.stderr
+
+    @pytest.mark.parametrize(
+        ("claims", "said"),
+        [
+            ("absent.json", "absent.json: No such file or directory"),
+            (".", ".: Is a directory; expected a JSON object or a file"),
+            ("list.json", "list.json: expected a JSON object"),
+            ("binary", "binary: not JSON: not well-formed Unicode"),
+        ],
+    )
+    def test_claims_in_a_file_that_is_bad(self, folder, claims, said):
         (folder / "list.json").write_text("[]")
         (folder / "binary").write_bytes(b"\xff\x00")
-        result = run("mint", "-k", "key.jwk", *arguments)
-        assert (result.exit_code, result.stdout) == (2, "")
+        result = run("mint", "-k", "key.jwk", "--claims", claims)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith(f"error: --claims: {said}")
+
+    @pytest.mark.parametrize(
+        ("algorithm", "said"),
+        [
+            ("RS256", "'--algorithm' / '-a': only for shared secrets; a private JWK names"),
+            ("none", "expected one of HS256, HS384, HS512, got 'none'; it is only for shared"),
+        ],
+    )
+    def test_an_algorithm_is_for_shared_secrets(self, folder, algorithm, said):
+        result = run("mint", "-k", "key.jwk", "-a", algorithm)
+        assert (result.exit_code, result.stdout) == (EXIT_USAGE, "")
         assert said in result.stderr
+        assert result.stderr.endswith("leave it out\n")
+
+    @pytest.mark.parametrize(("data", "hint"), [(b"s" * 40, True), (b'{"a": 1}', False)])
+    def test_a_shared_secret_without_its_algorithm(self, folder, data, hint):
+        (folder / "secret").write_bytes(data)
+        result = run("mint", "-k", "secret")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "expected a private JWK" in result.stderr
+        assert ("or -a HS256 with a shared secret" in result.stderr) is hint
 
     def test_a_shared_secret_as_the_configuration_names_it(self, folder):
         CliRunner().invoke(main, ["keys", "generate", "-a", "HS256", "-o", "shared.secret"])
@@ -245,7 +276,7 @@ class TestVerify:
 
     def test_an_unknown_route_is_wrong_usage(self, folder):
         result = run("verify", "--route", "order", input=mint(*GOOD))
-        assert result.exit_code == 2
+        assert result.exit_code == EXIT_USAGE
         assert "--route: no route 'order'; did you mean 'orders'?" in result.stderr
 
     @pytest.mark.parametrize(
@@ -274,9 +305,11 @@ class TestVerify:
         result = run("verify", "--jwks", "other.json", input=token)
         assert result.stdout.startswith("refused: key-unknown: ")
         result = run("verify", "--jwks", "key.jwk", input=token)
-        assert "error: key.jwk: not a JWK Set: no list of keys; expected" in result.stderr
+        assert (
+            "error: key.jwk: not a JWK Set, but a private key; `gateway keys jwks" in result.stderr
+        )
 
     def test_a_key_set_that_nobody_needs_is_wrong_usage(self, folder):
         result = run("verify", "--jwks", "jwks.json", input=mint(*GOOD))
-        assert result.exit_code == 2
+        assert result.exit_code == EXIT_USAGE
         assert "--jwks: no issuer of the configuration has its keys elsewhere" in result.stderr

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gateway.config.certificates import explain
 from gateway.config.disk import warn
@@ -720,6 +722,14 @@ class TestCertificates:
         assert "listeners.0.tls.certificate" in found
         assert "the key belongs to another certificate" in found
 
+    @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+    def test_a_key_of_another_type(self, folder, form):
+        certificate, key = Authority(folder).issue("a.example")
+        other = rsa.generate_private_key(65537, 2048)
+        key.write_bytes(other.private_bytes(Encoding.PEM, form, NoEncryption()))
+        (found,) = problems_of(BASE + self.TLS % (certificate, key), folder)
+        assert "the key belongs to another certificate" in found
+
     def test_files_that_hold_something_else(self, folder):
         (folder / "a").write_text("nothing")
         assert problems_of(BASE + self.TLS % ("a", "a"), folder) == [
@@ -826,6 +836,9 @@ class TestCertificates:
         (found,) = problems_of(text, folder)
         assert "upstreams.orders.tls.ca_file" in found
         assert "holds no PEM certificate" in found
+        _, key = Authority(folder).issue("a.example")
+        (found,) = problems_of(text.replace("roots", str(key)), folder)
+        assert "this is a private key" in found
         (folder / "roots").write_text(
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
         )
@@ -876,6 +889,21 @@ class TestLoaded:
         }
         (folder / "token").chmod(0o600)
         assert len(read(text.encode(), folder / "gateway.yaml", {}).warnings) == 2
+
+    @pytest.mark.parametrize(
+        ("proxies", "places"),
+        [
+            ("[10.0.0.0/8, 0.0.0.0/0]", [1]),
+            ("['::/0', all, some, 127.0.0.1]", [0, 1]),
+            ("some", []),
+        ],
+    )
+    def test_warns_of_proxies_that_could_be_anybody(self, folder, proxies, places):
+        text = BASE + "networks: {all: [10.0.0.0/8, 0.0.0.0/0], some: [10.0.0.0/8]}\n"
+        text += f"trusted_proxies: {proxies}\n"
+        warnings = read(text.encode(), folder / "gateway.yaml", {}).warnings
+        assert [found.key for found in warnings] == [f"trusted_proxies.{each}" for each in places]
+        assert all("holds every address" in found.message for found in warnings)
 
     def test_reads_from_disk(self, folder):
         path = folder / "gateway.yaml"

@@ -27,6 +27,7 @@ def validator():
         ROUTES + "issuers: {a: {issuer: b, algorithms: ES256, keys: {discovery: true}}}",
         ROUTES + "issuers: {a: {issuer: b, keys: {discovery: 'https://x'}}}",
         ROUTES + "cors: null",
+        ROUTES + "policy: {tests: 'off'}\nreload: {watch: 'Yes'}",
     ],
 )
 def test_what_it_takes(validator, text):
@@ -40,6 +41,7 @@ def test_what_it_takes(validator, text):
         (ROUTES + "upstream: {}", "upstream"),
         ("routes: [{id: a, paths: [/a], upstream: x, method: GET}]", "method"),
         (ROUTES + "limits: {headers: many}", "many"),
+        (ROUTES + "policy: {tests: maybe}", "maybe"),
         (ROUTES + "limits: {headers: 1}", "1"),
         (ROUTES + "log: {access: {sink: syslog}}", "syslog"),
         (ROUTES + "issuers: {a: {issuer: b, algorithms: [none], keys: {}}}", "none"),

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from gateway.identify.discovery import MAX_BYTES, DiscoveryError, parse
+from gateway.config.model import Issuer
+from gateway.identify.discovery import MAX_BYTES, DiscoveryError, discovery_url, parse
 
 ISSUER = "https://issuer.example/tenant"
 
@@ -15,6 +16,20 @@ def metadata(**changes):
         **changes,
     }
     return json.dumps({name: value for name, value in members.items() if value is not ...}).encode()
+
+
+@pytest.mark.parametrize(
+    ("discovery", "url"),
+    [
+        (True, f"{ISSUER}/.well-known/openid-configuration"),
+        ("https://other.example/document", "https://other.example/document"),
+    ],
+)
+def test_where_it_is(discovery, url):
+    issuer = Issuer(
+        issuer=f"{ISSUER}/", audience="a", algorithms="ES256", keys={"discovery": discovery}
+    )
+    assert discovery_url(issuer) == url
 
 
 def test_good():

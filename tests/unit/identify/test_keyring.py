@@ -1,5 +1,6 @@
 import datetime
 import json
+import re
 
 import pytest
 from cryptography import x509
@@ -212,6 +213,45 @@ PRIVATE_PEM = key("ES256").key.private_key.private_bytes(
 def test_unusable_pem(data):
     with pytest.raises(KeysError):
         Keyring.from_pem(data)
+
+
+PRIVATE_JWK = key("ES256").private_jwk()
+
+
+@pytest.mark.parametrize(
+    ("data", "message", "remedy"),
+    [
+        (b"{", "not a JWK Set: Expecting property name", "is JSON: "),
+        (public_pem("ES256"), "not a JWK Set: PEM", "named in pem_file"),
+        (b"[]", "not a JWK Set: no list of keys", "expected {"),
+        (b'{"keys": {}}', "not a JWK Set: no list of keys", "expected {"),
+        (b'{"keys": []}', "no usable key: the set is empty", "`gateway keys jwks FILE`"),
+        (json.dumps(PRIVATE_JWK).encode(), "but a private key", "`gateway keys jwks FILE`"),
+        (json.dumps(entry()).encode(), "but a single key", "put it into {"),
+        (b'{"kty": "oct", "k": "AAAA"}', "but a shared secret", "secret_file"),
+        (jwks(PRIVATE_JWK), "the set contains a private key", "`gateway keys jwks FILE`"),
+        (jwks(entry()), "left out: for no accepted algorithm", "one of ES256"),
+        (jwks({"kty": "X"}), "no usable key; key 0 left out: kty 'X'", None),
+    ],
+)
+def test_what_is_wrong_with_a_set_and_what_to_do(data, message, remedy):
+    with pytest.raises(KeysError, match=re.escape(message)) as caught:
+        Keyring.from_jwks(data, algorithms=["RS256"])
+    assert (remedy in caught.value.remedy) if remedy else caught.value.remedy == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "message", "remedy"),
+    [
+        (PRIVATE_PEM, "the file contains a private key", "`openssl pkey -in FILE -pubout`"),
+        (jwks(entry()), "no PEM block", "named in jwks_file"),
+        (b"junk", "no PEM block", None),
+    ],
+)
+def test_what_is_wrong_with_a_pem_file_and_what_to_do(data, message, remedy):
+    with pytest.raises(KeysError, match=message) as caught:
+        Keyring.from_pem(data)
+    assert (remedy in caught.value.remedy) if remedy else caught.value.remedy == ""
 
 
 def test_secret():

@@ -172,5 +172,7 @@ def test_raises_nothing_else(text):
 
 
 def test_an_open_string_is_told_with_its_place():
+    with pytest.raises(JsonError, match="^Invalid control character at line 1, column 2$"):
+        loads('"\n"')
     with pytest.raises(JsonError, match="^Unterminated string at line 1, column 7$"):
         loads('{"a": "b}')
