@@ -14,7 +14,7 @@ from gateway.decide import Decider
 from gateway.errors import ConfigError, Problem
 from gateway.files import MAX_NAMED_FILE, read_file
 from gateway.forward import Forwarder
-from gateway.identify import Identifier, Keyring, accepted_algorithms
+from gateway.identify import Identifier, Keyring, KeysError, accepted_algorithms
 from gateway.rego import CompileError, Policy, Program, Value
 from gateway.rego.compiler import Unit, all_good, compile_all
 from gateway.rego.testing import Suite, TestResult, run_tests, suites
@@ -310,7 +310,8 @@ def local_keyrings(config: Config) -> dict[str, Keyring]:
             kind = "jwks_file" if issuer.keys.jwks_file else "pem_file"
             reason = error.strerror if isinstance(error, OSError) else error
             message = f"{getattr(issuer.keys, kind)}: {reason}"
-            problems.append(Problem(message, key=f"issuers.{name}.keys.{kind}"))
+            remedy = error.remedy if isinstance(error, KeysError) else ""
+            problems.append(Problem(message, key=f"issuers.{name}.keys.{kind}", remedy=remedy))
     if problems:
         raise ConfigError(tuple(problems))
     return keyrings

@@ -192,7 +192,7 @@ def _document(name: str, data: bytes) -> dict[str, Any]:
     value: Any
     if name.endswith(".json"):
         try:
-            value = loads(data, max_depth=256)
+            value = loads(data, max_depth=256, max_members=MAX_FILE)
         except JsonError as error:
             raise _DataError(str(error), 0) from None
     else:

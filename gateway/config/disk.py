@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from gateway.config.walk import WRITTEN, files, leaves
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gateway.config.model import Config
 
@@ -66,6 +67,11 @@ def _mode(path: Path) -> int:
         return 0
 
 
+def _is(kind: Callable[[int], bool], path: Path) -> bool:
+    # Path's own methods raise where a folder on the way cannot be searched.
+    return kind(_mode(path))
+
+
 def _files(config: Config) -> Iterator[Fault]:
     for key, path in files(config):
         if key[:2] == ("policy", "paths"):
@@ -75,7 +81,7 @@ def _files(config: Config) -> Iterator[Fault]:
             continue  # read where the token's form is checked
         elif key[-1] in SECRET_FILES:
             yield from _secret(key, path)
-        elif not (path.is_file() and _readable(path, os.R_OK)):
+        elif not (_is(stat.S_ISREG, path) and _readable(path, os.R_OK)):
             yield Fault(key=key, message=f"{path} is not a file that can be read")
 
 
@@ -85,7 +91,7 @@ def _logs(config: Config) -> Iterator[Fault]:
             continue
         if not _readable(path.parent, os.W_OK | os.X_OK):
             yield Fault(key=key, message=f"{path.parent} is not a folder that can be written to")
-        elif path.is_dir():
+        elif _is(stat.S_ISDIR, path):
             yield Fault(key=key, message=f"{path} is a folder", remedy="name a file in it")
 
 
@@ -115,11 +121,11 @@ def _socket(key: Key, address: str) -> Iterator[Fault]:
     if not address.startswith("unix:"):
         return
     path = Path(address.removeprefix("unix:"))
-    if path.is_dir():
+    if _is(stat.S_ISDIR, path):
         message, remedy = f"{path} is a folder", f"name a file in it: unix:{path}/gateway.sock"
-    elif path.exists() and not path.is_socket():
+    elif _mode(path) and not _is(stat.S_ISSOCK, path):
         message, remedy = f"{path} is there and is no socket", "remove it, or take another name"
-    elif not path.parent.is_dir():
+    elif not _is(stat.S_ISDIR, path.parent):
         message, remedy = f"the folder {path.parent} does not exist", f"mkdir -p {path.parent}"
     elif not _readable(path.parent, os.W_OK | os.X_OK):
         message, remedy = f"{path.parent} is not a folder that can be written to", ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from gateway.errors import Code, IdentityError
 from gateway.identify import claims, credential
 from gateway.identify.cache import SignatureCache
-from gateway.identify.keyring import Keyring
+from gateway.identify.keyring import Keyring, KeysError
 from gateway.identify.rule import IssuerRule, accepted_algorithms
 from gateway.identify.verify import Limits, verify
 from gateway.model import ANONYMOUS, Facts, Head, Match, Missing, Principal
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.config.model import Config
     from gateway.identify.claims import Verified
 
-__all__ = ["Identifier", "Keyring", "accepted_algorithms"]
+__all__ = ["Identifier", "Keyring", "KeysError", "accepted_algorithms"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,9 @@ few enough that exact arithmetic stays cheap."""
 SAFE_DECIMAL = 16
 """A decimal this short has at most 15 digits, which every double keeps (IEEE 754)."""
 
+MAX_MEMBERS = 50_000
+"""Most members, of all containers together, of what a stranger wrote; 2 bytes make one."""
+
 # An unterminated string runs to the end, so that no text is scanned twice.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -32,18 +35,18 @@ class JsonError(ValueError):
     """The text is not JSON, or JSON that could be read in two ways."""
 
 
-def loads(data: bytes | str, *, max_depth: int = 64) -> JsonValue:
+def loads(data: bytes | str, *, max_depth: int = 64, max_members: int = MAX_MEMBERS) -> JsonValue:
     """The value of a JSON text in UTF-8 (or already decoded).
 
     Integers are exact; a decimal is a float where that is exact as written, else a Decimal.
     Refused with JsonError: duplicate names, NaN and Infinity, a byte order mark, what is not
-    UTF-8, lone surrogates, more than `max_depth` nested containers, whole numbers over 4,300
-    digits, others over 400 digits written out, and anything after the value.
+    UTF-8, lone surrogates, more than `max_depth` nested containers or `max_members` members, whole
+    numbers over 4,300 digits, others over 400 digits written out, and anything after the value.
     """
     try:
         raw = data if isinstance(data, bytes) else data.encode()
         text = raw.decode()
-        _check_depth(raw, max_depth)
+        _check_size(raw, max_depth, max_members)
         value: JsonValue = _DECODER.decode(text)
         if _SURROGATE.search(raw):
             json.dumps(value, ensure_ascii=False, default=str).encode()
@@ -63,11 +66,18 @@ def loads(data: bytes | str, *, max_depth: int = 64) -> JsonValue:
     return value
 
 
-def _check_depth(raw: bytes, max_depth: int) -> None:
-    if raw.count(b"[") + raw.count(b"{") <= max_depth:
+def _check_size(raw: bytes, max_depth: int, max_members: int) -> None:
+    """Refuse before anything is built; marks are first counted with those in strings."""
+    opening = raw.count(b"[") + raw.count(b"{")
+    many = opening + raw.count(b",") > max_members
+    if opening <= max_depth and not many:
         return
+    bare = _STRING.sub(b"", raw)
+    # The first member of each container follows its bracket, all others a comma.
+    if many and sum(map(bare.count, (b"[", b"{", b","))) > max_members:
+        raise JsonError(f"more than {max_members} members")
     # One step up or down for each bracket outside strings, as signed bytes; summed in C.
-    steps = _STRING.sub(b"", raw).translate(_STEPS, _NOT_BRACKETS)
+    steps = bare.translate(_STEPS, _NOT_BRACKETS)
     if max(accumulate(memoryview(steps).cast("b")), default=0) > max_depth:
         raise JsonError(f"nested deeper than {max_depth}")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config.model import Issuer, is_loopback_host, public_url
-from gateway.identify.discovery import parse as parse_discovery
+from gateway.identify.discovery import discovery_url, parse as parse_discovery
 from gateway.identify.keyring import Keyring
 from gateway.serve.fetch import FetchError, fetch
 
@@ -185,14 +185,6 @@ async def fetch_keyring(issuer: Issuer) -> Keyring:
         if _loopback(url) and not (_loopback(source) or keys.allow_private_addresses):
             raise FetchError(f"{public_url(source)} points to a loopback address for its keys")
     return await asyncio.to_thread(Keyring.from_jwks, await get(url))
-
-
-def discovery_url(issuer: Issuer) -> str:
-    """The URL of the issuer's metadata (OpenID Connect Discovery 1.0 §4)."""
-    configured = issuer.keys.discovery
-    if isinstance(configured, str):
-        return configured
-    return issuer.issuer.rstrip("/") + "/.well-known/openid-configuration"
 
 
 def _loopback(url: str) -> bool:

@@ -199,3 +199,24 @@ def test_schema():
     result = run("schema")
     assert result.exit_code == 0
     jsonschema.Draft202012Validator.check_schema(json.loads(result.stdout))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"keys": [}', "not a JWK Set: Expecting value at line 1, column 11"),
+        ("-----BEGIN PUBLIC KEY-----", "not a JWK Set"),
+        ('{"keys": []}', "the set is empty (`gateway keys jwks FILE`"),
+    ],
+)
+def test_a_faulty_key_file_is_named(folder, content, said):
+    (folder / "jwks.json").write_text(content)
+    keys = "algorithms: ES256\n    keys: {jwks_file: jwks.json}"
+    text = TEXT.replace(TEXT[TEXT.index("algorithms") : TEXT.index("\nroutes")], keys)
+    (folder / "gateway.yaml").write_text(text)
+    result = run("check")
+    assert result.exit_code == 1
+    (line,) = [line for line in result.output.splitlines() if "jwks_file" in line]
+    assert line.startswith("error: gateway.yaml:6:")
+    assert str(folder / "jwks.json") in result.output.replace("\n", "")
+    assert said in result.output.replace("\n", " ")

@@ -176,3 +176,18 @@ def test_an_open_string_is_told_with_its_place():
         loads('"\n"')
     with pytest.raises(JsonError, match="^Unterminated string at line 1, column 7$"):
         loads('{"a": "b}')
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"a":1}', "1.5", '"a"'])
+def test_members_are_counted_before_anything_is_built(text):
+    whole = "[" + ",".join([text] * 40_000) + "]"
+    if text[0] in "[{":
+        with pytest.raises(JsonError, match="more than 50000 members"):
+            loads(whole)
+        loads(whole, max_members=200_000)
+    else:
+        assert len(loads(whole)) == 40_000
+
+
+def test_marks_in_strings_are_no_members():
+    assert loads('["' + "[{,}]" * 20_000 + '"]') == ["[{,}]" * 20_000]
