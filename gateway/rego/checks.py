@@ -6,6 +6,7 @@ and more; at run time each is undefined, and `not undefined` is true.
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import re
 from dataclasses import dataclass
@@ -34,11 +35,11 @@ from gateway.rego.plan import (
     steps,
     targets,
 )
-from gateway.rego.source import Source, defined_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from gateway.rego.source import Source
     from gateway.rego.tokens import Token
     from gateway.rego.values import Value
 
@@ -232,15 +233,16 @@ class _Check:
             source = self.source(site.at)
             if isinstance(site.step, With) and source is not None and site.at is not None:
                 place = source.place_prepared(site.at.row, site.at.col)
-                rows.setdefault(source, []).append(place[0])
+                bisect.insort(rows.setdefault(source, []), place[0])
         for source in self.sources:
-            for statement in source.statements():
+            for statement in source.statements:
                 wanted = source.replacements(statement)
                 if not wanted:
                     continue
                 first = source.place(statement[0].start)[0]
                 last = source.place(statement[-1].end)[0]
-                kept = sum(first <= row <= last for row in rows.get(source, ()))
+                found = rows.get(source, [])
+                kept = bisect.bisect_right(found, last) - bisect.bisect_left(found, first)
                 if kept < len(wanted):
                     message = "this `with` is lost on the compiler"
                     remedy = "assign the value to a variable, and write `with … as variable`"
@@ -314,10 +316,10 @@ def _undefined_variable(source: Source, place: tuple[int, int]) -> Token | None:
 
     A guess for the message alone: the plan has no names of variables.
     """
-    defined = defined_names(source)
+    defined = source.defined
     after: Token | None = None
     before: Token | None = None
-    for statement in source.statements():
+    for statement in source.statements:
         if not source.place(statement[0].start) <= place <= source.place(statement[-1].end):
             continue
         for previous, token in zip([None, *statement], statement, strict=False):

@@ -39,7 +39,7 @@ def conflicts(sources: Sequence[Source]) -> Iterator[RegoProblem]:
     rules = [
         rule
         for source in sources
-        for statement in source.statements()
+        for statement in source.statements
         if (rule := _rule(source, statement)) is not None
     ]
     first: dict[Path, _Rule] = {}

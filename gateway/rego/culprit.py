@@ -45,7 +45,7 @@ def culprits(
     Rules are tried one by one, then all those of a name together. `tried` compiles each source
     by itself, and yields its problems; `known` are the names of builtins.
     """
-    rules = sum(1 for source in sources for _ in source.statements())
+    rules = sum(1 for source in sources for _ in source.statements)
     if rules > MOST_RULES or rules * max(len(source.text) for source in sources) > MOST_TEXT:
         return list(problems)
     suspects = [suspect for source in sources for suspect in _of(source, known)]
@@ -72,7 +72,7 @@ def _at(problem: RegoProblem, suspect: Suspect | None) -> RegoProblem:
 
 
 def _rules(source: Source) -> Iterator[list[Token]]:
-    return (each for each in source.statements() if each[0].text not in _ENTRANCE)
+    return (each for each in source.statements if each[0].text not in _ENTRANCE)
 
 
 def _of(source: Source, known: Collection[str]) -> Iterator[Suspect]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.errors import RegoProblem
@@ -73,10 +74,10 @@ class Source:
             position = edit.end
         return "".join((*parts, text[position:]))
 
-    @property
+    @cached_property
     def package(self) -> tuple[str, ...]:
         """The path of the module's package; empty where none is declared."""
-        first = next(self.statements(), [])
+        first = self.statements[0] if self.statements else []
         if not first or first[0].text != "package":
             return ()
         names = [token for token in first[1:] if token.kind in ("name", "string")]
@@ -94,8 +95,26 @@ class Source:
                 found.add(())  # an expression inside of a template string
         return frozenset(found)
 
-    def statements(self) -> Iterator[list[Token]]:
-        """Yield the statements at the top of the module: package, imports, rules."""
+    @cached_property
+    def statements(self) -> tuple[list[Token], ...]:
+        """The statements at the top of the module: package, imports, rules."""
+        return tuple(self._divided())
+
+    @cached_property
+    def _statement_starts(self) -> list[int]:
+        return [statement[0].start for statement in self.statements]
+
+    def statement_at(self, offset: int) -> list[Token]:
+        """Return the statement at the top that an offset is in, or behind; empty before all."""
+        index = bisect.bisect_right(self._statement_starts, offset)
+        return self.statements[index - 1] if index else []
+
+    @cached_property
+    def defined(self) -> frozenset[str]:
+        """The names that the module defines, imports or declares anywhere."""
+        return frozenset(_defined(self))
+
+    def _divided(self) -> Iterator[list[Token]]:
         statement: list[Token] = []
         depth = 0
         broken = False
@@ -226,7 +245,7 @@ def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[So
     rules: set[str] = set()
     for name, text in modules.items():
         source = Source(name, text)
-        for statement in source.statements():
+        for statement in source.statements:
             if statement[0].text == "import":
                 if (
                     len(statement) > 1
@@ -262,15 +281,14 @@ def default_name(statement: list[Token]) -> str | None:
     return "".join(token.text for token in statement[1:end])
 
 
-def defined_names(source: Source) -> frozenset[str]:
-    """Return the names that a module defines, imports or declares anywhere."""
-    defined = set(KEYWORDS | RESERVED | {"_"})
-    for statement in source.statements():
+def _defined(source: Source) -> Iterator[str]:
+    yield from KEYWORDS | RESERVED | {"_"}
+    for statement in source.statements:
         first = statement[1] if default_name(statement) is not None else statement[0]
-        defined.add(first.text)
+        yield first.text
         if first.text == "import":
-            defined.add(statement[-1].text)
-        defined.update(_parameters(statement))
+            yield statement[-1].text
+        yield from _parameters(statement)
         listing = False
         for index, token in enumerate(statement):
             following = statement[index + 1].text if index + 1 < len(statement) else ""
@@ -279,8 +297,7 @@ def defined_names(source: Source) -> frozenset[str]:
             elif token.text == "in":
                 listing = False
             elif listing or following in (":=", "=", "(") or statement[index - 1].text == "=":
-                defined.add(token.text)
-    return frozenset(defined)
+                yield token.text
 
 
 def _parameters(statement: Sequence[Token]) -> Iterator[str]:

@@ -1,9 +1,11 @@
 """What OPA refuses and the compiler takes: refused in place; what OPA takes stays valid."""
 
+import sys
+
 import pytest
 
 from gateway.rego import CompileError, compile as compile_rego
-from gateway.rego.compiler import Unit, compile_all
+from gateway.rego.compiler import Unit, compile_all, read_sources
 
 REFUSED = {
     "some alone": ("p if { some x }", (2, 13, "unused-variable")),
@@ -103,3 +105,40 @@ def test_valid():
     units = [Unit(modules={"m.rego": f"package t\n{text}\n"}) for text in VALID]
     for text, made in zip(VALID, compile_all(units), strict=True):
         assert not isinstance(made, CompileError), (text, made)
+
+
+MANY = {
+    "rules": ("{}", "p{0} if {{ some x; input.a[x] == {0} }}\n"),
+    "statements of one rule": ("p if {{\n{}}}\n", "some x{0}; input.a[x{0}] == 1\n"),
+    "bodies of one rule": ("p := 0 if input.a\n{}", "else := {0} if {{ some x; input.a[x] }}\n"),
+    "comprehensions of one rule": ("p := [{}]\n", "[1 | some x; input.a[x] == {0}],\n"),
+    "replacements": ("{}q := 1\n", "p{0} if q with input.x as {0}\n"),
+}
+
+
+def _lines_run(modules):
+    """How many lines of Python it takes to read modules."""
+    count = 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        read_sources(Unit(modules=modules))
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_the_work_of_reading_grows_as_the_text_does(name):
+    around, each = MANY[name]
+    few, many = (
+        _lines_run({"a.rego": "package a\n" + around.format("".join(map(each.format, range(n))))})
+        for n in (40, 160)
+    )
+    assert many < few * 5
