@@ -10,6 +10,7 @@ import bisect
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.errors import RegoProblem
@@ -189,6 +190,25 @@ class Source:
             shift += len(edit.text) - (edit.end - edit.start)
         return offset - shift
 
+    def prepared_span(self, start: int, end: int) -> tuple[int, int]:
+        """Translate offsets into the text as written to the compiler's: what is put there counts.
+
+        No edit may reach over one of them.
+        """
+        before = bisect.bisect_left(self._edit_starts, start)
+        behind = bisect.bisect_right(self._edit_starts, end)
+        return start + self._growth[before], end + self._growth[behind]
+
+    @cached_property
+    def _edit_starts(self) -> list[int]:
+        return [edit.start for edit in self.edits]
+
+    @cached_property
+    def _growth(self) -> list[int]:
+        """How much longer the text is behind the first edits: none of them, one, two …."""
+        grown = (len(edit.text) - (edit.end - edit.start) for edit in self.edits)
+        return list(accumulate(grown, initial=0))
+
     def excerpt(self, row: int, col: int) -> str:
         """Return a line of the source with a caret under a column; empty if there is none."""
         if not 1 <= row <= len(self._line_starts):
@@ -266,9 +286,9 @@ def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[So
 def head_name(statement: list[Token]) -> tuple[list[str], bool]:
     """Return the names of a rule's head, and whether it is a function's."""
     parts = statement[1:] if default_name(statement) is not None else statement
-    end = 0
-    while end < len(parts) and (parts[end].kind == "name" or parts[end].text == "."):
-        end += 1
+    end = 1
+    while end + 1 < len(parts) and parts[end].text == "." and parts[end + 1].kind == "name":
+        end += 2  # two names in a row are no reference: `p if count(x) > 1`
     names = [part.text for part in parts[:end] if part.kind == "name"]
     return names, end < len(parts) and parts[end].text == "("
 
