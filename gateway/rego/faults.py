@@ -42,14 +42,8 @@ def faults(source: Source, builtins: Collection[str]) -> Iterator[RegoProblem]:
         yield from wrong
         return
     yield from unaccepted(source)
-    defaults: set[str | None] = set()
     for statement in source.statements:
         yield from _head_faults(source, statement)
-        name = default_name(statement)
-        if name is not None and name in defaults:
-            message = f"a second default for `{name}`"
-            yield source.problem_at(statement[1], "two-defaults", message, "remove one")
-        defaults.add(name)
     yield from _Bodies(source).faults()
     iterations = Iterations(source.text, source.tokens, frozenset())
     for each in statements(source.tokens):

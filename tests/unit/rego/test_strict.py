@@ -1,5 +1,6 @@
 """What OPA refuses and the compiler takes: refused in place; what OPA takes stays valid."""
 
+import re
 import sys
 
 import pytest
@@ -72,6 +73,40 @@ def test_a_package_below_a_rule_of_another_module_conflicts():
     with pytest.raises(CompileError, match="`data.t.p` is a value") as caught:
         compile_rego({"a.rego": "package t\np := {}\n", "b.rego": "package t.p\nq := 1\n"})
     assert [(p.file, p.row) for p in caught.value.problems] == [("b.rego", 2)]
+
+
+DEFAULT = "package t\ndefault p := 1\n"
+TWO_DEFAULTS = {
+    "a copied file": ([DEFAULT, DEFAULT], (2, 9), "remove one of the two files"),
+    "two files": ([DEFAULT, f"{DEFAULT}p := 2 if input.x\n"], (2, 9), "remove one$"),
+    "one file": ([f"{DEFAULT}default p := 2\n"], (3, 9), "remove one$"),
+    "a function": (
+        ["package t\n\ndefault f(x) := 1\n", "package t\ndefault f(_) := 2\n"],
+        (2, 9),
+        "remove one$",
+    ),
+    "other ways to write it": (
+        ["package t\ndefault p.q := 1\n", 'package t\n\ndefault p["q"] := 1\n'],
+        (3, 9),
+        "remove one$",
+    ),
+    "other packages": (
+        ["package t\ndefault p.q := 1\n", "package t.p\n\ndefault q := 1\n"],
+        (3, 9),
+        "remove one$",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TWO_DEFAULTS)
+def test_two_defaults_are_named_with_both_places(name):
+    texts, place, remedy = TWO_DEFAULTS[name]
+    with pytest.raises(CompileError, match=r"a second default for `.`, also in m0:[23] ") as caught:
+        compile_rego({f"m{number}": text for number, text in enumerate(texts)})
+    (problem,) = caught.value.problems
+    assert problem.file == f"m{len(texts) - 1}"
+    assert (problem.row, problem.col, problem.code) == (*place, "two-defaults")
+    assert re.search(remedy, problem.remedy)
 
 
 VALID = [
