@@ -163,6 +163,11 @@ class Source:
         row = bisect.bisect_right(self._line_starts, offset) - 1
         return row + 1, offset - self._line_starts[row] + 1
 
+    def offset(self, place: tuple[int, int]) -> int:
+        """Return the offset into the text as written of a row and column, from 1, in it."""
+        row, col = place
+        return self._line_starts[row - 1] + col - 1
+
     def place_prepared(self, row: int, col: int) -> tuple[int, int]:
         """Translate a row and byte column, from 1, of the compiler's text to the original's."""
         if not 1 <= row <= len(self._prepared_lines):

@@ -133,6 +133,39 @@ REPAIRED = {
 }
 
 
+UNASSIGNED = {
+    "a value of else": (
+        "default y := 1\n\ny := 2 if false else := zed\n",
+        "",
+        ("a.rego", 4, 25, "zed"),
+    ),
+    "a body of else": (
+        "default allow := false\n\nallow if input.x else := false if { y }\n",
+        "",
+        ("a.rego", 4, 37, "y"),
+    ),
+    "in another file than the default": (
+        "default allow := false\n",
+        "allow if input.x else := false if { y }\n",
+        ("b.rego", 2, 37, "y"),
+    ),
+    "not in a rule of another name": (
+        "default y := 1\nq.r := 2\ny := 2 if false else := zed\n",
+        "",
+        ("a.rego", 4, 25, "zed"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNASSIGNED)
+def test_a_variable_that_nothing_assigns_is_named_where_the_rule_has_a_default(name):
+    first, second, expected = UNASSIGNED[name]
+    with pytest.raises(CompileError, match="is used but never assigned") as caught:
+        compile_rego({"a.rego": f"package t\n{first}", "b.rego": f"package t\n{second}"})
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.row, problem.col, problem.message.split("`")[1]) == expected
+
+
 @pytest.mark.parametrize("name", REPAIRED)
 def test_repaired(name):
     body, expected = REPAIRED[name]
