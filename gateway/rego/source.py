@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.errors import RegoProblem
-from gateway.rego.rewrite import edits_of
+from gateway.rego.rewrite import edits_of, moved_imports
 from gateway.rego.tokens import (
     CLOSING,
     KEYWORDS,
@@ -50,7 +50,10 @@ class Source:
         self.tokens = [token for token in split if token.kind != "comment"]
         self._comments = [token for token in split if token.kind == "comment"]
         self._known = known or Names(frozenset(), frozenset())
-        found = edits_of(self.text, self.tokens, self._known)
+        found = [
+            *edits_of(self.text, self.tokens, self._known),
+            *moved_imports(self.text, self.statements),
+        ]
         self.edits = sorted(found, key=lambda edit: (edit.start, edit.order))
         self.prepared = self._rewritten()
         self._prepared_lines = self.prepared.split("\n")

@@ -211,6 +211,39 @@ obj := {"a": {"b": 1}} if { {"a": 1} == {"a": 1} }
     assert not made.defines("t/none")
 
 
+LATE_IMPORTS = {
+    "a package": ("x := 1\nimport data.lib\np := lib.x", 1),
+    "by another name": ("x := 1\nimport data.lib as l # é\np := l.x", 1),
+    "of the input": ("p := [x, y]\nimport input.x\nimport input.y", [3, 4]),
+    "all of the input": ("p := given.x\nimport input as given", 3),
+    "in brackets": ('p := b\nimport data["lib"].x as b', 1),
+    "between": ("import data.lib\nq if {\n\tx == 3\n}\nimport input.x\np := lib.x if q", 1),
+    "over lines": ("p := lib.x\nimport data.\n\tlib", 1),
+    "without effect": ("x := 1\nimport rego.v1\nimport input\np := x", 1),
+}
+
+
+@pytest.mark.parametrize("name", LATE_IMPORTS)
+def test_an_import_may_stand_behind_rules(name):
+    body, expected = LATE_IMPORTS[name]
+    program = compile_rego({"lib.rego": "package lib\nx := 1\n", "t.rego": f"package t\n{body}\n"})
+    assert Policy(program).decide("t/p", {"x": 3, "y": 4}, now=NOW) == expected
+
+
+def test_places_behind_a_moved_import_are_those_as_written():
+    text = "package t\nx := 1\nimport data.lib\np := lib.x + count(1, 2)\n"
+    with pytest.raises(CompileError) as caught:
+        compile_rego({"lib.rego": "package lib\nx := 1\n", "t.rego": text})
+    assert [(p.row, p.col, p.code) for p in caught.value.problems] == [(4, 14, "arity")]
+
+
+@pytest.mark.parametrize("wrong", ["data.lib as", "data.lib as if", "data[x].y", "data.lib.*"])
+def test_a_malformed_import_is_refused_where_it_stands(wrong):
+    with pytest.raises(CompileError) as caught:
+        compile_rego({"t.rego": f"package t\nx := 1\nimport {wrong}\n"})
+    assert {problem.row for problem in caught.value.problems} == {3}
+
+
 PACKAGES = {"lib.rego": "package lib\nx := 1\n", "deep.rego": "package g.deep\nx := 1\n"}
 TAKEN = {
     "a sibling": ("package b\nq := lib.x\n", (2, 6)),
