@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.rego import UNDEFINED, CompileError, Policy, compile as compile_rego
+from gateway.rego import UNDEFINED, CompileError, EvalError, Policy, compile as compile_rego
 from tests.support.rego import NOW, decide, program
 
 FAULTS = {
@@ -283,3 +283,36 @@ DECLARED = {
 def test_a_declared_name_may_be_that_of_a_package(name):
     program = compile_rego({**PACKAGES, "b.rego": f"package b\n{DECLARED[name]}\n"})
     assert Policy(program).decide("b/q", {}, now=NOW) == 1
+
+
+UNTYPED = {
+    'p := 1 + "a"': "operand 2 must be number",
+    "p := count(1)": "operand 1 must be one of",
+    "p := q.name\nq := 1": None,
+    "p if q == input.name\nq := 1": None,
+}
+
+
+@pytest.mark.parametrize("body", UNTYPED)
+def test_types_are_not_checked_before_a_decision(body):
+    policy = Policy(compile_rego({"a.rego": f"package t\n{body}\n"}))
+    if UNTYPED[body] is None:
+        assert policy.decide("t/p", {"name": "a"}, now=NOW) is UNDEFINED
+    else:
+        with pytest.raises(EvalError, match=UNTYPED[body]):
+            policy.decide("t/p", {"name": "a"}, now=NOW)
+
+
+def test_what_faults_hide():
+    text = "package t\nimport foo\np := zed\n"
+
+    def places(first):
+        with pytest.raises(CompileError) as caught:
+            compile_rego({"a.rego": first, "b.rego": text})
+        return [(problem.file, problem.row) for problem in caught.value.problems]
+
+    # What is no Rego hides the rest of its file; any fault of a text what is found in the plan.
+    assert places("package t\nimport foo\nq := 1 && 2\n") == [("a.rego", 3), ("b.rego", 2)]
+    text = "package t\np := zed\n"
+    assert places("package t\nimport foo\nq := zed\n") == [("a.rego", 2)]
+    assert places("package t\nq := zed\n") == [("a.rego", 2), ("b.rego", 2)]
