@@ -6,10 +6,13 @@ and more; at run time each is undefined, and `not undefined` is true.
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from gateway.rego.builtins import BUILTINS, UNSUPPORTED
 from gateway.rego.errors import RegoProblem
@@ -34,16 +37,19 @@ from gateway.rego.plan import (
     steps,
     targets,
 )
-from gateway.rego.source import Source, defined_names
+from gateway.rego.source import head_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from gateway.rego.source import Source
     from gateway.rego.tokens import Token
     from gateway.rego.values import Value
 
 Path = tuple[str, ...]
 """The path of a rule below data."""
+
+NO_PLACES: Final[Mapping[Path, tuple[str, int]]] = MappingProxyType({})
 
 
 def plan_problems(
@@ -61,34 +67,43 @@ def plan_problems(
     return sorted(dict.fromkeys(found), key=lambda p: (p.file, p.row, p.col, p.code))
 
 
-def data_problems(rules: Iterable[Path], data: Value) -> list[RegoProblem]:
+def data_problems(
+    rules: Iterable[Path], data: Value, places: Mapping[Path, tuple[str, int]] = NO_PLACES
+) -> list[RegoProblem]:
     """Return where a data document stands in the way of a rule, the path of its package included.
 
-    Data below a package's path is no fault, as long as no rule has that name.
+    Data below a package's path is no fault, as long as no rule has that name. `places` are the
+    (file, row) of rules: the problem has that of the rule, or of the first in the package.
     """
     if not isinstance(data, dict):
-        return [_data_problem("data-shape", "the data document is not an object", "")]
-    found: dict[Path, str] = {}
+        message = "the data document is not an object"
+        return [RegoProblem(file="", row=0, col=0, code="data-shape", message=message)]
+    found: dict[Path, tuple[str, tuple[str, int]]] = {}
     for path in rules:
         value: Value = data
         for depth, name in enumerate(path):
             if not isinstance(value, dict):
-                found[path[:depth]] = "a package"
+                place = places.get(path, ("", 0))
+                _, first = found.get(path[:depth], ("", place))
+                found[path[:depth]] = "a package", min(first, place)
                 break
             if name not in value:
                 break
             value = value[name]
         else:
-            found[path] = "a rule"
+            found[path] = "a rule", places.get(path, ("", 0))
     remedy = "move the data to a path of its own"
     return [
-        _data_problem("data-overlap", f"data.{'.'.join(path)} is data and {other} too", remedy)
-        for path, other in sorted(found.items())
+        RegoProblem(
+            file=file,
+            row=row,
+            col=0,
+            code="data-overlap",
+            message=f"data.{'.'.join(path)} is data and {other} too",
+            remedy=remedy,
+        )
+        for path, (other, (file, row)) in sorted(found.items())
     ]
-
-
-def _data_problem(code: str, message: str, remedy: str) -> RegoProblem:
-    return RegoProblem(file="", row=0, col=0, code=code, message=message, remedy=remedy)
 
 
 def source_of(plan: Plan, sources: Sequence[Source], at: At | None) -> Source | None:
@@ -216,12 +231,43 @@ class _Check:
         if source is None or at is None:
             return self.problem(at, "unsafe-variable", message, remedy)
         place = source.place_prepared(at.row, at.col)
-        token = _undefined_variable(source, place)
-        if token is None:
+        found = self.undefined_variable(source, place)
+        if found is None:
             return source.problem(place, "unsafe-variable", message, remedy)
+        source, token = found
         message = f"the variable `{token.text}` is used but never assigned"
         remedy = hint(source, token) or remedy
         return source.problem_at(token, "unsafe-variable", message, remedy)
+
+    def undefined_variable(
+        self, source: Source, place: tuple[int, int]
+    ) -> tuple[Source, Token] | None:
+        """Return the name at or after `place` in its rule that nothing in the module defines.
+
+        A guess for the message alone: the plan has no names of variables. And where a step has no
+        place of its own, `place` is that of the first rule of the name, often its default.
+        """
+        own = source.statement_at(source.offset(place)) if place[0] else []
+        if not own:
+            return None
+        token = _undefined_name(source, own, place)
+        if token is not None:
+            return source, token
+        for other, statement in self.named[source.package, tuple(head_name(own)[0])]:
+            token = _undefined_name(other, statement)
+            if token is not None:
+                return other, token
+        return None
+
+    @cached_property
+    def named(self) -> Mapping[tuple[Path, Path], list[tuple[Source, list[Token]]]]:
+        """The statements of each name, below the package."""
+        found: dict[tuple[Path, Path], list[tuple[Source, list[Token]]]] = {}
+        for source in self.sources:
+            for statement in source.statements:
+                key = source.package, tuple(head_name(statement)[0])
+                found.setdefault(key, []).append((source, statement))
+        return found
 
     # --- replacements
 
@@ -232,15 +278,16 @@ class _Check:
             source = self.source(site.at)
             if isinstance(site.step, With) and source is not None and site.at is not None:
                 place = source.place_prepared(site.at.row, site.at.col)
-                rows.setdefault(source, []).append(place[0])
+                bisect.insort(rows.setdefault(source, []), place[0])
         for source in self.sources:
-            for statement in source.statements():
+            for statement in source.statements:
                 wanted = source.replacements(statement)
                 if not wanted:
                     continue
                 first = source.place(statement[0].start)[0]
                 last = source.place(statement[-1].end)[0]
-                kept = sum(first <= row <= last for row in rows.get(source, ()))
+                found = rows.get(source, [])
+                kept = bisect.bisect_right(found, last) - bisect.bisect_left(found, first)
                 if kept < len(wanted):
                     message = "this `with` is lost on the compiler"
                     remedy = "assign the value to a variable, and write `with … as variable`"
@@ -309,22 +356,19 @@ def _unsafe(blocks: Sequence[Block], ignored: set[int], at: At | None) -> Iterat
         yield from visit(block, at)
 
 
-def _undefined_variable(source: Source, place: tuple[int, int]) -> Token | None:
-    """Return the name at or after `place` in its rule that nothing in the module defines.
-
-    A guess for the message alone: the plan has no names of variables.
-    """
-    defined = defined_names(source)
+def _undefined_name(
+    source: Source, statement: Sequence[Token], place: tuple[int, int] = (0, 0)
+) -> Token | None:
+    """Return the first name in a statement that nothing defines, best one at or after `place`."""
     after: Token | None = None
     before: Token | None = None
-    for statement in source.statements():
-        if not source.place(statement[0].start) <= place <= source.place(statement[-1].end):
+    for previous, token in zip([None, *statement], statement, strict=False):
+        if token.kind != "name" or token.text in source.defined:
             continue
-        for previous, token in zip([None, *statement], statement, strict=False):
-            if token.kind != "name" or token.text in defined or (previous and previous.text == "."):
-                continue
-            if source.place(token.start) >= place:
-                after = after or token
-            else:
-                before = before or token
+        if previous and previous.text == ".":
+            continue
+        if source.place(token.start) >= place:
+            after = after or token
+        else:
+            before = before or token
     return after or before

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 CPU_SECONDS: Final = 60
 WALL_SECONDS: Final = 120
 
-KEPT: Final = ("PATH", "TMPDIR")
-"""What a child gets of our environment."""
+KEPT: Final = ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""What a child gets of our environment: the last two, for a Python may not start without them."""
 
 WORKER: Final = Path(__file__).with_name("compile_worker.py")
 _ROOT: Final = Path(__file__).parents[2]
@@ -109,10 +109,16 @@ class Kind:
             self._asked.add(child)
             return child
 
+    def start_ahead(self) -> None:
+        """Keep a child started for the next question; does nothing after `close`."""
+        with self._lock:
+            self.ahead = not self._closed
+        self.prepare()
+
     def prepare(self) -> None:
         """Start the child of the next question, if `ahead` and there is none."""
         with self._lock:
-            if self.ahead and self._spare is None:
+            if self.ahead and not self._closed and self._spare is None:
                 try:
                     self._spare = Child(self._command())
                 except OSError:
@@ -138,9 +144,8 @@ class Children:
 
     def start_ahead(self) -> None:
         """Keep one of each started for the next question."""
-        for kind in (self.compile, self.generate):
-            kind.ahead = True
-            kind.prepare()
+        self.compile.start_ahead()
+        self.generate.start_ahead()
 
     def close(self) -> None:
         """End all children, at once."""

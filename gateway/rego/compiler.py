@@ -36,7 +36,7 @@ from gateway.rego.source import read_modules
 from gateway.rego.trace import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gateway.rego.codegen import Observe
@@ -292,14 +292,17 @@ def _placed(
     """Find the rules that the faults without a place are about."""
     until = min(until, time.monotonic() + SEARCH_SECONDS)
 
-    def tried(alone: Sequence[Source]) -> Iterator[list[RegoProblem]]:
-        requests = [request(Unit(modules={}), [one]) for one in alone]
-        for one, answer in zip(alone, ask(requests, children, until), strict=True):
+    def tried(alone: Iterable[tuple[Source, str]]) -> Iterator[list[RegoProblem]]:
+        asked = list(alone)
+        requests = [
+            request(Unit(modules={}), [source]) | {"modules": [text]} for source, text in asked
+        ]
+        for (source, _), answer in zip(asked, ask(requests, children, until), strict=True):
             if "untried" in answer:
                 return
-            yield _faults_of(answer, [one])
+            yield _faults_of(answer, [source])
 
-    return CompileError(culprits(error.problems, sources, _NAMES, tried))
+    return CompileError(culprits(error.problems, sources, until, tried))
 
 
 # --- plan to program

@@ -12,7 +12,7 @@ from gateway.rego.source import default_name
 from gateway.rego.tokens import CLOSING, KEYWORDS, OPENING, Token, after_bracket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.rego.errors import RegoProblem
     from gateway.rego.source import Source
@@ -24,12 +24,13 @@ Path = tuple[str, ...]
 class _Rule:
     """The head of a rule: its path up to the first part that is no constant, and what it makes.
 
-    `partial` tells that there is such a part.
+    `partial` tells that there is such a part, `default` that it is the default of a rule.
     """
 
     path: Path
     kind: str
     partial: bool
+    default: bool
     token: Token
     source: Source
 
@@ -39,9 +40,10 @@ def conflicts(sources: Sequence[Source]) -> Iterator[RegoProblem]:
     rules = [
         rule
         for source in sources
-        for statement in source.statements()
+        for statement in source.statements
         if (rule := _rule(source, statement)) is not None
     ]
+    yield from _second_defaults(rule for rule in rules if rule.default and not rule.partial)
     first: dict[Path, _Rule] = {}
     for rule in rules:
         other = first.setdefault(rule.path, rule)
@@ -55,6 +57,19 @@ def conflicts(sources: Sequence[Source]) -> Iterator[RegoProblem]:
             if above is not None and not above.partial:
                 yield _conflict(rule, above, f"`{_shown(above)}` is {_kind(above)}")
                 break
+
+
+def _second_defaults(defaults: Iterable[_Rule]) -> Iterator[RegoProblem]:
+    first: dict[Path, _Rule] = {}
+    for rule in defaults:
+        other = first.setdefault(rule.path, rule)
+        if other is rule:
+            continue
+        row, _ = other.source.place(other.token.start)
+        message = f"a second default for `{rule.path[-1]}`, also in {other.source.name}:{row}"
+        copied = rule.source is not other.source and rule.source.text == other.source.text
+        remedy = "remove one of the two files: they are the same" if copied else "remove one"
+        yield rule.source.problem_at(rule.token, "two-defaults", message, remedy)
 
 
 def _conflict(rule: _Rule, other: _Rule, why: str) -> RegoProblem:
@@ -78,7 +93,8 @@ def _kind(rule: _Rule) -> str:
 
 
 def _rule(source: Source, statement: list[Token]) -> _Rule | None:
-    if default_name(statement) is not None:
+    default = default_name(statement) is not None
+    if default:
         statement = statement[1:]
     token = statement[0]
     if token.kind != "name" or token.text in KEYWORDS or not source.package:
@@ -95,7 +111,7 @@ def _rule(source: Source, statement: list[Token]) -> _Rule | None:
             path.append(part)
         end = beyond
     kind = _made(statement, end)
-    return _Rule((*source.package, *path), kind, partial, token, source)
+    return _Rule((*source.package, *path), kind, partial, default, token, source)
 
 
 def _constant(statement: Sequence[Token], index: int) -> tuple[str | None, int]:

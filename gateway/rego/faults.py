@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.rego.hints import hint
 from gateway.rego.iterations import Iterations
 from gateway.rego.mistakes import mistakes
-from gateway.rego.source import Source, default_name, defined_names
+from gateway.rego.source import Source, default_name
 from gateway.rego.statements import statements
 from gateway.rego.strict import unaccepted
 from gateway.rego.tokens import (
@@ -42,14 +42,8 @@ def faults(source: Source, builtins: Collection[str]) -> Iterator[RegoProblem]:
         yield from wrong
         return
     yield from unaccepted(source)
-    defaults: set[str | None] = set()
-    for statement in source.statements():
+    for statement in source.statements:
         yield from _head_faults(source, statement)
-        name = default_name(statement)
-        if name is not None and name in defaults:
-            message = f"a second default for `{name}`"
-            yield source.problem_at(statement[1], "two-defaults", message, "remove one")
-        defaults.add(name)
     yield from _Bodies(source).faults()
     iterations = Iterations(source.text, source.tokens, frozenset())
     for each in statements(source.tokens):
@@ -70,7 +64,7 @@ def _unreadable(source: Source) -> RegoProblem | None:
     if deep is not None:
         return source.problem_at(deep, "too-deep", f"nested more than {MAX_NESTING} deep")
     if not source.package:
-        late = next((line[0] for line in source.statements() if line[0].text == "package"), None)
+        late = next((line[0] for line in source.statements if line[0].text == "package"), None)
         if late is not None and source.place(late.start) != (1, 1):
             message, remedy = "the package comes first", "move this line above the others"
             return source.problem_at(late, "no-package", message, remedy)
@@ -87,7 +81,7 @@ def hidden_builtins(sources: Sequence[Source], names: Iterable[str]) -> Iterator
     rules: dict[tuple[str, ...], set[str]] = {}
     for source in sources:
         heads = rules.setdefault(source.package, set())
-        for first, *rest in source.statements():
+        for first, *rest in source.statements:
             if first.text == "default" and rest:
                 first, *rest = rest  # noqa: PLW2901  the name is what counts
             if first.kind == "name" and not (rest and rest[0].text == "("):
@@ -117,12 +111,12 @@ def taken_for_packages(sources: Sequence[Source]) -> Iterator[RegoProblem]:
             below.setdefault(source.package[:depth], set()).add(name)
     rules: dict[tuple[str, ...], set[str]] = {}
     for source in sources:
-        rules.setdefault(source.package, set()).update(defined_names(source))
+        rules.setdefault(source.package, set()).update(source.defined)
     for source in sources:
         above = (source.package[:depth] for depth in range(len(source.package) + 1))
         names = set[str]().union(*(below.get(path, ()) for path in above))
         names -= rules[source.package]
-        for statement in source.statements() if names else ():
+        for statement in source.statements if names else ():
             if statement[0].text in ("package", "import"):
                 continue
             for before, token, after in zip(

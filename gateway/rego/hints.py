@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Final
 
-from gateway.rego.source import defined_names
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -60,7 +58,7 @@ def hint(source: Source, token: Token) -> str:
     key = _hyphenated(found, index)
     if key:
         return f'write `["{key}"]` for a key with a hyphen'
-    close = difflib.get_close_matches(token.text, defined_names(source), n=1, cutoff=0.75)
+    close = difflib.get_close_matches(token.text, source.defined, n=1, cutoff=0.75)
     return f"did you mean `{close[0]}`?" if close else ""
 
 

@@ -108,7 +108,7 @@ def mistakes(source: Source, builtins: Collection[str]) -> Iterator[RegoProblem]
     yield from _strings(source)
     yield from _numbers(source)
     yield from _brackets(source)
-    for statement in source.statements():
+    for statement in source.statements:
         yield from _head(source, statement)
         yield from _Words(source, statement, builtins).faults()
 

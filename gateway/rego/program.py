@@ -260,7 +260,7 @@ _RUNTIME: Final[tuple[Callable[..., Any], ...]] = (
 
 
 def _document(program: Program, data: Value) -> Value:
-    problems = data_problems(program.rules, data)
+    problems = data_problems(program.rules, data, program.places)
     if problems:
         raise CompileError(problems)
     return _with_skeleton(data, program.skeleton)

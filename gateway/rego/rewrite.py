@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -68,6 +70,32 @@ def edits_of(text: str, found: Sequence[Token], known: Names) -> Iterator[Edit]:
         if statement.enclosing:
             yield from _compared_every(found, statement)
         yield from _lifted(iterations, statement)
+
+
+def moved_imports(text: str, rows: Sequence[Sequence[Token]]) -> Iterator[Edit]:
+    """Move imports behind a rule, in the statements of a module, to its package.
+
+    Rego takes them anywhere at the top, the compiler only before the rules.
+    """
+    late = False
+    for row in rows:
+        path = [token.text for token in row[1 : end_of_reference(row, 1)]]
+        if row[0].text not in ("package", "import"):
+            late = True
+        elif late and row[0].text == "import" and path and path[0] in RESERVED and len(row) > 2:
+            name = [token.text for token in row[1 + len(path) :]]
+            named = len(name) == 2 and name[0] == "as" and end_of_reference(row, len(row) - 1)
+            if (name and named != len(row)) or _has_variable(path):
+                continue  # it is malformed, and refused where it stands
+            start, end = row[0].start, row[-1].end
+            yield Edit(start, end, re.sub(r"[^\n]", " ", text[start:end]))
+            yield Edit(
+                rows[0][-1].end, rows[0][-1].end, f"\n{' '.join(('import', ''.join(path), *name))}"
+            )
+
+
+def _has_variable(path: Sequence[str]) -> bool:
+    return any(left == "[" and right[0] not in '"`' for left, right in itertools.pairwise(path))
 
 
 def _at(found: Sequence[Token], index: int, token: Token, known: Names) -> Iterator[Edit]:

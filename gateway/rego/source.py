@@ -9,10 +9,12 @@ from __future__ import annotations
 import bisect
 import re
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.errors import RegoProblem
-from gateway.rego.rewrite import edits_of
+from gateway.rego.rewrite import edits_of, moved_imports
 from gateway.rego.tokens import (
     CLOSING,
     KEYWORDS,
@@ -48,7 +50,10 @@ class Source:
         self.tokens = [token for token in split if token.kind != "comment"]
         self._comments = [token for token in split if token.kind == "comment"]
         self._known = known or Names(frozenset(), frozenset())
-        found = edits_of(self.text, self.tokens, self._known)
+        found = [
+            *edits_of(self.text, self.tokens, self._known),
+            *moved_imports(self.text, self.statements),
+        ]
         self.edits = sorted(found, key=lambda edit: (edit.start, edit.order))
         self.prepared = self._rewritten()
         self._prepared_lines = self.prepared.split("\n")
@@ -73,10 +78,10 @@ class Source:
             position = edit.end
         return "".join((*parts, text[position:]))
 
-    @property
+    @cached_property
     def package(self) -> tuple[str, ...]:
         """The path of the module's package; empty where none is declared."""
-        first = next(self.statements(), [])
+        first = self.statements[0] if self.statements else []
         if not first or first[0].text != "package":
             return ()
         names = [token for token in first[1:] if token.kind in ("name", "string")]
@@ -94,8 +99,26 @@ class Source:
                 found.add(())  # an expression inside of a template string
         return frozenset(found)
 
-    def statements(self) -> Iterator[list[Token]]:
-        """Yield the statements at the top of the module: package, imports, rules."""
+    @cached_property
+    def statements(self) -> tuple[list[Token], ...]:
+        """The statements at the top of the module: package, imports, rules."""
+        return tuple(self._divided())
+
+    @cached_property
+    def _statement_starts(self) -> list[int]:
+        return [statement[0].start for statement in self.statements]
+
+    def statement_at(self, offset: int) -> list[Token]:
+        """Return the statement at the top that an offset is in, or behind; empty before all."""
+        index = bisect.bisect_right(self._statement_starts, offset)
+        return self.statements[index - 1] if index else []
+
+    @cached_property
+    def defined(self) -> frozenset[str]:
+        """The names that the module defines, imports or declares anywhere."""
+        return frozenset(_defined(self))
+
+    def _divided(self) -> Iterator[list[Token]]:
         statement: list[Token] = []
         depth = 0
         broken = False
@@ -143,6 +166,11 @@ class Source:
         row = bisect.bisect_right(self._line_starts, offset) - 1
         return row + 1, offset - self._line_starts[row] + 1
 
+    def offset(self, place: tuple[int, int]) -> int:
+        """Return the offset into the text as written of a row and column, from 1, in it."""
+        row, col = place
+        return self._line_starts[row - 1] + col - 1
+
     def place_prepared(self, row: int, col: int) -> tuple[int, int]:
         """Translate a row and byte column, from 1, of the compiler's text to the original's."""
         if not 1 <= row <= len(self._prepared_lines):
@@ -169,6 +197,25 @@ class Source:
                 return edit.start
             shift += len(edit.text) - (edit.end - edit.start)
         return offset - shift
+
+    def prepared_span(self, start: int, end: int) -> tuple[int, int]:
+        """Translate offsets into the text as written to the compiler's: what is put there counts.
+
+        No edit may reach over one of them.
+        """
+        before = bisect.bisect_left(self._edit_starts, start)
+        behind = bisect.bisect_right(self._edit_starts, end)
+        return start + self._growth[before], end + self._growth[behind]
+
+    @cached_property
+    def _edit_starts(self) -> list[int]:
+        return [edit.start for edit in self.edits]
+
+    @cached_property
+    def _growth(self) -> list[int]:
+        """How much longer the text is behind the first edits: none of them, one, two …."""
+        grown = (len(edit.text) - (edit.end - edit.start) for edit in self.edits)
+        return list(accumulate(grown, initial=0))
 
     def excerpt(self, row: int, col: int) -> str:
         """Return a line of the source with a caret under a column; empty if there is none."""
@@ -226,7 +273,7 @@ def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[So
     rules: set[str] = set()
     for name, text in modules.items():
         source = Source(name, text)
-        for statement in source.statements():
+        for statement in source.statements:
             if statement[0].text == "import":
                 if (
                     len(statement) > 1
@@ -247,9 +294,9 @@ def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[So
 def head_name(statement: list[Token]) -> tuple[list[str], bool]:
     """Return the names of a rule's head, and whether it is a function's."""
     parts = statement[1:] if default_name(statement) is not None else statement
-    end = 0
-    while end < len(parts) and (parts[end].kind == "name" or parts[end].text == "."):
-        end += 1
+    end = 1
+    while end + 1 < len(parts) and parts[end].text == "." and parts[end + 1].kind == "name":
+        end += 2  # two names in a row are no reference: `p if count(x) > 1`
     names = [part.text for part in parts[:end] if part.kind == "name"]
     return names, end < len(parts) and parts[end].text == "("
 
@@ -262,15 +309,14 @@ def default_name(statement: list[Token]) -> str | None:
     return "".join(token.text for token in statement[1:end])
 
 
-def defined_names(source: Source) -> frozenset[str]:
-    """Return the names that a module defines, imports or declares anywhere."""
-    defined = set(KEYWORDS | RESERVED | {"_"})
-    for statement in source.statements():
+def _defined(source: Source) -> Iterator[str]:
+    yield from KEYWORDS | RESERVED | {"_"}
+    for statement in source.statements:
         first = statement[1] if default_name(statement) is not None else statement[0]
-        defined.add(first.text)
+        yield first.text
         if first.text == "import":
-            defined.add(statement[-1].text)
-        defined.update(_parameters(statement))
+            yield statement[-1].text
+        yield from _parameters(statement)
         listing = False
         for index, token in enumerate(statement):
             following = statement[index + 1].text if index + 1 < len(statement) else ""
@@ -279,8 +325,7 @@ def defined_names(source: Source) -> frozenset[str]:
             elif token.text == "in":
                 listing = False
             elif listing or following in (":=", "=", "(") or statement[index - 1].text == "=":
-                defined.add(token.text)
-    return frozenset(defined)
+                yield token.text
 
 
 def _parameters(statement: Sequence[Token]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.hints import CONSTANTS
@@ -19,7 +20,7 @@ from gateway.rego.tokens import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.rego.errors import RegoProblem
     from gateway.rego.source import Source
@@ -30,19 +31,20 @@ _FUTURE: Final = ("in", "every", "if", "contains")
 def unaccepted(source: Source) -> Iterator[RegoProblem]:
     """Yield what a module holds that OPA does not take."""
     yield from _imports(source)
-    for statement in source.statements():
+    for statement in source.statements:
         if default_name(statement) is not None:
             yield from _default(source, statement)
     yield from _bodies(source)
     yield from _targets(source)
+    uses = _Uses(source)
     for each in statements(source.tokens):
         yield from _assigned(source, each)
-        yield from _unused(source, each)
+        yield from _unused(source, each, uses)
 
 
 def _imports(source: Source) -> Iterator[RegoProblem]:
     named: dict[str, Token] = {}
-    for statement in source.statements():
+    for statement in source.statements:
         if statement[0].text != "import" or len(statement) == 1 or statement[1].text == ".":
             continue
         end = end_of_reference(statement, 1)
@@ -184,7 +186,7 @@ def _targets(source: Source) -> Iterator[RegoProblem]:
         yield source.problem_at(found[index + 1], "with-target", message, remedy)
 
 
-def _unused(source: Source, each: Statement) -> Iterator[RegoProblem]:
+def _unused(source: Source, each: Statement, uses: _Uses) -> Iterator[RegoProblem]:
     """Find `some x` whose x nothing uses: it is always true."""
     found = source.tokens
     if found[each.start].text != "some":
@@ -192,33 +194,49 @@ def _unused(source: Source, each: Statement) -> Iterator[RegoProblem]:
     own = found[each.start + 1 : each.end]
     if not own or any(token.text == "in" for token in own):
         return
-    around = _around(source, each)
     for index, token in enumerate(own):
         if token.kind != "name" or token.text in KEYWORDS or (index and own[index - 1].text != ","):
             continue
-        uses = sum(
-            (other.kind == "name" and other.text == token.text) or _in_template(other, token.text)
-            for other in around
-        )
-        if uses <= 1:
+        if uses.around(each).of(token.text) <= 1:
             message = f"`{token.text}` is declared and never used"
             remedy = f"write `some {token.text} in …`, or leave it out"
             yield source.problem_at(token, "unused-variable", message, remedy)
 
 
-def _in_template(token: Token, name: str) -> bool:
-    return token.kind == "string" and token.text[0] == "$" and name in token.text
+class _Names:
+    """How often a row of tokens holds each name."""
+
+    def __init__(self, row: Iterable[Token]) -> None:
+        row = list(row)
+        self._names = Counter(token.text for token in row if token.kind == "name")
+        self._templates = [t.text for t in row if t.kind == "string" and t.text[0] == "$"]
+
+    def of(self, name: str) -> int:
+        return self._names[name] + sum(name in text for text in self._templates)
 
 
-def _around(source: Source, each: Statement) -> Sequence[Token]:
-    """Return the tokens that can use a variable of a statement: its bracket, or its rule."""
-    found = source.tokens
-    before = each.inside - 1
-    while before > 0 and found[before].kind == "newline":
-        before -= 1
-    if "if" in (found[each.inside].text, found[before].text):
-        start = found[each.start].start
-        for statement in source.statements():
-            if statement[0].start <= start <= statement[-1].start:
-                return statement
-    return found[each.inside : after_bracket(found, each.inside)]
+class _Uses:
+    """The names where the variables of a statement can be used: in its bracket, or its rule.
+
+    Each rule and each bracket is counted once, however many statements are in it.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._rules: dict[int, _Names] = {}
+        self._brackets: dict[int, _Names] = {}
+
+    def around(self, each: Statement) -> _Names:
+        found = self._source.tokens
+        before = each.inside - 1
+        while before > 0 and found[before].kind == "newline":
+            before -= 1
+        if "if" in (found[each.inside].text, found[before].text):
+            rule = self._source.statement_at(found[each.start].start)
+            if rule[0].start not in self._rules:
+                self._rules[rule[0].start] = _Names(rule)
+            return self._rules[rule[0].start]
+        if each.inside not in self._brackets:
+            row = found[each.inside : after_bracket(found, each.inside)]
+            self._brackets[each.inside] = _Names(row)
+        return self._brackets[each.inside]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.rego import UNDEFINED, CompileError, Policy, compile as compile_rego
+from gateway.rego import UNDEFINED, CompileError, EvalError, Policy, compile as compile_rego
 from tests.support.rego import NOW, decide, program
 
 FAULTS = {
@@ -133,6 +133,39 @@ REPAIRED = {
 }
 
 
+UNASSIGNED = {
+    "a value of else": (
+        "default y := 1\n\ny := 2 if false else := zed\n",
+        "",
+        ("a.rego", 4, 25, "zed"),
+    ),
+    "a body of else": (
+        "default allow := false\n\nallow if input.x else := false if { y }\n",
+        "",
+        ("a.rego", 4, 37, "y"),
+    ),
+    "in another file than the default": (
+        "default allow := false\n",
+        "allow if input.x else := false if { y }\n",
+        ("b.rego", 2, 37, "y"),
+    ),
+    "not in a rule of another name": (
+        "default y := 1\nq.r := 2\ny := 2 if false else := zed\n",
+        "",
+        ("a.rego", 4, 25, "zed"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNASSIGNED)
+def test_a_variable_that_nothing_assigns_is_named_where_the_rule_has_a_default(name):
+    first, second, expected = UNASSIGNED[name]
+    with pytest.raises(CompileError, match="is used but never assigned") as caught:
+        compile_rego({"a.rego": f"package t\n{first}", "b.rego": f"package t\n{second}"})
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.row, problem.col, problem.message.split("`")[1]) == expected
+
+
 @pytest.mark.parametrize("name", REPAIRED)
 def test_repaired(name):
     body, expected = REPAIRED[name]
@@ -178,6 +211,39 @@ obj := {"a": {"b": 1}} if { {"a": 1} == {"a": 1} }
     assert not made.defines("t/none")
 
 
+LATE_IMPORTS = {
+    "a package": ("x := 1\nimport data.lib\np := lib.x", 1),
+    "by another name": ("x := 1\nimport data.lib as l # é\np := l.x", 1),
+    "of the input": ("p := [x, y]\nimport input.x\nimport input.y", [3, 4]),
+    "all of the input": ("p := given.x\nimport input as given", 3),
+    "in brackets": ('p := b\nimport data["lib"].x as b', 1),
+    "between": ("import data.lib\nq if {\n\tx == 3\n}\nimport input.x\np := lib.x if q", 1),
+    "over lines": ("p := lib.x\nimport data.\n\tlib", 1),
+    "without effect": ("x := 1\nimport rego.v1\nimport input\np := x", 1),
+}
+
+
+@pytest.mark.parametrize("name", LATE_IMPORTS)
+def test_an_import_may_stand_behind_rules(name):
+    body, expected = LATE_IMPORTS[name]
+    program = compile_rego({"lib.rego": "package lib\nx := 1\n", "t.rego": f"package t\n{body}\n"})
+    assert Policy(program).decide("t/p", {"x": 3, "y": 4}, now=NOW) == expected
+
+
+def test_places_behind_a_moved_import_are_those_as_written():
+    text = "package t\nx := 1\nimport data.lib\np := lib.x + count(1, 2)\n"
+    with pytest.raises(CompileError) as caught:
+        compile_rego({"lib.rego": "package lib\nx := 1\n", "t.rego": text})
+    assert [(p.row, p.col, p.code) for p in caught.value.problems] == [(4, 14, "arity")]
+
+
+@pytest.mark.parametrize("wrong", ["data.lib as", "data.lib as if", "data[x].y", "data.lib.*"])
+def test_a_malformed_import_is_refused_where_it_stands(wrong):
+    with pytest.raises(CompileError) as caught:
+        compile_rego({"t.rego": f"package t\nx := 1\nimport {wrong}\n"})
+    assert {problem.row for problem in caught.value.problems} == {3}
+
+
 PACKAGES = {"lib.rego": "package lib\nx := 1\n", "deep.rego": "package g.deep\nx := 1\n"}
 TAKEN = {
     "a sibling": ("package b\nq := lib.x\n", (2, 6)),
@@ -217,3 +283,36 @@ DECLARED = {
 def test_a_declared_name_may_be_that_of_a_package(name):
     program = compile_rego({**PACKAGES, "b.rego": f"package b\n{DECLARED[name]}\n"})
     assert Policy(program).decide("b/q", {}, now=NOW) == 1
+
+
+UNTYPED = {
+    'p := 1 + "a"': "operand 2 must be number",
+    "p := count(1)": "operand 1 must be one of",
+    "p := q.name\nq := 1": None,
+    "p if q == input.name\nq := 1": None,
+}
+
+
+@pytest.mark.parametrize("body", UNTYPED)
+def test_types_are_not_checked_before_a_decision(body):
+    policy = Policy(compile_rego({"a.rego": f"package t\n{body}\n"}))
+    if UNTYPED[body] is None:
+        assert policy.decide("t/p", {"name": "a"}, now=NOW) is UNDEFINED
+    else:
+        with pytest.raises(EvalError, match=UNTYPED[body]):
+            policy.decide("t/p", {"name": "a"}, now=NOW)
+
+
+def test_what_faults_hide():
+    text = "package t\nimport foo\np := zed\n"
+
+    def places(first):
+        with pytest.raises(CompileError) as caught:
+            compile_rego({"a.rego": first, "b.rego": text})
+        return [(problem.file, problem.row) for problem in caught.value.problems]
+
+    # What is no Rego hides the rest of its file; any fault of a text what is found in the plan.
+    assert places("package t\nimport foo\nq := 1 && 2\n") == [("a.rego", 3), ("b.rego", 2)]
+    text = "package t\np := zed\n"
+    assert places("package t\nimport foo\nq := zed\n") == [("a.rego", 2)]
+    assert places("package t\nq := zed\n") == [("a.rego", 2), ("b.rego", 2)]

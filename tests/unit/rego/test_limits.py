@@ -6,7 +6,14 @@ import threading
 
 import pytest
 
-from gateway.rego import CompileError, EvalError, Policy, StepLimitExceeded, UNDEFINED
+from gateway.rego import (
+    CompileError,
+    EvalError,
+    Policy,
+    StepLimitExceeded,
+    UNDEFINED,
+    compile as compile_rego,
+)
 from gateway.rego.errors import InputLimitError
 from tests.support.rego import NOW, decide, program
 
@@ -204,6 +211,26 @@ def test_data_cannot_take_the_place_of_a_rule(data, message):
         Policy(program(ECHO), data)
     with pytest.raises(CompileError, match=message):
         Policy(program(ECHO)).with_data(data)
+
+
+def test_data_that_overlaps_has_the_place_of_the_rule():
+    modules = {
+        "a.rego": "package a.b\n\np := 1\nq := 2\nr[x] := 1 if some x in [1]\n",
+        "b.rego": "package a.c\ns := 1\n",
+    }
+    policy = Policy(compile_rego(modules))
+
+    def places(data):
+        with pytest.raises(CompileError) as caught:
+            policy.with_data(data)
+        return [str(problem).split(" is ")[0] for problem in caught.value.problems]
+
+    assert places({"a": {"b": {"q": 1, "r": {}}}}) == [
+        "a.rego:4: data.a.b.q",
+        "a.rego:5: data.a.b.r",
+    ]
+    assert places({"a": {"b": 1, "c": 2}}) == ["a.rego:3: data.a.b", "b.rego:2: data.a.c"]
+    assert places({"a": 1}) == ["a.rego:3: data.a"]
 
 
 def test_data_can_be_exchanged():

@@ -1,9 +1,12 @@
 """What OPA refuses and the compiler takes: refused in place; what OPA takes stays valid."""
 
+import re
+import sys
+
 import pytest
 
 from gateway.rego import CompileError, compile as compile_rego
-from gateway.rego.compiler import Unit, compile_all
+from gateway.rego.compiler import Unit, compile_all, read_sources
 
 REFUSED = {
     "some alone": ("p if { some x }", (2, 13, "unused-variable")),
@@ -72,6 +75,40 @@ def test_a_package_below_a_rule_of_another_module_conflicts():
     assert [(p.file, p.row) for p in caught.value.problems] == [("b.rego", 2)]
 
 
+DEFAULT = "package t\ndefault p := 1\n"
+TWO_DEFAULTS = {
+    "a copied file": ([DEFAULT, DEFAULT], (2, 9), "remove one of the two files"),
+    "two files": ([DEFAULT, f"{DEFAULT}p := 2 if input.x\n"], (2, 9), "remove one$"),
+    "one file": ([f"{DEFAULT}default p := 2\n"], (3, 9), "remove one$"),
+    "a function": (
+        ["package t\n\ndefault f(x) := 1\n", "package t\ndefault f(_) := 2\n"],
+        (2, 9),
+        "remove one$",
+    ),
+    "other ways to write it": (
+        ["package t\ndefault p.q := 1\n", 'package t\n\ndefault p["q"] := 1\n'],
+        (3, 9),
+        "remove one$",
+    ),
+    "other packages": (
+        ["package t\ndefault p.q := 1\n", "package t.p\n\ndefault q := 1\n"],
+        (3, 9),
+        "remove one$",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TWO_DEFAULTS)
+def test_two_defaults_are_named_with_both_places(name):
+    texts, place, remedy = TWO_DEFAULTS[name]
+    with pytest.raises(CompileError, match=r"a second default for `.`, also in m0:[23] ") as caught:
+        compile_rego({f"m{number}": text for number, text in enumerate(texts)})
+    (problem,) = caught.value.problems
+    assert problem.file == f"m{len(texts) - 1}"
+    assert (problem.row, problem.col, problem.code) == (*place, "two-defaults")
+    assert re.search(remedy, problem.remedy)
+
+
 VALID = [
     "p if { some x; input.a[x] == 1 }",
     "p contains x if { some x; input.a[x] }",
@@ -103,3 +140,40 @@ def test_valid():
     units = [Unit(modules={"m.rego": f"package t\n{text}\n"}) for text in VALID]
     for text, made in zip(VALID, compile_all(units), strict=True):
         assert not isinstance(made, CompileError), (text, made)
+
+
+MANY = {
+    "rules": ("{}", "p{0} if {{ some x; input.a[x] == {0} }}\n"),
+    "statements of one rule": ("p if {{\n{}}}\n", "some x{0}; input.a[x{0}] == 1\n"),
+    "bodies of one rule": ("p := 0 if input.a\n{}", "else := {0} if {{ some x; input.a[x] }}\n"),
+    "comprehensions of one rule": ("p := [{}]\n", "[1 | some x; input.a[x] == {0}],\n"),
+    "replacements": ("{}q := 1\n", "p{0} if q with input.x as {0}\n"),
+}
+
+
+def _lines_run(modules):
+    """How many lines of Python it takes to read modules."""
+    count = 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        read_sources(Unit(modules=modules))
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_the_work_of_reading_grows_as_the_text_does(name):
+    around, each = MANY[name]
+    few, many = (
+        _lines_run({"a.rego": "package a\n" + around.format("".join(map(each.format, range(n))))})
+        for n in (40, 160)
+    )
+    assert many < few * 5
