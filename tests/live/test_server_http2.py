@@ -438,6 +438,20 @@ async def test_hpack_bomb_is_not_unpacked() -> None:
 
 
 @live
+async def test_table_of_the_answers_stays_small_whatever_the_client_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    protocols = noted(monkeypatch)
+    async with served(Probe()) as server, connect(server.port) as client:
+        for size in (2**32 - 1, 65536, 2**31, 100, 2**32 - 1):
+            client.h2.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: size})
+            client.h2.decoder.max_allowed_table_size = 2**32 - 1
+            assert (await client.request()).body == b"hello"
+            table = protocols[0].connection.encoder.header_table
+            assert table.maxsize == min(size, 4096)
+
+
+@live
 async def test_ordinary_use_stays_within_the_budget() -> None:
     async with served(Probe()) as server, connect(server.port) as client:
         for turn in range(300):
@@ -453,14 +467,7 @@ async def test_answer_to_a_connection_that_has_ended_is_no_fault(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """h2 may know of the end before the application does."""
-    protocols: list[Http2] = []
-    initiate = Http2.initiate
-
-    async def noted(self: Http2, *arguments: object) -> None:
-        protocols.append(self)
-        await initiate(self, *arguments)
-
-    monkeypatch.setattr(Http2, "initiate", noted)
+    protocols = noted(monkeypatch)
     app = Probe()
     async with served(app) as server, connect(server.port) as client:
         client.open(head(path="/deaf"))
@@ -504,6 +511,19 @@ async def test_flood_does_not_hold_up_others(case: str) -> None:
         await asyncio.gather(*attacks)
         assert server.refused
         print(f"slowest answer beside {case}: {slowest * 1000:.0f} ms")
+
+
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[Http2]:
+    """The server's connections, as they begin."""
+    protocols: list[Http2] = []
+    initiate = Http2.initiate
+
+    async def remember(self: Http2, *arguments: object) -> None:
+        protocols.append(self)
+        await initiate(self, *arguments)
+
+    monkeypatch.setattr(Http2, "initiate", remember)
+    return protocols
 
 
 async def _raw(port: int, data: bytes) -> bytes:

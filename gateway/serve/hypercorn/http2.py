@@ -35,6 +35,7 @@ from priority.priority import MissingStreamError, PriorityTree
 
 from gateway.errors import Code
 from gateway.serve.hypercorn import frames, refusal
+from gateway.serve.hypercorn.compression import BoundedEncoder, compressible
 from gateway.serve.hypercorn.heads import HOP_BY_HOP, RequestHead, Unacceptable, http2_head
 from gateway.serve.hypercorn.settings import completed
 from gateway.serve.hypercorn.stream import Stream
@@ -192,8 +193,9 @@ class Http2(H2Protocol):
         self, stream_id: int, status: int, headers: list[tuple[bytes, bytes]]
     ) -> None:
         lines = [line for line in completed(status, headers) if line[0].lower() not in HOP_BY_HOP]
+        lines = [(b":status", b"%d" % status), *compressible(lines)]
         try:
-            self.connection.send_headers(stream_id, [(b":status", b"%d" % status), *lines])
+            self.connection.send_headers(stream_id, lines)
         except ProtocolError:
             # h2 has several names for a stream, or a connection, that has ended meanwhile.
             if stream_id in self.stream_buffers and not self.peer.closing:
@@ -392,4 +394,5 @@ def _connection(streams: int, head: int, largest: int) -> h2.connection.H2Connec
         },
     )
     connection.decoder.max_header_list_size = largest
+    connection.encoder = BoundedEncoder()
     return connection
