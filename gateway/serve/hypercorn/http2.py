@@ -31,7 +31,7 @@ from hypercorn.protocol.h2 import (
     StreamBuffer,
 )
 from hypercorn.typing import ConnectionState
-from priority.priority import MissingStreamError, PriorityTree
+from priority.priority import DeadlockError, MissingStreamError, PriorityTree
 
 from gateway.errors import Code
 from gateway.serve.hypercorn import frames, refusal
@@ -39,6 +39,7 @@ from gateway.serve.hypercorn.compression import BoundedEncoder, compressible
 from gateway.serve.hypercorn.heads import HOP_BY_HOP, RequestHead, Unacceptable, http2_head
 from gateway.serve.hypercorn.settings import completed
 from gateway.serve.hypercorn.stream import Stream
+from gateway.serve.turn import Turn
 
 if TYPE_CHECKING:
     from gateway.serve.hypercorn.peer import Peer
@@ -164,6 +165,20 @@ class Http2(H2Protocol):
         await self._close_if_drained()
 
     # the streams' side
+
+    async def send_task(self) -> None:
+        """Send what streams have, frame by frame; others get their turn in between."""
+        turn = Turn()
+        while not self.closed:
+            await turn.breathe()  # before the choice: the stream may be gone afterwards
+            try:
+                stream_id = next(self.priority)
+            except DeadlockError:
+                await self.has_data.wait()
+                await self.has_data.clear()
+                turn.begin()
+            else:
+                await self._send_data(stream_id)
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Send what a stream has for the client."""
