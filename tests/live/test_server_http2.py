@@ -10,7 +10,7 @@ import pytest
 from h2.errors import ErrorCodes
 
 from gateway.errors import Code
-from gateway.serve.hypercorn.http2 import Http2
+from gateway.serve.hypercorn.http2 import HELD_HEADS, Http2
 from tests.support import http1
 from tests.support.http2 import connect, frame, head
 from tests.support.probe import Probe
@@ -449,6 +449,33 @@ async def test_table_of_the_answers_stays_small_whatever_the_client_allows(
             assert (await client.request()).body == b"hello"
             table = protocols[0].connection.encoder.header_table
             assert table.maxsize == min(size, 4096)
+
+
+@live
+async def test_heads_that_are_small_on_the_wire_are_held_to_a_bound() -> None:
+    app = Probe()
+    large = [("x-a", "v" * 3600)] * 8  # a few bytes each, from the second on
+    size = sum(len(name) + len(value) + 32 for name, value in head(path="/deaf", lines=large))
+    async with served(app) as server, connect(server.port) as client:
+        for _ in range(2):
+            app.go.clear()
+            opened = [client.open(head(path="/deaf", lines=large)) for _ in range(100)]
+            streams = [client.streams[stream_id] for stream_id in opened]
+            room = HELD_HEADS // size
+            await client.until(
+                lambda streams=streams: sum(s.reset is not None for s in streams) == 100 - room
+            )
+            assert {stream.reset for stream in streams[room:]} == {ErrorCodes.REFUSED_STREAM}
+            assert app.running == room
+            client.h2.reset_stream(opened[0])  # its application runs on, and has its head
+            again = await client.finished(client.open(head(path="/deaf", lines=large)))
+            assert again.reset == ErrorCodes.REFUSED_STREAM
+            app.go.set()
+            for stream_id in opened[1:room]:
+                assert (await client.finished(stream_id)).body == b"hello"
+            await until(lambda: not app.running)
+        assert (await client.request(lines=large)).body == b"hello"
+        assert client.goaway is None
 
 
 @live
