@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway.proxy")
 
+READ_FIRST: Final = 64 * 1024
+"""Bytes of a declared body up to which it is read before the upstream hears of the request: as
+much as waits for an application anyway, and most bodies. Who sends one slowly has no connection
+to the upstream meanwhile."""
+
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 _SHIFTS: Final = tuple(range(120, -1, -10))
@@ -158,7 +163,7 @@ class Request:
         if need.kind == "keys":
             keyring = await self.runtime.keys.newest(need.issuer)
             return replace(facts, keyrings={**facts.keyrings, need.issuer: keyring})
-        self.content_seen = b"".join([piece async for piece in self.body(need.max_bytes)])
+        self.content_seen = await self.whole_body(need.max_bytes)
         return replace(facts, body=self.content_seen)
 
     async def carry_out(self, outcome: Recorded) -> tuple[Code | None, str]:
@@ -233,16 +238,25 @@ class Request:
             await self.send({"type": "http.response.body", "body": piece, "more_body": more})
 
     async def content(self, forward: Forward) -> tuple[bytes | AsyncIterator[bytes], int | None]:
-        """The request's content and its length: nothing, what the policy has seen, or a stream."""
+        """The request's content and its length: nothing, all that there is, or a stream."""
         if self.content_seen is not None or self.body_ended:
             return self.content_seen or b"", None
-        pieces = self.body(forward.max_body)
         length = declared_length(self.head)
+        if length is not None and length <= READ_FIRST:
+            return await self.whole_body(forward.max_body), None
+        pieces = self.body(forward.max_body)
         if length is not None or self.head.http_version.startswith("1"):
             return pieces, length
         # HTTP/2 shows only now whether there is content at all; a GET must not become chunked.
         first = await anext(pieces, b"")
         return (first, None) if self.body_ended else (_after(first, pieces), None)
+
+    async def whole_body(self, limit: int) -> bytes:
+        """All of the request's body; raises like `body`."""
+        content = bytearray()  # pieces of a byte or two would take many times their size
+        async for piece in self.body(limit):
+            content += piece
+        return bytes(content)
 
     async def body(self, limit: int) -> AsyncIterator[bytes]:
         """The pieces of the request's body; GatewayError over `limit` bytes or too late."""

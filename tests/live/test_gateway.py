@@ -130,9 +130,10 @@ async def test_a_client_that_leaves_within_its_body_ends_the_upstream_request(tm
             await peer.closed()
             ended.set()
 
-    async with running(tmp_path, silent) as gateway:
+    async with running(tmp_path, silent, config={"limits": {"body": "1MiB"}}) as gateway:
         async with http1.connect(gateway.port) as client:
-            await client.send(http1.request("POST", "/open/x", (("Content-Length", "9"),)), b"half")
+            lines = (("Content-Length", "100000"),)  # not read before it is passed on
+            await client.send(http1.request("POST", "/open/x", lines), b"part")
             await arrived.wait()
         await ended.wait()
         (event,) = await gateway.events()

@@ -132,6 +132,39 @@ async def test_a_request_body_is_passed_on_as_it_comes(tmp_path):
 
 @pytest.mark.parametrize("version", [1, 2])
 @live
+async def test_a_small_body_is_read_before_a_connection_is_taken(tmp_path, version):
+    """Who sends it slowly holds no connection to the upstream."""
+    config = {"upstreams": {"service": {"max_connections": 1}}}
+    fields = [("expect", "100-continue"), ("content-length", "9")]
+    async with running(tmp_path, config=config) as gateway:
+        if version == 1:
+            async with http1.connect(gateway.port) as client:
+                await client.send(http1.request("POST", "/open/slow", tuple(fields)))
+                assert (await client.response()).status == 100
+                await client.send(b"half")
+                assert (await gateway.ask("/open/other")).status == 200
+                await client.send(b"-half")
+                body = (await client.response()).json()["body"]
+        else:
+            async with http2.connect(gateway.port) as client:
+                opened = client.open(http2.head("POST", "/open/slow", fields), end=False)
+                stream = client.streams[opened]
+                await client.until(lambda: stream.interim == [100])
+                client.h2.send_data(opened, b"half")
+                await client.flush()
+                assert (await gateway.ask("/open/other")).status == 200
+                await client.send_body(opened, b"-half")
+                body = (await client.finished(opened)).json()["body"]
+        assert body == "half-half"
+        other, slow = gateway.service.requests
+        assert (other.target, slow.target) == ("/open/other", "/open/slow")
+        assert slow.header("content-length") == "9"
+        first, second = await gateway.events(2)
+        assert (first["bytes_in"], second["bytes_in"]) == (0, 9)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@live
 async def test_an_answer_before_the_body_is_sent(tmp_path, version):
     """It arrives, and the connection is used for no second request of the upstream's."""
 
@@ -142,10 +175,10 @@ async def test_an_answer_before_the_body_is_sent(tmp_path, version):
                 await peer.closed()
                 return
 
-    async with running(tmp_path, early) as gateway:
+    async with running(tmp_path, early, config={"limits": {"body": "1MiB"}}) as gateway:
         if version == 1:
             async with http1.connect(gateway.port) as client:
-                lines = (("Content-Length", "1000"),)
+                lines = (("Content-Length", "100000"),)
                 await client.send(http1.request("POST", "/open/early", lines), b"x" * 10)
                 answer = await client.response()
                 assert (answer.status, answer.body) == (200, b"/open/early")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from h2.settings import SettingCodes
 
-from tests.support import http1
+from tests.support import http1, http2
 from tests.support.probe import Probe
 from tests.support.server import live, served, until
 from tests.support.turns import watched
@@ -62,4 +63,19 @@ async def test_requests_in_one_piece() -> None:
             for _ in range(1000):
                 assert (await client.response()).status == 200
                 await asyncio.sleep(0)
+    assert turns.longest < LONGEST
+
+
+@live
+async def test_answers_that_wait_for_one_window() -> None:
+    """The client lets all of them go at once."""
+    count = 1000
+    async with served(Probe(), streams=count) as server, http2.connect(server.port) as client:
+        client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        streams = [client.streams[client.open(http2.head())] for _ in range(count)]
+        await client.until(lambda: all(stream.status for stream in streams))
+        client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 65535})
+        async with watched() as turns:
+            await client.until(lambda: all(stream.ended for stream in streams))
+    assert {bytes(stream.body) for stream in streams} == {b"hello"}
     assert turns.longest < LONGEST

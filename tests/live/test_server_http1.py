@@ -236,6 +236,60 @@ async def test_trailers_and_chunk_extensions_go_nowhere() -> None:
         assert (await client.request()).status == 200
 
 
+CHUNKS = {
+    "a bare CR in an extension": b"5;a\rb\r\nhello\r\n0\r\n\r\n",
+    "a bare CR before the line's end": b"5;a\r\r\nhello\r\n0\r\n\r\n",
+    "a bare LF in an extension": b"5;a\nb\r\nhello\r\n0\r\n\r\n",
+    "bare LFs": b"5\nhello\n0\n\n",
+    "NUL in an extension": b"5;a\0\r\nhello\r\n0\r\n\r\n",
+    "DEL in an extension": b"5;a\x7f\r\nhello\r\n0\r\n\r\n",
+    "a blank after the size": b"5 \r\nhello\r\n0\r\n\r\n",
+    "a tab after the size": b"5\t\r\nhello\r\n0\r\n\r\n",
+    "a blank before an extension": b"5 ;a\r\nhello\r\n0\r\n\r\n",
+    "a blank before the size": b" 5\r\nhello\r\n0\r\n\r\n",
+    "a prefix": b"0x5\r\nhello\r\n0\r\n\r\n",
+    "a sign": b"+5\r\nhello\r\n0\r\n\r\n",
+    "no size": b";a\r\nhello\r\n0\r\n\r\n",
+    "a bare CR in the last line": b"5\r\nhello\r\n0;a\rb\r\n\r\n",
+    "a blank in the last line": b"5\r\nhello\r\n00 \r\n\r\n",
+    "a bare LF for the trailers": b"5\r\nhello\r\n0\r\n\n",
+    "a bare LF in the trailers": b"5\r\nhello\r\n000\r\na: b\nc: d\r\n\r\n",
+    "a bare LF at the trailers' end": b"5\r\nhello\r\n0\r\na: b\r\n\n",
+    "a folded trailer": b"5\r\nhello\r\n0\r\na: b\r\n c\r\n\r\n",
+    "a control in a trailer": b"5\r\nhello\r\n0\r\na: \x01\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("case", CHUNKS)
+@live
+async def test_chunks_with_two_readings_are_refused(case: str) -> None:
+    app = Probe()
+    head = request("POST", "/echo", (("Transfer-Encoding", "chunked"),))
+    async with served(app) as server:
+        for cut in (0, 1):
+            async with connect(server.port) as client:
+                await client.send(head, CHUNKS[case][:cut])
+                await until(lambda: app.running)
+                await client.send(CHUNKS[case][cut:], request("GET", "/smuggled"))
+                answer = await client.response()
+                assert (answer.status, answer.code) == (400, "bad-framing")
+                assert await client.ended() == b""
+            await until(lambda: not app.running)
+        assert server.refused == [Code.BAD_FRAMING] * 2
+        assert {scope["path"] for scope in app.scopes} == {"/echo"}
+
+
+@live
+async def test_chunks_that_can_be_read_one_way_pass() -> None:
+    lines = (b"5;a=b", b'005;a="b c";d', b"5;\xe4", b"5;")
+    async with served(Probe()) as server, connect(server.port) as client:
+        for line in lines:
+            for trailers in (b"", b"a: b\r\nc: d\r\n"):
+                await client.send(request("POST", "/echo", (("Transfer-Encoding", "chunked"),)))
+                await client.send(line + b"\r\nhello\r\n0;x\r\n" + trailers + b"\r\n")
+                assert (await client.response()).body == b"hello"
+
+
 @live
 async def test_close_is_honoured() -> None:
     async with served(Probe()) as server, connect(server.port) as client:

@@ -10,7 +10,7 @@ import pytest
 from h2.errors import ErrorCodes
 
 from gateway.errors import Code
-from gateway.serve.hypercorn.http2 import Http2
+from gateway.serve.hypercorn.http2 import HELD_HEADS, Http2
 from tests.support import http1
 from tests.support.http2 import connect, frame, head
 from tests.support.probe import Probe
@@ -438,6 +438,47 @@ async def test_hpack_bomb_is_not_unpacked() -> None:
 
 
 @live
+async def test_table_of_the_answers_stays_small_whatever_the_client_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    protocols = noted(monkeypatch)
+    async with served(Probe()) as server, connect(server.port) as client:
+        for size in (2**32 - 1, 65536, 2**31, 100, 2**32 - 1):
+            client.h2.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: size})
+            client.h2.decoder.max_allowed_table_size = 2**32 - 1
+            assert (await client.request()).body == b"hello"
+            table = protocols[0].connection.encoder.header_table
+            assert table.maxsize == min(size, 4096)
+
+
+@live
+async def test_heads_that_are_small_on_the_wire_are_held_to_a_bound() -> None:
+    app = Probe()
+    large = [("x-a", "v" * 3600)] * 8  # a few bytes each, from the second on
+    size = sum(len(name) + len(value) + 32 for name, value in head(path="/deaf", lines=large))
+    async with served(app) as server, connect(server.port) as client:
+        for _ in range(2):
+            app.go.clear()
+            opened = [client.open(head(path="/deaf", lines=large)) for _ in range(100)]
+            streams = [client.streams[stream_id] for stream_id in opened]
+            room = HELD_HEADS // size
+            await client.until(
+                lambda streams=streams: sum(s.reset is not None for s in streams) == 100 - room
+            )
+            assert {stream.reset for stream in streams[room:]} == {ErrorCodes.REFUSED_STREAM}
+            assert app.running == room
+            client.h2.reset_stream(opened[0])  # its application runs on, and has its head
+            again = await client.finished(client.open(head(path="/deaf", lines=large)))
+            assert again.reset == ErrorCodes.REFUSED_STREAM
+            app.go.set()
+            for stream_id in opened[1:room]:
+                assert (await client.finished(stream_id)).body == b"hello"
+            await until(lambda: not app.running)
+        assert (await client.request(lines=large)).body == b"hello"
+        assert client.goaway is None
+
+
+@live
 async def test_ordinary_use_stays_within_the_budget() -> None:
     async with served(Probe()) as server, connect(server.port) as client:
         for turn in range(300):
@@ -453,14 +494,7 @@ async def test_answer_to_a_connection_that_has_ended_is_no_fault(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """h2 may know of the end before the application does."""
-    protocols: list[Http2] = []
-    initiate = Http2.initiate
-
-    async def noted(self: Http2, *arguments: object) -> None:
-        protocols.append(self)
-        await initiate(self, *arguments)
-
-    monkeypatch.setattr(Http2, "initiate", noted)
+    protocols = noted(monkeypatch)
     app = Probe()
     async with served(app) as server, connect(server.port) as client:
         client.open(head(path="/deaf"))
@@ -504,6 +538,19 @@ async def test_flood_does_not_hold_up_others(case: str) -> None:
         await asyncio.gather(*attacks)
         assert server.refused
         print(f"slowest answer beside {case}: {slowest * 1000:.0f} ms")
+
+
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[Http2]:
+    """The server's connections, as they begin."""
+    protocols: list[Http2] = []
+    initiate = Http2.initiate
+
+    async def remember(self: Http2, *arguments: object) -> None:
+        protocols.append(self)
+        await initiate(self, *arguments)
+
+    monkeypatch.setattr(Http2, "initiate", remember)
+    return protocols
 
 
 async def _raw(port: int, data: bytes) -> bytes:

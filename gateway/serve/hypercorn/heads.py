@@ -65,7 +65,7 @@ def http1_head(request: h11.Request, raw: bytes, limits: Limits) -> RequestHead:
         raise Unacceptable(Code.HEAD_TOO_LARGE)
     if version not in {b"1.1", b"1.0"} or METHOD.fullmatch(method) is None:
         raise Unacceptable(Code.BAD_FRAMING)
-    if not _has_clean_lines(raw):
+    if not has_clean_lines(raw):
         raise Unacceptable(Code.BAD_HEADER)
     fields = dict(headers)
     framed = _check_framing(fields, version, raw)
@@ -77,7 +77,8 @@ def http1_head(request: h11.Request, raw: bytes, limits: Limits) -> RequestHead:
     )
 
 
-def _has_clean_lines(raw: bytes) -> bool:
+def has_clean_lines(raw: bytes) -> bool:
+    """Whether every line ends with CR LF, none is folded, and none holds control characters."""
     # h11 takes a bare LF as the end of a line, joins folded lines (RFC 9112 §2.2, §5.2) and
     # lets most control characters into a value.
     ends = raw.count(b"\r\n")

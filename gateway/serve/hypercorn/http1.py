@@ -18,6 +18,7 @@ from hypercorn.typing import ConnectionState
 
 from gateway.errors import Code
 from gateway.serve.hypercorn import refusal
+from gateway.serve.hypercorn.chunks import StrictBuffer
 from gateway.serve.hypercorn.heads import RequestHead, Unacceptable, http1_head
 from gateway.serve.hypercorn.settings import completed
 from gateway.serve.hypercorn.stream import Stream
@@ -48,6 +49,7 @@ class StrictConnection(h11.Connection):
 
     def __init__(self, limits: Limits, max_incomplete: int, *, prior_knowledge: bool) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=max_incomplete)
+        self._receive_buffer = StrictBuffer()
         self.head = NO_REQUEST
         self.refusal = Code.BAD_FRAMING
         self._limits = limits

@@ -31,13 +31,15 @@ from hypercorn.protocol.h2 import (
     StreamBuffer,
 )
 from hypercorn.typing import ConnectionState
-from priority.priority import MissingStreamError, PriorityTree
+from priority.priority import DeadlockError, MissingStreamError, PriorityTree
 
 from gateway.errors import Code
 from gateway.serve.hypercorn import frames, refusal
+from gateway.serve.hypercorn.compression import BoundedEncoder, compressible
 from gateway.serve.hypercorn.heads import HOP_BY_HOP, RequestHead, Unacceptable, http2_head
 from gateway.serve.hypercorn.settings import completed
 from gateway.serve.hypercorn.stream import Stream
+from gateway.serve.turn import Turn
 
 if TYPE_CHECKING:
     from gateway.serve.hypercorn.peer import Peer
@@ -46,6 +48,9 @@ RECEIVE_WINDOW = 1024 * 1024
 """Bytes of request bodies that wait for applications, over all streams of a connection."""
 FIELD_OVERHEAD = 32
 """Bytes that a field counts for besides its name and value (RFC 9113 §6.5.2)."""
+HELD_HEADS = 1024 * 1024
+"""Bytes of the heads of requests in flight, over all streams of a connection; one head always has
+room. A client that has sent a head once may send it again in a few bytes."""
 GOAWAY = struct.Struct(">3sBBLLL")
 
 
@@ -107,6 +112,8 @@ class Http2(H2Protocol):
         limits = peer.server.limits
         largest = limits.url + limits.head + (limits.headers + 8) * FIELD_OVERHEAD
         self.meter = frames.FrameMeter(peer.loop.time(), largest)
+        self._heads_held = 0
+        self._heads_most = max(HELD_HEADS, largest)
         self.connection = _connection(limits.streams, limits.head, largest)
         self.priority = PriorityTree(maximum_streams=2 * limits.streams)
 
@@ -164,6 +171,20 @@ class Http2(H2Protocol):
 
     # the streams' side
 
+    async def send_task(self) -> None:
+        """Send what streams have, frame by frame; others get their turn in between."""
+        turn = Turn()
+        while not self.closed:
+            await turn.breathe()  # before the choice: the stream may be gone afterwards
+            try:
+                stream_id = next(self.priority)
+            except DeadlockError:
+                await self.has_data.wait()
+                await self.has_data.clear()
+                turn.begin()
+            else:
+                await self._send_data(stream_id)
+
     async def stream_send(self, event: StreamEvent) -> None:
         """Send what a stream has for the client."""
         match event:
@@ -192,8 +213,9 @@ class Http2(H2Protocol):
         self, stream_id: int, status: int, headers: list[tuple[bytes, bytes]]
     ) -> None:
         lines = [line for line in completed(status, headers) if line[0].lower() not in HOP_BY_HOP]
+        lines = [(b":status", b"%d" % status), *compressible(lines)]
         try:
-            self.connection.send_headers(stream_id, [(b":status", b"%d" % status), *lines])
+            self.connection.send_headers(stream_id, lines)
         except ProtocolError:
             # h2 has several names for a stream, or a connection, that has ended meanwhile.
             if stream_id in self.stream_buffers and not self.peer.closing:
@@ -236,16 +258,21 @@ class Http2(H2Protocol):
 
     async def _on_request(self, event: h2.events.RequestReceived) -> None:
         stream_id = event.stream_id
-        # Streams that the client has reset still have an application to finish.
-        if self.draining or len(self.peer.apps) >= 2 * self.peer.server.limits.streams:
-            self._reset(stream_id, ErrorCodes.REFUSED_STREAM)
+        size = sum(len(name) + len(value) + FIELD_OVERHEAD for name, value in event.headers)
+        # Streams that the client has reset still have an application to finish, and its head.
+        if (
+            self.draining
+            or len(self.peer.apps) >= 2 * self.peer.server.limits.streams
+            or self._heads_held + size > self._heads_most
+        ):
+            self._reset(stream_id, ErrorCodes.REFUSED_STREAM)  # RFC 9113 §8.7
             return
         try:
             head = http2_head(event.headers, self.peer.server.limits)
         except Unacceptable as unacceptable:
             await self._refuse(stream_id, unacceptable.code, whole=event.stream_ended is not None)
             return
-        await self._open(stream_id, head)
+        await self._open(stream_id, head, size)
         await self.send(Updated(idle=False))
 
     async def _on_data(self, event: h2.events.DataReceived) -> None:
@@ -268,7 +295,7 @@ class Http2(H2Protocol):
         await self._drop(event.stream_id)
         await self._close_stream(event.stream_id)
 
-    async def _open(self, stream_id: int, head: RequestHead) -> None:
+    async def _open(self, stream_id: int, head: RequestHead, size: int) -> None:
         expected = any(name == b"expect" for name, _ in head.headers)
         stream = self.streams[stream_id] = Stream(
             self.peer, self.stream_send, stream_id,
@@ -288,6 +315,11 @@ class Http2(H2Protocol):
                 state=self.connection_state,
             )
         )
+        self._heads_held += size
+        stream.when_ended(partial(self._release_head, size))
+
+    def _release_head(self, size: int) -> None:
+        self._heads_held -= size
 
     async def _refuse(self, stream_id: int, code: Code, *, whole: bool) -> None:
         """Answer a request with a refusal; `whole` if the client has sent all of it."""
@@ -392,4 +424,5 @@ def _connection(streams: int, head: int, largest: int) -> h2.connection.H2Connec
         },
     )
     connection.decoder.max_header_list_size = largest
+    connection.encoder = BoundedEncoder()
     return connection

@@ -166,11 +166,12 @@ class Peer(asyncio.Protocol):
         """Whether nothing more is read or written."""
         return self._closed_at != math.inf
 
-    def run_app(self, func: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def run_app(self, func: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Run an application's task, which may outlive the connection."""
         task = self.server.spawn(func())
         self.apps.add(task)
         task.add_done_callback(self.apps.discard)
+        return task
 
     def head_begins(self) -> None:
         """The first byte of a request's head has come: the rest has to follow in time."""

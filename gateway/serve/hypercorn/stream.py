@@ -15,6 +15,7 @@ from gateway.serve.hypercorn import refusal
 from gateway.serve.hypercorn.inbox import BodyInbox
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
 
     from gateway.serve.hypercorn.peer import Peer
@@ -64,6 +65,7 @@ class Stream(HTTPStream):
         self.peer = peer
         self.inbox = BodyInbox(wanted, taken, bounded=bounded)
         self._chunked = bounded  # HTTP/2 counts its frames
+        self._app: asyncio.Task[None]
         self.app_put: Any = self.inbox.put
 
     @property
@@ -81,7 +83,11 @@ class Stream(HTTPStream):
         self.start_time = self.peer.received_at
         self.scope = scope_of(event, self.peer, "http", self.scheme)  # type: ignore[assignment]
         self.scope["extensions"][DISCONNECT] = {"notify": self.inbox.notify}
-        self.peer.run_app(self._run)
+        self._app = self.peer.run_app(self._run)
+
+    def when_ended(self, call: Callable[[], object]) -> None:
+        """Call this once the application has ended, which may be long after the stream has."""
+        self._app.add_done_callback(lambda _: call())
 
     async def app_send(self, message: Any) -> None:
         """The application's `send`; None when it has ended."""

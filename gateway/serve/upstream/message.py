@@ -23,6 +23,9 @@ CONNECTION_FIELDS = frozenset({
     b"connection", b"content-length", b"expect", b"keep-alive", b"proxy-connection",
     b"transfer-encoding", b"upgrade",
 })  # fmt: skip
+MAX_LINES = 256
+"""Header lines of a response. Each is handled by itself on its way to the client, so that the
+bytes of `upstream.max_head` alone would allow thousands: a long turn of the event loop."""
 EXPECTS_CONTENT = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -177,6 +180,8 @@ class ResponseReader:
         name = name.lower()
         value = value.strip(b" \t")
         self._headers.append((name, value))
+        if len(self._headers) > MAX_LINES:
+            self._stop(f"more than {MAX_LINES} header lines")
         if name == b"content-length":  # llhttp refuses lists, duplicates, signs and overflow
             self._length = int(value)
         elif name == b"transfer-encoding":

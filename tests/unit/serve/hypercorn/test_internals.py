@@ -10,6 +10,7 @@ from importlib.metadata import version
 import h2.connection
 import h11
 import pytest
+from h11._receivebuffer import ReceiveBuffer
 
 from gateway.serve.hypercorn.http2 import FlowBuffer
 
@@ -40,6 +41,7 @@ def test_source_is_the_one_that_was_adapted(name: str) -> None:
 def test_private_names_that_are_used_exist() -> None:
     connection = h11.Connection(h11.SERVER)
     assert len(connection._receive_buffer) == 0
+    assert {"maybe_extract_lines", "maybe_extract_next_line"} <= vars(ReceiveBuffer).keys()
     assert callable(connection._process_error)
     assert connection.client_is_waiting_for_100_continue is False
     assert {"buffer", "_complete", "_paused", "_is_empty"} <= set(

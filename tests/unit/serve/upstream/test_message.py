@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gateway.errors import Code, ForwardError
-from gateway.serve.upstream.message import ResponseReader, framing, request_head
+from gateway.serve.upstream.message import MAX_LINES, ResponseReader, framing, request_head
 
 H = b"HTTP/1.1 200 OK\r\n"
 EMPTY = b"content-length: 0\r\n\r\n"
@@ -326,3 +326,15 @@ def test_what_cannot_be_sent_is_a_fault_of_the_gateway(name):
     with pytest.raises(ForwardError) as raised:
         request_head(method, target, headers, b"")
     assert raised.value.code is Code.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_header_lines_have_a_number(method):
+    line, interim = b"a:\r\n", b"HTTP/1.1 103 Hints\r\n"
+    most = line * (MAX_LINES - 1)
+    reader = read(interim + most + b"\r\n" + H + most + EMPTY, method=method)
+    assert len(reader.headers) == MAX_LINES
+    for data in (H + line * (MAX_LINES + 1), interim + line * (MAX_LINES + 1)):
+        with pytest.raises(ForwardError, match="more than 256 header lines") as raised:
+            read(data + b"\r\n", method=method)
+        assert raised.value.code is Code.UPSTREAM_PROTOCOL
