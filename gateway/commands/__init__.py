@@ -105,6 +105,7 @@ def names_bad_file(error: click.UsageError) -> bool:
 def _report(error: Exception) -> int:
     """Tell the user what went wrong, on stderr; gives the exit code."""
     from gateway.rego.errors import CompileError  # noqa: PLC0415  --help need not load the engine
+    from gateway.snapshot import as_config_error  # noqa: PLC0415  same
 
     if os.environ.get("GATEWAY_TRACEBACK"):
         click.echo("".join(traceback.format_exception(error)), err=True)
@@ -112,7 +113,7 @@ def _report(error: Exception) -> int:
         case ConfigError():
             report.show_problems(error.problems)
         case CompileError():
-            report.show_problems(map(report.located, error.problems))
+            report.show_problems(as_config_error(error).problems)
         case OSError():
             named = f"{error.filename}: " if error.filename else ""
             report.show_error(f"{named}{error.strerror or error}")

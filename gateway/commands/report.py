@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.errors import Problem
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.rego.errors import RegoProblem
+    from gateway.errors import Problem
 
 
 def show_problems(problems: Iterable[Problem], *, kind: str = "error") -> None:
@@ -42,17 +40,6 @@ def show_usage(error: click.UsageError) -> None:
 def counted(number: int, noun: str) -> str:
     """A number and its noun: `1 test`, `2 tests`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def located(problem: RegoProblem) -> Problem:
-    """A problem of the engine in the form of the gateway's others."""
-    return Problem(
-        problem.message,
-        file=problem.file,
-        line=problem.row,
-        column=problem.col,
-        remedy=problem.remedy,
-    )
 
 
 def as_json(problem: Problem) -> dict[str, Any]:
