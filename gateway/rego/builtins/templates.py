@@ -419,7 +419,7 @@ def render(state: State, template: Value, variables: Value) -> str:
     """Fill a template with the members of an object; a missing one shows as `<undefined>`."""
     text = string(template)
     charge_value(state, mapping(variables, 2))
-    state.charge(len(text))
+    state.charge(5 * len(text))
     nodes, stop = _Parser(state, text).parse()
     if stop:
         raise BuiltinError(f"template: unexpected {{{{{stop[:20]}}}}}")
@@ -429,4 +429,4 @@ def render(state: State, template: Value, variables: Value) -> str:
     return "".join(run.output)
 
 
-BUILTINS: Final[tuple[Builtin, ...]] = (charged("strings.render_template", render, 2),)
+BUILTINS: Final[tuple[Builtin, ...]] = (charged("strings.render_template", render, 2, steps=60),)

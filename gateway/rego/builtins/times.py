@@ -209,7 +209,7 @@ def _fields(moment: datetime) -> tuple[int, ...]:
 BUILTINS: Final[tuple[Builtin, ...]] = (
     impure("time.now_ns", now, 0),
     charged("time.parse_ns", parse, 2),
-    charged("time.parse_rfc3339_ns", parse_rfc3339, 1),
+    charged("time.parse_rfc3339_ns", parse_rfc3339, 1, steps=40),
     charged("time.parse_duration_ns", parse_duration, 1, steps=60),
     pure("time.date", date, 1, steps=25),
     pure("time.clock", clock, 1, steps=25),
