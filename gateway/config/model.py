@@ -495,7 +495,7 @@ class Policy(Section):
     """Folders or files with .rego modules and data.json / data.yaml documents."""
     entrypoint: str | None = None
     """Rule that decides; `gateway/authz/decision`, else `gateway/authz/allow`, by default."""
-    steps: Count = Field(default=400_000, ge=1_000)
+    steps: Count = Field(default=1_000_000, ge=1_000)
     """Work limit of one decision, in steps."""
     tests: bool = True
     """Run the `*_test.rego` beside the policies before a reload takes effect."""

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from gateway.rego.footprint import Footprint
     from gateway.rego.trace import Site
 
-DEFAULT_STEPS: Final = 400_000
-"""Steps that a decision may take: less than 0.1 s of the slowest policies."""
+DEFAULT_STEPS: Final = 1_000_000
+"""Steps that a decision may take: 10 ms of plain scans, 0.1 to 0.3 s of the dearest builtins."""
 
 SIZED: Final = frozenset((list, dict, RegoSet, str))
 
