@@ -25,6 +25,8 @@ MAX_YAML = 4 * 1024**2
 MAX_FILES = 10_000
 MAX_TOTAL = 128 * 1024**2
 """What all files of a policy set may hold, in bytes."""
+READINGS = 5
+"""How often a set is read of which files vanish meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,33 +47,43 @@ class PolicySources:
 
 def read_files(paths: tuple[Path, ...]) -> dict[str, bytes]:
     """Every policy and data file below `paths`, by name; raises ConfigError."""
-    files: dict[str, bytes] = {}
-    problems: list[Problem] = []
-    total = 0
-    for number, root in enumerate(paths):
-        for path, name in _policy_files(root, problems):
-            limit = MAX_YAML if name.endswith((".yaml", ".yml")) else MAX_FILE
-            try:
-                name.encode()
-                # The number keeps data of two roots apart; the engine never sees it.
-                files[f"{number}:{name}"] = data = read_file(path, limit)
-            except UnicodeEncodeError:
-                problems.append(Problem("the file's name is not UTF-8", file=ascii(str(path))))
-                continue
-            except FileNotFoundError:
-                if _is_link(path):
-                    problems.append(Problem("a link that leads nowhere", file=str(path)))
-                continue  # renamed away between the listing and now: the next event reloads
-            except OSError as error:
-                problems.append(_unreadable(error, path))
-                continue
-            total += len(data)
-            if len(files) > MAX_FILES or total > MAX_TOTAL:
-                message = f"more than {MAX_FILES} files, or than {MAX_TOTAL} bytes in all"
-                raise ConfigError((Problem(message, file=str(root)),))
+    for _ in range(READINGS):
+        files: dict[str, bytes] = {}
+        problems: list[Problem] = []
+        # A set without the file that an editor is just replacing may allow what it denies.
+        if not any(_read(number, root, files, problems) for number, root in enumerate(paths)):
+            break
+    else:
+        problems.append(Problem("files vanish while they are read", file=str(paths[0])))
     if problems:
         raise ConfigError(tuple(problems))
     return files
+
+
+def _read(number: int, root: Path, files: dict[str, bytes], problems: list[Problem]) -> bool:
+    """Read what is below one of the paths; whether a file was gone by then."""
+    vanished = False
+    total = sum(map(len, files.values()))
+    for path, name in _policy_files(root, problems):
+        limit = MAX_YAML if name.endswith((".yaml", ".yml")) else MAX_FILE
+        try:
+            name.encode()
+            # The number keeps data of two roots apart; the engine never sees it.
+            files[f"{number}:{name}"] = data = read_file(path, limit)
+            total += len(data)
+        except UnicodeEncodeError:
+            problems.append(Problem("the file's name is not UTF-8", file=ascii(str(path))))
+        except FileNotFoundError:
+            if _is_link(path):
+                problems.append(Problem("a link that leads nowhere", file=str(path)))
+            else:
+                vanished = True
+        except OSError as error:
+            problems.append(_unreadable(error, path))
+        if len(files) > MAX_FILES or total > MAX_TOTAL:
+            message = f"more than {MAX_FILES} files, or than {MAX_TOTAL} bytes in all"
+            raise ConfigError((Problem(message, file=str(root)),))
+    return vanished
 
 
 def parse_files(files: Mapping[str, bytes], paths: tuple[Path, ...]) -> PolicySources:

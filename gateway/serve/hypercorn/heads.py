@@ -11,6 +11,7 @@ import binascii
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.config.model import METHOD as ROUTE_METHOD
 from gateway.errors import Code
 from gateway.wire import FIELD_NAME as TOKEN, HANDSHAKE, SPELLING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 Lines = list[tuple[bytes, bytes]]
 
-METHOD = re.compile(rb"[A-Z][A-Z0-9_-]{0,31}")
+METHOD = re.compile(ROUTE_METHOD.pattern.encode())
 TARGET = re.compile(rb"/[!-\"$-~]*")  # visible ASCII but '#'
 ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#\x00-\x20\x7f-\xff]+)([/?][!-\"$-~]*)?")
 FIELD_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")

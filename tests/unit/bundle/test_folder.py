@@ -192,3 +192,23 @@ def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     assert refusal(tmp_path).endswith("deny: cannot be read: Permission denied")
+
+
+@pytest.mark.parametrize("times", [1, 4, 5])
+def test_a_file_that_vanishes_while_it_is_read(tmp_path, monkeypatch, times):
+    """As an editor replaces it; without it, the rest may allow what it denies."""
+    for name in ("a", "deny"):
+        (tmp_path / f"{name}.rego").write_text(f"package {name}")
+    read, gone = folder.read_file, []
+
+    def vanishes(path, limit):
+        if path.name == "deny.rego" and len(gone) < times:
+            gone.append(path)
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        return read(path, limit)
+
+    monkeypatch.setattr(folder, "read_file", vanishes)
+    if times < folder.READINGS:
+        assert sorted(read_files((tmp_path,))) == ["0:a.rego", "0:deny.rego"]
+    else:
+        assert "files vanish while they are read" in refusal(tmp_path)
