@@ -275,11 +275,16 @@ def as_config_error(error: CompileError) -> ConfigError:
     )
 
 
-def resolve_entrypoints(config: Config, program: Program) -> dict[str, str]:
-    """The deciding rule of each route; ConfigError for one that the policies do not define."""
-    default = config.policy.entrypoint or next(
+def default_entrypoint(config: Config, program: Program) -> str:
+    """The deciding rule of routes that name none."""
+    return config.policy.entrypoint or next(
         filter(program.defines, DEFAULT_ENTRYPOINTS), DEFAULT_ENTRYPOINTS[0]
     )
+
+
+def resolve_entrypoints(config: Config, program: Program) -> dict[str, str]:
+    """The deciding rule of each route; ConfigError for one that the policies do not define."""
+    default = default_entrypoint(config, program)
     problems: list[Problem] = []
     found: dict[str, str] = {}
     for index, route in enumerate(config.routes):

@@ -11,16 +11,16 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from gateway.commands import report
+from gateway.commands import reads, report
 from gateway.commands.dry_run import as_dict, as_text, read_request, send
 from gateway.commands.group import Group
 from gateway.commands.inputs import read_token
 from gateway.commands.options import config_file, is_given
-from gateway.commands.policy_files import policy_sources
+from gateway.commands.policy_files import policy_set
 from gateway.errors import ConfigError
 from gateway.model import Refuse
 from gateway.record.encode import encode
-from gateway.rego import CompileError, Policy
+from gateway.rego import CompileError, Policy, compile as compile_rego
 from gateway.rego.compiler import Unit, all_good, compile_all
 from gateway.rego.testing import TestResult, run_tests, suites
 from gateway.snapshot import as_config_error, load
@@ -32,6 +32,8 @@ OF_TESTS = ("paths", "pattern", "verbose")
 
 if TYPE_CHECKING:
     from gateway.bundle.folder import PolicySources
+    from gateway.commands.policy_files import PolicySet
+    from gateway.rego import Program
 
 
 @click.group(cls=Group)
@@ -95,7 +97,7 @@ def test(
     """
     if token is None and not anonymous:
         _refuse_given(ctx, OF_REQUESTS, "describes a request: give --token FILE or --anonymous")
-        _test(policy_sources(ctx, paths, path), pattern, shape, verbose=verbose)
+        _test(policy_set(ctx, paths, path).sources, pattern, shape, verbose=verbose)
         return
     _refuse_given(ctx, OF_TESTS, "is about tests, and a request runs none")
     if token is not None and anonymous:
@@ -139,14 +141,24 @@ def _test(sources: PolicySources, pattern: str | None, shape: str, *, verbose: b
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @config_file
 @click.option("--emit", type=click.Choice(["python"]), help="Print the generated code.")
+@click.option(
+    "--verbose", "-v", is_flag=True, help="Show what deciding rules read, and which have an index."
+)
 @click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
 @click.pass_context
 def check(
-    ctx: click.Context, paths: tuple[Path, ...], path: Path, emit: str | None, shape: str
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    path: Path,
+    emit: str | None,
+    shape: str,
+    *,
+    verbose: bool,
 ) -> None:
     """Compile the policies below PATHS and report every fault with its place.
 
-    Without PATHS they are policy.paths of gateway.yaml, or policies/.
+    Without PATHS they are policy.paths of gateway.yaml, or policies/. A field of `input` that
+    the routes' rules read and no request has is a warning.
 
     Exit codes: 0 no fault, 1 faults.
 
@@ -155,27 +167,49 @@ def check(
     if emit and shape == "json":
         raise click.UsageError("--emit prints code; leave --format json out")
     try:
-        sources = policy_sources(ctx, paths, path)
-        tests = suites(sources.modules, sources.tests)
-        units = [
-            Unit(modules=modules) for modules in (sources.modules, *(s.modules for s in tests))
-        ]
-        program = all_good(compile_all(units))[0]
-        Policy(program, sources.data)
+        found = policy_set(ctx, paths, path)
+        program, asked = _checked(found)
     except (ConfigError, CompileError) as error:
-        found = as_config_error(error) if isinstance(error, CompileError) else error
+        faults = as_config_error(error) if isinstance(error, CompileError) else error
         if shape == "json":
-            click.echo(json.dumps({"problems": list(map(report.as_json, found.problems))}))
+            click.echo(json.dumps({"problems": list(map(report.as_json, faults.problems))}))
             raise click.exceptions.Exit(1) from None
-        raise found from None
+        raise faults from None
+    doubts = reads.warnings(asked)
+    if shape == "json":
+        made = {
+            "problems": [],
+            "warnings": list(map(report.as_json, doubts)),
+            "revision": found.sources.revision,
+        }
+        click.echo(json.dumps(made | (reads.as_json(asked, program) if verbose else {})))
+        return
+    report.show_problems(doubts, kind="warning")
     if emit:
         click.echo(program.source)
-    elif shape == "json":
-        click.echo(json.dumps({"problems": [], "revision": sources.revision}))
-    else:
-        kinds = ((sources.modules, "module"), (sources.tests, "test module"))
-        counts = ", ".join(report.counted(len(files), noun) for files, noun in kinds if files)
-        click.echo(f"{counts}, no fault; revision {sources.revision}")
+        return
+    kinds = ((found.sources.modules, "module"), (found.sources.tests, "test module"))
+    counts = ", ".join(report.counted(len(files), noun) for files, noun in kinds if files)
+    click.echo(f"{counts}, no fault; revision {found.sources.revision}")
+    if verbose:
+        click.echo("\n".join(("", *reads.as_text(asked, program))))
+
+
+def _checked(found: PolicySet) -> tuple[Program, dict[str, reads.Asked]]:
+    """Compile policies and tests; return the served program, and the rules that decide."""
+    sources = found.sources
+    tests = suites(sources.modules, sources.tests)
+    units = [Unit(modules=modules) for modules in (sources.modules, *(s.modules for s in tests))]
+    program = all_good(compile_all(units))[0]
+    Policy(program, sources.data)
+    dialects = reads.entrypoints(found.config, program)
+    if not dialects:
+        return program, {}
+    footprints = compile_rego(sources.modules, tuple(dialects)).footprints
+    return program, {
+        name: reads.Asked(dialects=dialects[name], footprint=footprint)
+        for name, footprint in footprints.items()
+    }
 
 
 def _run(sources: PolicySources, pattern: str) -> list[TestResult]:

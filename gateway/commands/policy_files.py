@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -15,30 +17,43 @@ from gateway.config.load import load as load_config
 from gateway.config.validate import validate
 from gateway.errors import ConfigError, Problem
 
+if TYPE_CHECKING:
+    from gateway.config.model import Config
+
 POLICIES = Path("policies")
 
 
-def policy_sources(ctx: click.Context, paths: tuple[Path, ...], config: Path) -> PolicySources:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySet:
+    """Policies, and the configuration that names them, if one does: see `policy_config`."""
+
+    sources: PolicySources
+    config: Config | None
+
+
+def policy_set(ctx: click.Context, paths: tuple[Path, ...], path: Path) -> PolicySet:
     """The policies below PATHS, or those that the configuration names; ConfigError without any."""
+    config: Config | None = None
     if paths and is_given(ctx, "path"):
         raise click.UsageError("--config names policies, and so do PATHS: give one of them", ctx)
     if not paths:
         default = ctx.get_parameter_source("path") is ParameterSource.DEFAULT
-        if not default or config.exists():
-            paths = policy_paths(config)
+        if not default or path.exists():
+            config = policy_config(path)
+            paths = tuple(path.absolute().parent / each for each in config.policy.paths)
         elif POLICIES.is_dir():
             paths = (POLICIES,)
         else:
-            raise click.UsageError(f"no {config} and no {POLICIES}/ here; name PATHS", ctx)
-    absolute = tuple(path.absolute() for path in paths)
+            raise click.UsageError(f"no {path} and no {POLICIES}/ here; name PATHS", ctx)
+    absolute = tuple(each.absolute() for each in paths)
     sources = parse_files(read_files(absolute), absolute)
     if not sources.modules and not sources.tests:
-        raise ConfigError(tuple(Problem("no .rego file", file=str(path)) for path in paths))
-    return sources
+        raise ConfigError(tuple(Problem("no .rego file", file=str(each)) for each in paths))
+    return PolicySet(sources=sources, config=config)
 
 
-def policy_paths(path: Path) -> tuple[Path, ...]:
-    """`policy.paths` of a configuration, whatever else in it cannot be used here.
+def policy_config(path: Path) -> Config:
+    """A configuration of which `policy` is good, whatever else in it cannot be used here.
 
     Keys, secrets and certificates are seldom where policies are tested. Raises ConfigError.
     """
@@ -46,7 +61,7 @@ def policy_paths(path: Path) -> tuple[Path, ...]:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError:
-        return load_config(path, os.environ).config.policy.paths  # which says what is wrong
+        return load_config(path, os.environ).config  # which says what is wrong
     document = read_document(data, os.environ)
     config, _, faults = validate(document.tree, document.unreadable)
     wrong = [found for found in document.problems if f"{found.key}.".startswith("policy.")]
@@ -54,4 +69,4 @@ def policy_paths(path: Path) -> tuple[Path, ...]:
     if wrong or config is None or not document.readable:
         load_config(path, os.environ)
     assert config is not None
-    return tuple(path.absolute().parent / each for each in config.policy.paths)
+    return config

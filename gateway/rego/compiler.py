@@ -344,7 +344,7 @@ def finish(unit: Unit, text: str) -> Program:
         indexes=made.indexes,
         places=_places(plan, sources),
         footprints={
-            name: footprint(plan, tuple(name.split("/")))
+            name: footprint(plan, tuple(name.split("/")), lambda at: _site(plan, sources, at))
             for name in unit.entrypoints
             if tuple(name.split("/")) in made.rules
         },

@@ -6,7 +6,7 @@ is used as a whole (compared, scanned, passed to a builtin, returned) its path i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.rego.builtins import BUILTINS
@@ -23,14 +23,16 @@ from gateway.rego.plan import (
     With,
     inner_blocks,
     operands,
+    steps,
     targets,
 )
 from gateway.rego.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.rego.plan import Block, Function, Operand, Plan, Statement
+    from gateway.rego.plan import At, Block, Function, Operand, Plan, Statement
+    from gateway.rego.trace import Site
 
 Path = tuple[str, ...]
 
@@ -40,15 +42,17 @@ class Footprint:
     """The paths of the input whose values decide, and the impure builtins that are called.
 
     A path stands for everything below it, and for whether it is there; the empty path is the
-    whole input. Where `impure` is empty, equal values at `paths` give equal decisions.
+    whole input. Where `impure` is empty, equal values at `paths` give equal decisions. `places`
+    tells where each path stands in the policies.
     """
 
     paths: frozenset[Path]
     impure: frozenset[str]
+    places: Mapping[Path, Site] = field(default_factory=dict, compare=False)
 
 
-def footprint(plan: Plan, path: Path) -> Footprint:
-    """Return the footprint of the rule at `path` below data."""
+def footprint(plan: Plan, path: Path, site: Callable[[At | None], Site]) -> Footprint:
+    """Return the footprint of the rule at `path` below data; `site` names a place of the plan."""
     tracer = _Tracer(plan)
     for item in plan.functions:
         if item.generation == "g0" and item.path == path:
@@ -58,7 +62,8 @@ def footprint(plan: Plan, path: Path) -> Footprint:
         for path in tracer.paths
         if not any(path[:length] in tracer.paths for length in range(len(path)))
     )
-    return Footprint(paths, frozenset(tracer.impure))
+    places = {path: site(tracer.places.get(path)) for path in sorted(paths)}
+    return Footprint(paths, frozenset(tracer.impure), places)
 
 
 class _Tracer:
@@ -68,6 +73,7 @@ class _Tracer:
         self.functions = {item.name: item for item in plan.functions}
         self.paths: set[Path] = set()
         self.impure: set[str] = set()
+        self.places: dict[Path, At] = {}
         self.done: set[tuple[str, tuple[Path | None, ...]]] = set()
 
     def function(self, item: Function, arguments: Sequence[Path | None]) -> None:
@@ -91,29 +97,43 @@ class _Tracer:
             self.paths.add(place)
 
     def statement(self, step: Statement, usage: Usage, places: dict[int, Path | None]) -> None:
-        place: Path | None = None
+        origin = self.origin(step, places)
         match step:
-            case Dot(source=int() as source, key=Const(value=str() as key)):
-                above = places.get(source)
-                place = None if above is None else (*above, key)
-            case Assign(source=int() as source):
-                place = places.get(source)
             case Call():
                 self.call(step, places)
             case IsDefined() | IsUndefined():
                 self.defined(step.source, places)
             case CallDynamic():
-                self.paths.add(())
+                self.anything()
             case With(local=local):
                 self.read(step.value, places)
                 if local == INPUT:
                     self.paths.add(())
-            case _:
+            case _ if origin is None:
                 for operand in operands(step):
                     self.read(operand, places)
-        if isinstance(step, Dot):
-            self.read(step.key, places)
-        self.follow(step, place, usage, places)
+        self.follow(step, origin, usage, places)
+
+    def origin(self, step: Statement, places: dict[int, Path | None]) -> Path | None:
+        """Return the path of the input that a statement only takes up, or goes down."""
+        match step:
+            case Dot(source=int() as source, key=Const(value=str() as key)):
+                above = places.get(source)
+                if above is None:
+                    return None
+                if step.at is not None:
+                    self.places.setdefault((*above, key), step.at)
+                return (*above, key)
+            case Assign(source=int() as source):
+                return places.get(source)
+            case _:
+                return None
+
+    def anything(self) -> None:
+        """Any function of the plan may be called, with whatever there is."""
+        self.paths.add(())
+        for item in self.functions.values():
+            self.impure |= _impure(item.blocks)
 
     def defined(self, operand: Operand, places: dict[int, Path | None]) -> None:
         if operand != INPUT:
@@ -137,8 +157,7 @@ class _Tracer:
     def call(self, step: Call, places: dict[int, Path | None]) -> None:
         item = self.functions.get(step.function)
         if item is None:
-            if step.function in BUILTINS and BUILTINS[step.function].impure:
-                self.impure.add(step.function)
+            self.impure |= _impure(((step,),))
             for argument in step.arguments:
                 self.read(argument, places)
             return
@@ -147,3 +166,8 @@ class _Tracer:
             for argument in step.arguments
         ]
         self.function(item, given[: len(item.parameters)])
+
+
+def _impure(blocks: tuple[Block, ...]) -> set[str]:
+    called = {step.function for step in steps(blocks) if isinstance(step, Call)}
+    return {name for name in called if name in BUILTINS and BUILTINS[name].impure}

@@ -259,6 +259,14 @@ def bind(node: Node, functions: Sequence[Any]) -> Node:
     )
 
 
+def places(node: Node) -> Iterator[Place]:
+    """Yield what an index looks at."""
+    if isinstance(node, Test):
+        yield node.place
+        for below in (*node.equal.values(), *node.starts.values(), node.rest):
+            yield from places(below)
+
+
 # --- looking up
 
 

@@ -243,6 +243,60 @@ class TestCheck:
         told = json.loads(run("check", "--format", "json").stdout)
         assert list(told["problems"][0]) == ["file", "line", "column", "key", "message", "remedy"]
 
+    def test_what_decides_is_shown(self, folder):
+        result = run("check", "-v")
+        assert result.stdout.split("\n\n")[1].splitlines() == [
+            "gateway/authz/decision (native) reads",
+            "  input.identity.roles  rules/authz.rego:7",
+            "  input.request.body.ok  rules/authz.rego:11",
+            "  input.request.scheme  rules/authz.rego:18",
+            "  input.route.id  rules/authz.rego:9",
+            "  input.source.networks  rules/authz.rego:18",
+        ]
+        told = json.loads(run("check", "-v", "--format", "json").stdout)
+        decided = told["entrypoints"]["gateway/authz/decision"]
+        assert decided["reads"][0] == {
+            "input": ["identity", "roles"], "file": "rules/authz.rego", "line": 7,
+        }  # fmt: skip
+        assert (decided["impure"], told["indexes"]) == ([], {})
+
+    def test_impure_calls_and_indexes_are_shown(self, folder):
+        rules = "".join(
+            f'allow if {{ input.request.method == "GET"; startswith(input.request.path, "/{n}/") }}\n'
+            for n in range(9)
+        )
+        module = f"package gateway.authz\n{rules}allow if time.now_ns() > 1\n"
+        (folder / "rules" / "authz.rego").write_text(module)
+        shown = run("check", "-v").stdout.split("\n\n")[1].splitlines()
+        assert shown[0] == "gateway/authz/allow (native) reads"
+        assert shown[-2:] == [
+            "  and calls time.now_ns",
+            "data.gateway.authz.allow: 10 bodies, picked by input.request.path",
+        ]
+
+    def test_fields_that_no_request_has_are_warned_of(self, folder):
+        (folder / "rules" / "authz.rego").write_text(
+            "package gateway.authz\n\nallow if not input.request.pth\n"
+        )
+        said = "no request has input.request.pth, so it is always undefined"
+        result = run("check")
+        assert (result.exit_code, result.stderr) == (
+            0,
+            f"warning: rules/authz.rego:3:14: {said} (did you mean input.request.path?)\n",
+        )
+        told = json.loads(run("check", "--format", "json").stdout)
+        assert [warning["message"] for warning in told["warnings"]] == [said]
+
+    @pytest.mark.parametrize("line", ["dialect: envoy", "entrypoint: other/allow"])
+    def test_only_of_the_rules_and_dialects_that_the_routes_name(self, folder, line):
+        (folder / "rules" / "authz.rego").write_text(
+            "package gateway.authz\n\nallow if not input.request.pth\n"
+        )
+        (folder / "rules" / "other.rego").write_text("package other\n\nallow if input.route.id\n")
+        config = folder / "gateway.yaml"
+        config.write_text(re.sub(r"(\{id: \w+, )", rf"\1{line}, ", config.read_text()))
+        assert run("check").stderr == ""
+
     def test_code_is_no_json(self, folder):
         assert run("check", "--emit", "python", "--format", "json").exit_code == EXIT_USAGE
 

@@ -1,6 +1,7 @@
 import pytest
 
 from gateway.decide.document import native, rfc3339
+from gateway.decide.fields import ANYTHING, FIELDS, misread
 from gateway.decide.inquiry import exact
 from tests.support.stages import ANONYMOUS, NOW, head, inquiry
 
@@ -36,6 +37,48 @@ def test_the_whole_document():
         "source": {"address": "203.0.113.9", "networks": ["office"]},
         "time": {"unix": 1790000000, "rfc3339": "2026-09-21T14:13:20Z"},
     }
+
+
+def test_the_fields_that_are_told_of_are_those_that_there_are():
+    found = native(inquiry(head()))
+    assert {key: sorted(value) for key, value in found.items() if FIELDS[key] is not ANYTHING} == {
+        key: sorted(known) for key, known in FIELDS.items() if known is not ANYTHING
+    }
+    nested = {
+        (key, name)
+        for key, value in found.items()
+        if FIELDS[key] is not ANYTHING
+        for name, item in value.items()
+        if isinstance(item, dict) or item is None and name == "body"
+    }
+    assert nested == {
+        (key, name)
+        for key, known in FIELDS.items()
+        for name, below in (known or {}).items()
+        if below is ANYTHING
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        ("request.path", None),
+        ("request.headers.x-tenant", None),
+        ("claims.any.thing", None),
+        ("route.labels.tier", None),
+        ("", None),
+        ("request.pth", "did you mean input.request.path?"),
+        ("requests", "did you mean input.request?"),
+        ("request.path.length", "docs/policies.md lists what input holds"),
+        ("attributes.request", "docs/policies.md lists what input holds"),
+        ("request.headers.X-Tenant", "names of headers are lower-case: "
+            'input.request.headers["x-tenant"]'),
+        ("request.headers.Authorization", "policies are not shown credentials; what a token says "
+            "is in input.claims"),
+    ],
+)  # fmt: skip
+def test_what_is_read_and_never_there(path, remedy):
+    assert misread(path.split(".") if path else ()) == remedy
 
 
 def test_anonymous():

@@ -39,3 +39,17 @@ def test_paths(name):
 def test_impure_builtins_are_named(call):
     found = program(f"package t\np if q\nq if {call}\n", "t/p").footprints["t/p"]
     assert found.impure == {call.split("(")[0]}
+
+
+def test_impure_builtins_that_a_dynamic_call_can_reach_are_named():
+    found = program("package t\np if data.t.k[input.x]\nk.a if time.now_ns() > 1\n", "t/p")
+    assert found.footprints["t/p"].impure == {"time.now_ns"}
+
+
+def test_paths_have_places():
+    source = "package t\n\np if {\n\tf(input.a)\n\tinput.d\n}\n\nf(x) if x.b.c == 1\n"
+    places = program(source, "t/p").footprints["t/p"].places
+    assert {path: (site.row, site.col) for path, site in places.items()} == {
+        ("a", "b", "c"): (8, 9),
+        ("d",): (5, 2),
+    }
