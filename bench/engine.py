@@ -1,7 +1,9 @@
-"""Decisions of the engine, in µs, beside regopy's VM, cedarpy and casbin.
+"""Decisions of the engine, in µs, beside OPA, regopy's VM, cedarpy and casbin.
 
 All take turns in one process, so that noise hits them alike; the smallest of the rounds counts.
-cedarpy and casbin take part where they are installed, with the reference policy's role check.
+OPA (opa-golib-python-bindings: Go in this process, queries prepared, input and result as JSON),
+cedarpy and casbin take part where they are installed, the latter two with the reference policy's
+role check. What it takes to ask OPA for a constant is printed, too.
 
 Run: python -m bench.engine [ROUNDS]
 """
@@ -153,6 +155,19 @@ def vm(case: Case) -> Decide:
     return decide
 
 
+def opa(case: Case) -> Decide:
+    """The decision of OPA, by a query that it prepares once."""
+    from opa_bindings import OpaEngine  # type: ignore[import-untyped,import-not-found,unused-ignore]  # noqa: PLC0415  optional
+
+    engine = OpaEngine()
+    engine.add_policy("authz.rego", case.module)
+    if case.data:
+        engine.add_data(case.data)
+    path = ENTRYPOINT.replace("/", ".")
+    assert engine.eval_document(path, case.input) is case.expected, case.name
+    return lambda: engine.eval_document(path, case.input)
+
+
 def casbin() -> Decide:
     """The reference policy's check by casbin."""
     import casbin as library  # type: ignore[import-untyped,import-not-found,unused-ignore]  # noqa: PLC0415  optional
@@ -224,19 +239,32 @@ def timed(steps: Sequence[Decide], rounds: int) -> list[float]:
     return best
 
 
+def _against(theirs: float | None, mine: float) -> str:
+    return "" if theirs is None else f"{theirs:.0f} {theirs / mine:3.0f}x"
+
+
 def main() -> None:
     """Print the tables."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
+    has_opa = importlib.util.find_spec("opa_bindings") is not None
     best: dict[str, float] = {}
-    print(f"{'µs a decision':26}{'gateway':>10}{'regopy VM':>11}{'ratio':>8}"
+    print(f"{'µs a decision':24}{'gateway':>8}{'regopy VM':>11}{'':5}{'OPA':>8}{'':5}"
           f"{'compile s':>11}{'load s':>8}")  # fmt: skip
     for case in cases():
         decide, compiled, loaded = ours(case)
-        steps = [decide, vm(case)] if case.rival else [decide]
-        took = timed(steps, rounds)
-        best[case.name] = took[0]
-        against = f"{took[1]:11.0f}{took[1] / took[0]:8.0f}" if case.rival else f"{'':19}"
-        print(f"{case.name:26}{took[0]:10.2f}{against}{compiled:11.2f}{loaded:8.3f}")
+        rivals = {}
+        if case.rival:
+            rivals["vm"] = vm(case)
+        if has_opa:
+            rivals["opa"] = opa(case)
+        mine, *others = timed([decide, *rivals.values()], rounds)
+        best[case.name] = mine
+        took = dict(zip(rivals, others, strict=True))
+        vm_, opa_ = (_against(took.get(name), mine) for name in ("vm", "opa"))
+        print(f"{case.name:24}{mine:8.2f}{vm_:>16}{opa_:>13}{compiled:11.2f}{loaded:8.3f}")
+    if has_opa:
+        asking = Case(name="a constant", module="package authz\n\nallow := true\n", input=user())
+        print(f"{'OPA, a constant':24}{'':24}{timed([opa(asking)], rounds)[0]:8.0f}")
     print()
     present = [name for name in RIVALS if importlib.util.find_spec(name)]
     for name, taken in zip(
