@@ -62,3 +62,8 @@ def test_the_rego_of_the_guide_compiles(tmp_path):
     decision = Policy(program, data).decide("gateway/authz/decision", asked, now=0.0)
     assert decision["allow"] is False
     assert len(decision["reasons"]) == 1
+
+
+def test_the_python_of_the_engine_page_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/engine.md").read_text(), re.S)
+    exec(code, {})
