@@ -7,10 +7,11 @@
 
 A *key form* is hashable, and two forms are equal exactly where the Rego values are: strings,
 numbers and null stand for themselves, the booleans are two singletons (Python's True equals 1,
-Rego's does not), arrays, objects and sets are tagged tuples over frozensets. Numbers that Python
-hashes to what anybody can foresee, so that thousands of them can be made to collide, are tagged
-texts. A form can be turned back into its value, so an object needs no second table. Values are
-never changed after they leave the function that made them: data is shared by all decisions.
+Rego's does not), arrays, objects and sets are tagged tuples over frozensets. Thousands of numbers
+can be chosen whose hashes collide in Python, and frozensets of any numbers: the former are tagged
+texts, and members of frozensets stand beside a text, whose hash nobody can foresee. A form can be
+turned back into its value, so an object needs no second table. Values are never changed after they
+leave the function that made them: data is shared by all decisions.
 """
 
 from __future__ import annotations
@@ -69,6 +70,10 @@ EXACT_FLOAT: Final = 2.0**53
 
 OWN_HASH: Final = 2**61 - 1
 """Below it an integer is its own hash; of all other numbers that is the value modulo this."""
+
+
+_ENTRY: Final = "entry"
+"""Stands beside what is in a frozenset; see above."""
 
 
 class Undefined:
@@ -152,9 +157,9 @@ def key_form(value: Value) -> Any:
     if kind is list:
         return ("a", *map(key_form, value))
     if kind is dict:
-        return ("o", frozenset([(key, key_form(item)) for key, item in value.items()]))
+        return ("o", frozenset([(_ENTRY, key, key_form(item)) for key, item in value.items()]))
     if kind is RegoSet:
-        return ("s", frozenset(value))
+        return ("s", frozenset([(_ENTRY, form) for form in value]))
     if kind is Decimal or (kind is float and not -EXACT_FLOAT < value < EXACT_FLOAT):
         number = _exact(value)
         return number if isinstance(number, float) else _number_form(number)
@@ -182,8 +187,8 @@ def from_key_form(form: Any) -> Value:
 
 _COMPOSITES: Final[Mapping[str, Callable[[Any], Value]]] = {
     "a": lambda form: list(map(from_key_form, form[1:])),
-    "o": lambda form: {key: from_key_form(item) for key, item in form[1]},
-    "s": lambda form: RegoSet((item, from_key_form(item)) for item in form[1]),
+    "o": lambda form: {key: from_key_form(item) for _, key, item in form[1]},
+    "s": lambda form: RegoSet((item, from_key_form(item)) for _, item in form[1]),
     "n": lambda form: normalize_number(Decimal(form[1])),
 }
 

@@ -1,6 +1,7 @@
 """Values: key forms, equality, order, numbers and JSON."""
 
 import copy
+import itertools
 import pickle
 from decimal import Decimal
 
@@ -139,6 +140,41 @@ def test_numbers_that_python_hashes_alike_are_told_apart_at_once(numbers):
     made = make_set(numbers)
     assert len(made) == len(set(map(str, numbers)))
     assert len({hash(form) for form in made}) > len(made) - 5
+
+
+def _colliding(count):
+    """Sets of one size, of small numbers, whose frozensets Python hashes alike.
+
+    It joins the hashes of members by XOR, so sets without effect can be found as the solutions
+    of linear equations.
+    """
+    solved, without = {}, []
+    for number in range(1, 200):
+        left = ((number ^ 89869747) ^ (number << 16)) * 3644798167 % 2**64
+        members = {number}
+        while left and left.bit_length() in solved:
+            other, others = solved[left.bit_length()]
+            left ^= other
+            members ^= others
+        if left:
+            solved[left.bit_length()] = left, members
+        else:
+            without.append(members)
+    found = {}
+    for three in itertools.combinations(without[:40], 3):
+        members = frozenset(three[0] ^ three[1] ^ three[2])
+        found.setdefault(len(members), []).append(members)
+    return max(found.values(), key=len)[:count]
+
+
+@pytest.mark.parametrize(
+    "made", [make_set, lambda numbers: {number: 0 for number in numbers}], ids=["sets", "objects"]
+)
+def test_sets_that_python_hashes_alike_are_told_apart_at_once(made):
+    colliding = _colliding(100)
+    assert len({hash(members) for members in colliding}) == 1
+    forms = [key_form(made(sorted(members))) for members in colliding]
+    assert len({hash(form) for form in forms}) == len(colliding)
 
 
 def test_forms_of_one_number_are_equal():
