@@ -1,72 +1,26 @@
-"""One request through the whole pipeline, without a listener or an upstream."""
+"""One request through the whole pipeline, as the options of a command describe it."""
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gateway.commands.offline import offline_keyrings, remote_keys
-from gateway.config.model import METHOD, TOKEN
-from gateway.model import Facts, Forward, Head, Need, Refuse
-from gateway.pipeline import plan
+from gateway.config.values import Malformed
+from gateway.model import Need
 from gateway.record.encode import encode
+from gateway.workbench.request import make_request, send as send_request
 
 if TYPE_CHECKING:
-    from gateway.model import Answer
+    from gateway.model import Answer, Forward, Refuse
     from gateway.snapshot import Snapshot
+    from gateway.workbench.request import Request
 
-OWN_HEADERS = {
-    "host": "--host says it",
-    "content-length": "--body makes it",
-    "transfer-encoding": "--body comes whole",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A request as the options describe it, each of its parts well-formed.
-
-    `target` is path and query; `token` is None for an anonymous request; `scheme` is that of the
-    first listener where it is None.
-    """
-
-    token: str | None
-    method: str
-    target: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-    scheme: str | None
-    host: bytes
-    address: str
-
-    def head(self, snapshot: Snapshot) -> Head:
-        """The head as a listener would read it."""
-        lines = [(b"host", self.host)]
-        if self.token is not None:
-            credential = snapshot.config.credentials.header.encode()
-            lines.append((credential, b"Bearer " + self.token.encode()))
-        lines += self.headers
-        if self.body:
-            lines.append((b"content-length", b"%d" % len(self.body)))
-        path, _, query = self.target.partition(b"?")
-        secure = snapshot.config.listeners[0].tls is not None
-        return Head(
-            id="dry-run",
-            method=self.method,
-            scheme=self.scheme or ("https" if secure else "http"),
-            authority=self.host,
-            raw_path=path,
-            query_string=query,
-            headers=tuple(lines),
-            http_version="1.1",
-            peer=self.address,
-        )
+OPTIONS = {"headers": "--header"}
+"""The options of a request's parts, where the part has another name."""
 
 
 def read_request(
@@ -80,46 +34,27 @@ def read_request(
     address: str,
 ) -> Request:
     """The request that the options describe; click.BadParameter for what no listener would take."""
-    if METHOD.fullmatch(method) is None:
-        upper = method.upper()
-        if METHOD.fullmatch(upper):
-            raise _bad("--method", f"methods are case-sensitive (RFC 9110 §9.1): write {upper}")
-        raise _bad("--method", f"expected a method, such as GET, got {method!r}")
-    if not target.startswith("/") or not re.fullmatch(r"[!-~]+", target):
-        raise _bad(
-            "--path",
-            "expected path and query in ASCII without blanks, such as /orders?page=2, "
-            f"got {target!r}; other characters are percent-encoded",
-        )
-    if not re.fullmatch(r"[!-~]+", host):
-        raise _bad("--host", f"expected a host, such as api.example, got {host!r}")
     try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        raise _bad(
-            "--address", f"expected an IP address, such as 192.0.2.7, got {address!r}"
-        ) from None
-    return Request(
-        token=token,
-        method=method,
-        target=target.encode(),
-        headers=tuple(map(_header, lines)),
-        body=_body(body or ""),
-        scheme=scheme,
-        host=host.encode(),
-        address=address,
-    )
+        return make_request(
+            token=token,
+            method=method,
+            path=target,
+            headers=tuple(map(_header, lines)),
+            body=_body(body or ""),
+            scheme=scheme,
+            host=host,
+            address=address,
+        )
+    except Malformed as error:
+        (part,) = error.key
+        raise _bad(OPTIONS.get(part, f"--{part}"), str(error)) from None
 
 
-def _header(line: str) -> tuple[bytes, bytes]:
+def _header(line: str) -> tuple[str, str]:
     name, colon, value = (part.strip() for part in line.partition(":"))
-    if not colon or not TOKEN.fullmatch(name):
+    if not colon:
         raise _bad("--header", f"expected NAME: VALUE, got {line!r}")
-    if why := OWN_HEADERS.get(name.lower()):
-        raise _bad("--header", f"{name}: {why}")
-    if not value.isprintable():
-        raise _bad("--header", f"{name}: a value is one line of text, got {value!r}")
-    return name.lower().encode(), value.encode()
+    return name, value
 
 
 def _body(text: str) -> bytes:
@@ -137,66 +72,10 @@ def _bad(option: str, message: str) -> click.BadParameter:
 
 def send(request: Request, snapshot: Snapshot, jwks: Path | None) -> Forward | Refuse | Answer:
     """What the gateway would do with the request; ClickException where it would need keys."""
-    head = request.head(snapshot)
-    facts = Facts(keyrings=offline_keyrings(snapshot, jwks))
-    outcome = plan(head, facts, snapshot, time.time())
-    if isinstance(outcome, Need) and outcome.kind == "body":
-        outcome = plan(head, replace(facts, body=request.body), snapshot, time.time())
+    outcome = send_request(request, snapshot, offline_keyrings(snapshot, jwks), time.time())
     if isinstance(outcome, Need):
         raise remote_keys(snapshot, outcome.issuer)
     return outcome
-
-
-def as_dict(outcome: Forward | Refuse | Answer) -> dict[str, Any]:
-    """An outcome as JSON; `status` is null where the upstream would say it."""
-    trail = outcome.trail
-    decision, principal = trail.decision, trail.principal
-    result: dict[str, Any] = {
-        "outcome": "answered",
-        "status": None,
-        "code": None,
-        "title": None,
-        "detail": trail.detail or None,
-        "method": trail.head.method,
-        "path": trail.head.raw_path.decode("latin-1"),
-        "route": trail.match.route.id if trail.match else None,
-        "authenticated": principal.authenticated if principal else None,
-        "subject": principal.subject if principal else None,
-        "issuer": principal.issuer if principal else None,
-        "decision": decision.result if decision else None,
-        "reasons": [
-            {"code": reason.code, "message": reason.message}
-            for reason in (decision.reasons if decision else ())
-        ],
-        "upstream": None,
-        "target": None,
-        "headers": _lines(outcome.headers),
-        "response_headers": [],
-        "revision": trail.revision,
-    }
-    told: dict[str, Any]
-    match outcome:
-        case Forward():
-            told = {
-                "outcome": "forwarded",
-                "upstream": outcome.upstream.url,
-                "target": outcome.target.decode("latin-1"),
-                "response_headers": _lines(outcome.response_headers),
-            }
-        case Refuse():
-            told = {
-                "outcome": "refused",
-                "status": outcome.status,
-                "code": outcome.code.text,
-                "title": outcome.code.title,
-            }
-        case _:
-            told = {"status": outcome.status}
-    return result | told
-
-
-def _lines(headers: tuple[tuple[bytes, bytes], ...]) -> list[str]:
-    return [f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in headers]
 
 
 def as_text(result: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from gateway.commands import reads, report
-from gateway.commands.dry_run import as_dict, as_text, read_request, send
+from gateway.commands.dry_run import as_text, read_request, send
 from gateway.commands.group import Group
 from gateway.commands.inputs import read_token
 from gateway.commands.options import config_file, is_given
@@ -24,6 +24,7 @@ from gateway.rego import CompileError, Policy, compile as compile_rego
 from gateway.rego.compiler import Unit, all_good, compile_all
 from gateway.rego.testing import TestResult, run_tests, suites
 from gateway.snapshot import as_config_error, load
+from gateway.workbench.request import as_dict
 
 EXIT_TESTS = 2
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -14,11 +13,9 @@ from gateway.bundle.folder import PolicySources, parse_files, read_files
 from gateway.commands.options import is_given
 from gateway.config.document import MAX_BYTES, read_document
 from gateway.config.load import load as load_config
+from gateway.config.model import Config
 from gateway.config.validate import validate
 from gateway.errors import ConfigError, Problem
-
-if TYPE_CHECKING:
-    from gateway.config.model import Config
 
 POLICIES = Path("policies")
 
@@ -63,7 +60,7 @@ def policy_config(path: Path) -> Config:
     except OSError:
         return load_config(path, os.environ).config  # which says what is wrong
     document = read_document(data, os.environ)
-    config, _, faults = validate(document.tree, document.unreadable)
+    config, _, faults = validate(document.tree, Config, document.unreadable)
     wrong = [found for found in document.problems if f"{found.key}.".startswith("policy.")]
     wrong += [document.problem(fault) for fault in faults if fault.key[:1] == ("policy",)]
     if wrong or config is None or not document.readable:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.config import checks, disk
 from gateway.config.document import MAX_BYTES, Document, Fault, Key, dotted, read_document
+from gateway.config.model import Config
 from gateway.config.validate import validate
 from gateway.config.walk import files, leaves, map_paths
 from gateway.errors import ConfigError, Problem
@@ -15,8 +16,6 @@ from gateway.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from gateway.config.model import Config
 
 STATE_FOLDER = ".gateway"
 
@@ -93,7 +92,7 @@ def read(data: bytes, path: Path, environ: Mapping[str, str]) -> Loaded:
     """Like `load`, of text at hand; relative paths in it start at the folder of `path`."""
     document = read_document(data, environ)
     problems = list(document.problems)
-    config, draft, faults = validate(document.tree, document.unreadable)
+    config, draft, faults = validate(document.tree, Config, document.unreadable)
     if document.readable:
         problems += map(document.problem, faults)
     if config is not None:

@@ -1,8 +1,8 @@
-"""A tree of plain values → Config, with every fault found and not only the first ones.
+"""A tree of plain values → a model such as Config, with every fault found and not only the first.
 
 Pydantic stops at a section's first kind of fault, and the checks between sections need a whole
 Config. So, as a compiler recovers from a syntax error, each faulty piece is taken out (or a
-misspelt key put right) and the rest validated again, until it stands. Such a Config is only
+misspelt key put right) and the rest validated again, until it stands. Such a model is only
 good for finding further faults.
 """
 
@@ -12,13 +12,13 @@ import difflib
 import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
 from gateway.config import hints
 from gateway.config.document import Fault, Key
-from gateway.config.model import Config, KeySource, Section
+from gateway.config.model import KeySource, Section
 from gateway.config.values import described
 
 if TYPE_CHECKING:
@@ -26,23 +26,25 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
+Model = TypeVar("Model", bound=Section)
+
 MOST_LISTED = 24
 """So many known keys are listed for an unknown one that resembles none."""
 
 
 def validate(
-    tree: Any, unreadable: Iterable[Key] = ()
-) -> tuple[Config | None, Draft, tuple[Fault, ...]]:
+    tree: Any, model: type[Model], unreadable: Iterable[Key] = ()
+) -> tuple[Model | None, Draft, tuple[Fault, ...]]:
     """Validate what a document holds, without the values that could not be read.
 
-    The Config is None when no usable rest remains, and incomplete when there are faults. The
-    draft says where in the document a part of the Config was written.
+    The result is None when no usable rest remains, and incomplete when there are faults. The
+    draft says where in the document a part of it was written.
     """
-    draft = Draft(tree, unreadable)
+    draft = Draft(tree, unreadable, model)
     faults: list[Fault] = []
     while True:
         try:
-            return Config.model_validate(draft.rest()), draft, tuple(faults)
+            return model.model_validate(draft.rest()), draft, tuple(faults)
         except ValidationError as error:
             found = _merge(_read(detail, draft) for detail in error.errors(include_url=False))
             faults += [each.fault for each in found if not draft.explains(each)]
@@ -79,8 +81,9 @@ class Finding:
 class Draft:
     """The document's tree, less what was found faulty."""
 
-    def __init__(self, tree: Any, removed: Iterable[Key]) -> None:
+    def __init__(self, tree: Any, removed: Iterable[Key], model: type[Section]) -> None:
         self.tree = tree
+        self.model = model
         self._removed = set(removed)
         self._meant: dict[Key, str] = {}  # misspelt key → name
         self._spelt: dict[Key, str] = {}  # and back: section and right name → misspelt name
@@ -180,7 +183,10 @@ def _read(detail: ErrorDetails, draft: Draft) -> Finding:
         name, key = str(loc[-1]), draft.original(loc[:-1])
         return Finding(
             fault=Fault(
-                key=key, message=f"{name} is missing", remedy=_purpose(loc[:-1], name), at_name=True
+                key=key,
+                message=f"{name} is missing",
+                remedy=_purpose(draft.model, loc[:-1], name),
+                at_name=True,
             ),
             piece=key,
             kind=kind,
@@ -189,7 +195,7 @@ def _read(detail: ErrorDetails, draft: Draft) -> Finding:
     key = draft.original(loc)
     if kind == "extra_forbidden":
         return _unknown(key, loc, draft)
-    message, remedy = _explain(detail)
+    message, remedy = _explain(detail, draft.model)
     key += getattr(detail.get("ctx", {}).get("error"), "key", ())
     at_name = loc[-1:] == ("[key]",)
     fault = Fault(key=key, message=message, remedy=remedy, at_name=at_name)
@@ -197,7 +203,7 @@ def _read(detail: ErrorDetails, draft: Draft) -> Finding:
 
 
 def _unknown(key: Key, loc: tuple[str | int, ...], draft: Draft) -> Finding:
-    name, section = str(key[-1]), section_at(loc[:-1])
+    name, section = str(key[-1]), section_at(draft.model, loc[:-1])
     known = section.model_fields if section else {}
     meant = nearest(name, known)
     remedy = "" if meant else hints.of(name.lower(), known)
@@ -207,16 +213,16 @@ def _unknown(key: Key, loc: tuple[str | int, ...], draft: Draft) -> Finding:
     return Finding(fault=fault, piece=key, kind="extra_forbidden", meant="" if present else meant)
 
 
-def _purpose(loc: tuple[str | int, ...], name: str) -> str:
+def _purpose(model: type[Section], loc: tuple[str | int, ...], name: str) -> str:
     """What a missing key is for."""
-    section = section_at(loc)
+    section = section_at(model, loc)
     field = section.model_fields.get(name) if section else None
     return (field.description or "").rstrip(".") if field else ""
 
 
-def section_at(key: Iterable[str | int]) -> type[Section] | None:
+def section_at(model: type[Section], key: Iterable[str | int]) -> type[Section] | None:
     """The section that `key` leads to."""
-    section: type[Section] = Config
+    section = model
     parts = iter(key)
     for part in parts:
         field = section.model_fields.get(str(part))
@@ -241,7 +247,7 @@ def inner_section(annotation: Any) -> tuple[type[Section] | None, type | None]:
     return None, None
 
 
-def _explain(detail: ErrorDetails) -> tuple[str, str]:
+def _explain(detail: ErrorDetails, model: type[Section]) -> tuple[str, str]:
     ctx = detail.get("ctx", {})
     given = detail["input"]
     match detail["type"]:
@@ -266,7 +272,9 @@ def _explain(detail: ErrorDetails) -> tuple[str, str]:
             return f"expected {EXPECTED[kind]}, got {described(given)}", "put it in quotes"
         case kind:
             wanted = EXPECTED.get(kind, "another kind of value")
-            return f"expected {wanted}, got {described(given)}", _way(kind, given, detail["loc"])
+            return f"expected {wanted}, got {described(given)}", _way(
+                kind, given, section_at(model, detail["loc"])
+            )
 
 
 def _choice(given: object, choices: list[str]) -> str:
@@ -280,14 +288,13 @@ def _choice(given: object, choices: list[str]) -> str:
     return f"write {meant}" if meant in choices else ""
 
 
-def _way(kind: str, given: object, loc: tuple[str | int, ...]) -> str:
+def _way(kind: str, given: object, section: type[Section] | None) -> str:
     """How to write a mapping or a list where something else was given."""
     if kind == "tuple_type" and isinstance(given, dict):
         return "begin each entry with '- '"
     if kind == "dict_type" and isinstance(given, list):
         return "write NAME: VALUE for each entry, without '- '"
-    section = section_at(loc) if kind == "model_type" else None
-    if section is None:
+    if kind != "model_type" or section is None:
         return ""
     *others, last = [
         name for name, field in section.model_fields.items() if field.is_required()

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from gateway.commands import COMMANDS, main
 from gateway.commands.init import CLAIMS, PRIVATE_KEY, SAMPLE, TEMPLATE
 from gateway.config.document import read_document
+from gateway.config.model import Config
 from gateway.config.validate import validate
 
 FILES = {
@@ -129,7 +130,7 @@ def test_the_settings_that_are_commented_out_are_good_as_well(made):
     used = re.sub(r"(?m)^( *)#(?! \S|$)", r"\1", text)
     assert used.count("#") < text.count("#")
     document = read_document(used.encode(), {})
-    config, _, faults = validate(document.tree)
+    config, _, faults = validate(document.tree, Config)
     assert (document.problems, faults) == ((), ())
     assert set(config.issuers) == {"dev", "corp"}
     assert config.listeners[0].tls

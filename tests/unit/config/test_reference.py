@@ -46,7 +46,7 @@ def test_links_lead_to_headings(page):
 def test_the_example_is_a_configuration(page):
     (example,) = re.findall(r"```yaml\n(.+?)```", page, re.DOTALL)
     document = read_document(example.encode(), {})
-    config, _, faults = validate(document.tree)
+    config, _, faults = validate(document.tree, Config)
     assert (document.problems, faults) == ((), ())
     assert isinstance(config, Config)
 
