@@ -184,8 +184,11 @@ def _unreadable(error: OSError, path: Path) -> Problem:
 
 
 def _shown(root: Path, name: str) -> str:
-    """The file's name for people: relative to the working folder where it lies below it."""
-    path = root if os.path.isfile(root) else root / name  # noqa: PTH113  Path's raises, too
+    return shown(root if os.path.isfile(root) else root / name)  # noqa: PTH113  Path's raises, too
+
+
+def shown(path: Path) -> str:
+    """A file's name for people: relative to the working folder where it lies below it."""
     try:
         return path.relative_to(Path.cwd()).as_posix()
     except ValueError:

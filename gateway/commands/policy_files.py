@@ -10,7 +10,6 @@ import click
 from click.core import ParameterSource
 
 from gateway.bundle.folder import PolicySources, parse_files, read_files
-from gateway.commands.options import is_given
 from gateway.config.document import MAX_BYTES, read_document
 from gateway.config.load import load as load_config
 from gateway.config.model import Config
@@ -22,21 +21,27 @@ POLICIES = Path("policies")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySet:
-    """Policies, and the configuration that names them, if one does: see `policy_config`."""
+    """Policies, the folders and files that they are in, and what they are for.
+
+    `config_path` is the configuration, if there is one; `config` is read from it (see
+    `policy_config`) where it was named or names the policies.
+    """
 
     sources: PolicySources
+    paths: tuple[Path, ...]
     config: Config | None
+    config_path: Path | None
 
 
 def policy_set(ctx: click.Context, paths: tuple[Path, ...], path: Path) -> PolicySet:
     """The policies below PATHS, or those that the configuration names; ConfigError without any."""
-    config: Config | None = None
-    if paths and is_given(ctx, "path"):
-        raise click.UsageError("--config names policies, and so do PATHS: give one of them", ctx)
+    named = ctx.get_parameter_source("path") is not ParameterSource.DEFAULT
+    config_path = path if named or path.exists() else None
+    config = None
+    if config_path is not None and (named or not paths):
+        config = policy_config(config_path)
     if not paths:
-        default = ctx.get_parameter_source("path") is ParameterSource.DEFAULT
-        if not default or path.exists():
-            config = policy_config(path)
+        if config is not None:
             paths = tuple(path.absolute().parent / each for each in config.policy.paths)
         elif POLICIES.is_dir():
             paths = (POLICIES,)
@@ -46,7 +51,7 @@ def policy_set(ctx: click.Context, paths: tuple[Path, ...], path: Path) -> Polic
     sources = parse_files(read_files(absolute), absolute)
     if not sources.modules and not sources.tests:
         raise ConfigError(tuple(Problem("no .rego file", file=str(each)) for each in paths))
-    return PolicySet(sources=sources, config=config)
+    return PolicySet(sources=sources, paths=absolute, config=config, config_path=config_path)
 
 
 def policy_config(path: Path) -> Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from gateway.rego.errors import EvalError
@@ -21,11 +21,21 @@ SKIPPED = "todo_test_"
 Outcome = Literal["pass", "fail", "error", "skip"]
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case of a test rule that is a table, and those below it."""
+
+    name: str
+    passed: bool
+    cases: tuple[Case, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestResult:
     """What became of one test rule; `row` counts from 1, 0 is unknown.
 
-    `message` says why it did not pass, `output` is what the policy printed.
+    `message` says why it did not pass, `output` is what the policy printed, `nanoseconds` how
+    long it took.
     """
 
     __test__ = False
@@ -37,6 +47,8 @@ class TestResult:
     outcome: Outcome
     message: str = ""
     output: tuple[str, ...] = ()
+    cases: tuple[Case, ...] = ()
+    nanoseconds: int = 0
 
     @property
     def full_name(self) -> str:
@@ -112,12 +124,14 @@ def run_tests(
     now: float,
     selected: Callable[[str], bool] = lambda _: True,
     steps: int = DEFAULT_STEPS,
+    clock: Callable[[], int] = lambda: 0,
+    observer: set[int] | None = None,
 ) -> Iterator[TestResult]:
     """Run the test rules of the modules named in `tests`, by file and row.
 
     A test passes if its value is true; an object is a table of cases, each of which must be true.
-    `todo_test_` rules are skipped. `selected` gets the full name. CompileError if data and a
-    rule define the same.
+    `todo_test_` rules are skipped. `selected` gets the full name. `clock` counts nanoseconds;
+    `observer` is that of `Policy.decide`. CompileError if data and a rule define the same.
     """
     policy = Policy(program, data)
     for file, row, path in _found(program, tests):
@@ -126,7 +140,11 @@ def run_tests(
             package=".".join(("data", *package)), name=name, file=file, row=row, outcome="skip"
         )
         if selected(test.full_name):
-            yield test if name.startswith(SKIPPED) else _run(policy, test, path, now, steps)
+            if not name.startswith(SKIPPED):
+                began = clock()
+                test = _run(policy, test, path, now, steps, observer)
+                test = replace(test, nanoseconds=clock() - began)
+            yield test
 
 
 def _found(program: Program, tests: Container[str]) -> list[tuple[str, int, tuple[str, ...]]]:
@@ -140,33 +158,51 @@ def _found(program: Program, tests: Container[str]) -> list[tuple[str, int, tupl
 
 
 def _run(
-    policy: Policy, test: TestResult, path: tuple[str, ...], now: float, steps: int
+    policy: Policy,
+    test: TestResult,
+    path: tuple[str, ...],
+    now: float,
+    steps: int,
+    observer: set[int] | None,
 ) -> TestResult:
     output: list[str] = []
     outcome: Outcome
+    cases: tuple[Case, ...] = ()
     try:
-        value = policy.decide("/".join(path), UNDEFINED, now=now, steps=steps, output=output)
+        value = policy.decide(
+            "/".join(path), UNDEFINED, now=now, steps=steps, output=output, observer=observer
+        )
     except EvalError as error:
         outcome, message = "error", error.told
     else:
-        message = _shortfall(value)
+        cases = _cases(to_json(value)) if value.__class__ is dict else ()
+        message = _shortfall(value, cases)
         outcome = "fail" if message else "pass"
-    return TestResult(
-        package=test.package,
-        name=test.name,
-        file=test.file,
-        row=test.row,
-        outcome=outcome,
-        message=message,
-        output=tuple(output),
-    )
+    return replace(test, outcome=outcome, message=message, output=tuple(output), cases=cases)
 
 
-def _shortfall(value: Value) -> str:
+def _cases(table: Mapping[str, Value]) -> tuple[Case, ...]:
+    made = []
+    for name, value in table.items():
+        below = _cases(value) if isinstance(value, dict) else ()
+        passed = all(case.passed for case in below) if below else value is True
+        made.append(Case(name, passed, below))
+    return tuple(made)
+
+
+def _shortfall(value: Value, cases: tuple[Case, ...]) -> str:
     """Say why a test's value is no pass; empty if it is one."""
     if value is UNDEFINED:
         return "undefined"
-    if isinstance(value, dict) and value:
-        failed = [name for name, case in to_json(value).items() if case is not True]
+    if cases:
+        failed = list(_failed(cases))
         return "not true: " + ", ".join(failed) if failed else ""
     return "" if value is True else "not true"
+
+
+def _failed(cases: tuple[Case, ...]) -> Iterator[str]:
+    for case in cases:
+        if case.cases:
+            yield from (f"{case.name}/{name}" for name in _failed(case.cases))
+        elif not case.passed:
+            yield case.name

@@ -35,7 +35,7 @@ from gateway.config.values import Malformed, described
 from gateway.errors import Code, ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 SUFFIX = ".scenario.yaml"
 MOST_COMBINATIONS = 10_000
@@ -249,6 +249,11 @@ class Scenario:
     request: RequestRecipe
     expect: Expectation
 
+    @property
+    def full_name(self) -> str:
+        """The name that people select it by."""
+        return f"{self.file}: {self.name}"
+
 
 def read_scenarios(path: Path, data: bytes) -> list[Scenario]:
     """Read a file's scenarios; ConfigError with every fault in it."""
@@ -365,3 +370,15 @@ def _value(found: re.Match[str], chosen: Mapping[str, Any], key: str) -> Any:
     if found[1] not in chosen:
         raise Malformed(f"the matrix has no {found[1]}", did_you_mean(found[1], chosen), key=(key,))
     return chosen[found[1]]
+
+
+def find_scenarios(paths: Iterable[Path]) -> list[Path]:
+    """Return the scenario files among and below `paths`, but for hidden ones."""
+    found: dict[Path, None] = {}
+    for root in paths:
+        below = sorted(root.rglob(f"*{SUFFIX}")) if root.is_dir() else [root]
+        for path in below:
+            hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+            if path.name.endswith(SUFFIX) and not hidden:
+                found[path] = None
+    return list(found)

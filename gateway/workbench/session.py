@@ -1,0 +1,101 @@
+"""All tests and scenarios of a policy set, run one after the other."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.rego.compiler import Unit, all_good, compile_all
+from gateway.rego.program import DEFAULT_STEPS
+from gateway.rego.testing import run_tests, suites
+from gateway.workbench.coverage import Coverage
+from gateway.workbench.explain import as_lines
+from gateway.workbench.observed import Observed, observed, with_policy
+from gateway.workbench.results import of_scenario, of_test
+from gateway.workbench.run import run
+from gateway.workbench.tokens import Mint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gateway.bundle.folder import PolicySources
+    from gateway.rego import Program
+    from gateway.rego.codegen import Observe
+    from gateway.snapshot import Snapshot
+    from gateway.workbench.results import Check
+    from gateway.workbench.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What is to be run: the policies with their tests, and scenarios for a configuration.
+
+    `selected` gets the full name of a test or scenario. `steps` is the work limit of each,
+    `count` how often each is run, `now` the time that test rules see.
+    """
+
+    sources: PolicySources
+    scenarios: Sequence[Scenario] = ()
+    snapshot: Snapshot | None = None
+    selected: Callable[[str], bool] = field(default=lambda _: True)
+    steps: int = DEFAULT_STEPS
+    count: int = 1
+    coverage: bool = False
+
+    def run(self) -> Iterator[Check | Coverage]:
+        """Yield each result as it comes, and last the coverage, where it was asked for.
+
+        Raises CompileError.
+        """
+        reached: list[tuple[Program, set[int]]] = []
+        for _ in range(self.count):
+            yield from self._tests(reached)
+            yield from self._scenarios(reached)
+        if self.coverage:
+            yield Coverage.of(reached, self.sources.modules)
+
+    def _tests(self, reached: list[tuple[Program, set[int]]]) -> Iterator[Check]:
+        found = suites(self.sources.modules, self.sources.tests)
+        observe: Observe = "coverage" if self.coverage else ""
+        units = [Unit(modules=suite.modules, observe=observe) for suite in found]
+        checks: list[Check] = []
+        for suite, program in zip(found, all_good(compile_all(units)), strict=True):
+            observer: set[int] = set()
+            results = run_tests(
+                program,
+                suite.tests,
+                self.sources.data,
+                now=time.time(),
+                selected=self.selected,
+                steps=self.steps,
+                clock=time.perf_counter_ns,
+                observer=observer if self.coverage else None,
+            )
+            checks += map(of_test, results)
+            reached.append((program, observer))
+        yield from sorted(checks, key=lambda check: (check.file, check.row))
+
+    def _scenarios(self, reached: list[tuple[Program, set[int]]]) -> Iterator[Check]:
+        chosen = [each for each in self.scenarios if self.selected(each.full_name)]
+        if not chosen:
+            return
+        assert self.snapshot is not None
+        snapshot, mint = self.snapshot, Mint(self.snapshot.config)
+        if self.coverage:
+            policy = observed(self.sources, "coverage")
+            snapshot = with_policy(snapshot, policy)
+            assert isinstance(policy.observer, set)
+            reached.append((policy.program, policy.observer))
+        tracing: Observed | None = None
+        for scenario in chosen:
+            began = time.perf_counter()
+            ran = run(scenario, snapshot, mint)
+            seconds = time.perf_counter() - began
+            explained: tuple[str, ...] = ()
+            if not ran.passed and ran.outcome and ran.outcome.trail.document is not None:
+                tracing = tracing or observed(self.sources, "trace")
+                trace = tracing.observer = tracing.trace()
+                run(scenario, with_policy(snapshot, tracing), mint)
+                explained = tuple(as_lines(trace, self.sources.modules))
+            yield of_scenario(ran, seconds, explained)
