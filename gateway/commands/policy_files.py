@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from gateway.bundle.folder import PolicySources, parse_files, read_files
+from gateway.commands.options import is_given
 from gateway.config.document import MAX_BYTES, read_document
 from gateway.config.load import load as load_config
 from gateway.config.model import Config
@@ -35,7 +36,8 @@ class PolicySet:
 
 def policy_set(ctx: click.Context, paths: tuple[Path, ...], path: Path) -> PolicySet:
     """The policies below PATHS, or those that the configuration names; ConfigError without any."""
-    named = ctx.get_parameter_source("path") is not ParameterSource.DEFAULT
+    default = ctx.get_parameter_source("path") is ParameterSource.DEFAULT
+    named = is_given(ctx, "path") or not (default or paths)
     config_path = path if named or path.exists() else None
     config = None
     if config_path is not None and (named or not paths):

@@ -48,7 +48,7 @@ def _body(body: Body, sources: Mapping[str, list[str]], indent: str) -> Iterator
 def _failure(step: Failure, sources: Mapping[str, list[str]], indent: str) -> Iterator[str]:
     said = "holds, so its `not` does not" if step.negated else "does not hold"
     yield f"{indent}{excerpt(step.site, sources)} {said}{_at(step.site)}"
-    for name, value in step.seen:
+    for name, value in sorted(step.seen, key=lambda pair: not pair[0]):
         # What a longer name goes through would be shown twice.
         if not any(other.startswith((f"{name}.", f"{name}[")) for other, _ in step.seen if name):
             yield f"{indent}  {name or 'a value'} is {shown(value)}"

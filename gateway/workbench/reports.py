@@ -124,7 +124,7 @@ def junit(checks: Sequence[Check], _coverage: Coverage | None) -> str:
             failures=str(sum(check.outcome == "fail" for check in members)),
             errors=str(sum(check.outcome == "error" for check in members)),
             skipped=str(sum(check.outcome == "skip" for check in members)),
-            time=f"{sum(check.seconds for check in members):.6f}",
+            time=f"{sum(check.seconds for check in members):.3f}",
         )
         for check in members:
             _test_case(suite, check)
@@ -138,11 +138,9 @@ def _test_case(suite: ET.Element, check: Check) -> None:
         "testcase",
         classname=_xml(check.suite),
         name=_xml(check.name),
-        file=_xml(check.file),
-        line=str(check.row),
-        time=f"{check.seconds:.6f}",
+        time=f"{check.seconds:.3f}",
     )
-    text = _xml("\n".join((*check.lines, *check.explained)))
+    text = _xml("\n".join((f"{check.file}:{check.row}", *check.lines, *check.explained)))
     match check.outcome:
         case "fail":
             ET.SubElement(case, "failure", message=_first(check)).text = text

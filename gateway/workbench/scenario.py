@@ -68,6 +68,8 @@ def _code(value: str) -> str:
 class TokenRecipe(Section):
     """A token: claims that a test key of its issuer signs, or a file."""
 
+    like: str | None = None
+    """Name of another token, which has what is not given here; claims and header are joined."""
     claims: dict[str, Any] = Field(default_factory=dict)
     """Claims beside, or instead of, `iss`, `aud`, `sub` (the token's name), `iat` and `exp`; null
     leaves one out."""
@@ -90,7 +92,7 @@ class TokenRecipe(Section):
     def _one_kind(self) -> TokenRecipe:
         if self.file is None and self.jwks is not None:
             raise Malformed("jwks verifies the token in a file", "give file, too", key=("jwks",))
-        others = self.model_fields_set - {"file", "jwks", "issuer"}
+        others = self.model_fields_set - {"file", "jwks", "issuer", "like"}
         if self.file is not None and others:
             raise Malformed(f"file is the whole token; leave out {', '.join(sorted(others))}")
         return self
@@ -176,14 +178,8 @@ def _expectation(value: object) -> object:
 
 
 def _token(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
-
-
-class NamedToken(Section):
-    """A token of the file's `tokens`."""
-
-    name: str
-    """Its name."""
+    """A token's name is short for one like it."""
+    return {"like": value} if isinstance(value, str) else value
 
 
 class ScenarioRecipe(Section):
@@ -194,7 +190,7 @@ class ScenarioRecipe(Section):
     matrix: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     """Variables and their values: one scenario for each combination. `${variable}` stands for its
     value in tokens, requests and expectations."""
-    token: Annotated[NamedToken | TokenRecipe | None, BeforeValidator(_token)] = None
+    token: Annotated[TokenRecipe | None, BeforeValidator(_token)] = None
     """Name of a token above, or a token; an anonymous request without."""
     request: Annotated[RequestRecipe, BeforeValidator(_request)]
     """METHOD PATH, or a mapping."""
@@ -325,19 +321,32 @@ def _covers(entry: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
 def _chosen_token(
     path: Path, file: ScenarioFile, recipe: ScenarioRecipe, chosen: Mapping[str, Any]
 ) -> tuple[str, TokenRecipe] | None:
-    given, name = recipe.token, "token"
-    if isinstance(given, NamedToken):
-        name = str(put(given.name, chosen, "token"))
-        if name != ANONYMOUS and name not in file.tokens:
-            raise Malformed(f"no token {name!r}", did_you_mean(name, file.tokens), key=("token",))
-        given = file.tokens.get(name)
-    if given is None:
+    if recipe.token is None:
         return None
-    found: TokenRecipe = filled(given, chosen, "token")
+    given: TokenRecipe = filled(recipe.token, chosen, "token")
+    if given.like == ANONYMOUS:
+        return None
+    name = given.like or "token"
+    found = filled(_joined(file, given, ()), chosen, "token")
     files = {"file": found.file, "jwks": found.jwks}
     return name, found.model_copy(
         update={key: path.parent / value for key, value in files.items() if value is not None}
     )
+
+
+def _joined(file: ScenarioFile, recipe: TokenRecipe, seen: tuple[str, ...]) -> TokenRecipe:
+    """Return a token with all that it has from others."""
+    name = recipe.like
+    if name is None:
+        return recipe
+    if name not in file.tokens:
+        raise Malformed(f"no token {name!r}", did_you_mean(name, file.tokens), key=("token",))
+    if name in seen:
+        raise Malformed(f"the token {name!r} is like itself", key=("token",))
+    base = _joined(file, file.tokens[name], (*seen, name))
+    update = {each: getattr(recipe, each) for each in recipe.model_fields_set - {"like"}}
+    update |= {"claims": base.claims | recipe.claims, "header": base.header | recipe.header}
+    return base.model_copy(update=update)
 
 
 def filled(section: Any, chosen: Mapping[str, Any], key: str) -> Any:

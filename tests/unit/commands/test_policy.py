@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.commands import EXIT_USAGE, main
-from gateway.jose.sign import generate
+from gateway.jose.sign import generate, sign
 
 KEY = generate("ES256", key_id="k")
 CONFIG = """\
@@ -142,7 +142,7 @@ class TestTests:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--path", "/orders"), "--path describes a request: give --token FILE or --anonymous"),
+        (("--path", "/orders"), "--path describes a request: give one of --token"),
         (("-X", "GET"), "--method describes a request"),
         (("-H", "a: b"), "--header describes a request"),
         (("--scheme", "http"), "--scheme describes a request"),
@@ -150,9 +150,12 @@ class TestTests:
         (("--anonymous", "--run", "x"), "--run is about tests, and a request runs none"),
         (("--anonymous", "-v"), "--verbose is about tests"),
         (("--anonymous", "rules"), "PATHS is about tests"),
-        (("--anonymous", "--token", "jwks.json"), "--token and --anonymous are two kinds"),
-        (("--anonymous", "--jwks", "jwks.json"), "--jwks verifies tokens"),
-        (("-c", "gateway.yaml", "rules"), "--config names policies, and so do PATHS"),
+        (("--anonymous", "--token", "jwks.json"), "--token and --anonymous are different kinds"),
+        (("--anonymous", "--jwks", "jwks.json"), "--jwks verifies --token"),
+        (("--anonymous", "--issuer", "dev"), "--issuer is for --claims"),
+        (("--issuer", "dev"), "--issuer is for --claims"),
+        (("--claims", "{}", "--format", "junit"), "--format junit is for tests"),
+        (("--claims", "{}", "--count", "2"), "--count is about tests"),
     ],
 )
 def test_what_does_not_go_together_is_wrong_usage(tested, arguments, said):
@@ -299,6 +302,153 @@ class TestCheck:
 
     def test_code_is_no_json(self, folder):
         assert run("check", "--emit", "python", "--format", "json").exit_code == EXIT_USAGE
+
+
+SCENARIOS = """\
+tokens:
+  zoe: {claims: {roles: [reader]}}
+scenarios:
+  - {name: reads, token: zoe, request: GET /orders, expect: {outcome: forwarded, subject: zoe}}
+  - {name: late, token: {like: zoe, age: 1h}, request: GET /orders, expect: 401 token-expired}
+  - {name: forged, token: {like: zoe, signed_by: stranger}, request: GET /orders, expect: 401}
+  - {name: unsigned, token: {like: zoe, signed_by: nobody}, request: GET /orders, expect: 401}
+  - name: a spoofed header does not pass
+    token: zoe
+    request: {path: /orders, headers: {x-auth-subject: root}}
+    expect: {headers: {x-auth-subject: zoe, x-other: null}, reasons: []}
+  - name: who reads
+    matrix: {role: [reader, guest], path: [/orders, /public/x]}
+    token: {claims: {roles: ["${role}"]}}
+    request: GET ${path}
+    allow: [{role: reader}, {path: /public/x}]
+  - {name: a body, request: {method: POST, path: /bodies, body: {ok: true}}, expect: forwarded}
+"""
+
+
+class TestScenarios:
+    @pytest.fixture
+    def scenarios(self, folder):
+        path = folder / "rules" / "orders.scenario.yaml"
+        path.write_text(SCENARIOS)
+        return path
+
+    def test_all_pass(self, scenarios):
+        result = run("test")
+        assert (result.exit_code, result.stdout) == (0, "10 tests: 10 passed\n"), result.stdout
+
+    def test_they_can_be_chosen(self, scenarios):
+        assert run("test", "--run", "who.*guest").stdout == "2 tests: 2 passed\n"
+        assert run("test", "rules/orders.scenario.yaml").exit_code == 1  # no policies there
+
+    def test_each_can_be_run_several_times(self, scenarios):
+        assert run("test", "--run", "reads$", "--count", "3").stdout == "3 tests: 3 passed\n"
+
+    def test_a_failure_tells_what_was_expected_and_how_the_policy_decided(self, scenarios):
+        scenarios.write_text(
+            "scenarios: [{name: x, token: {claims: {roles: [guest]}}, request: GET /orders, "
+            "expect: {outcome: forwarded, reasons: [], headers: {x-a: b}}}]"
+        )
+        result = run("test")
+        lines = result.stdout.splitlines()
+        assert (result.exit_code, lines[:4]) == (
+            2,
+            [
+                "rules/orders.scenario.yaml:1: rules/orders.scenario.yaml: x: FAIL",
+                '  outcome: expected "forwarded", got "refused"',
+                '  reasons: expected [], got ["no-role"]',
+                '  headers.x-a: expected "b", got null',
+            ],
+        )
+        allowing = lines.index("      data.gateway.authz.allow is false  [rules/authz.rego:5]")
+        assert lines[allowing : allowing + 4] == [
+            "      data.gateway.authz.allow is false  [rules/authz.rego:5]",
+            "        body  [rules/authz.rego:7]",
+            '          `allow if input.identity.roles == ["reader"]` does not hold  '
+            "[rules/authz.rego:7]",
+            '            input.identity.roles is ["guest"]',
+        ]
+
+    def test_a_token_in_a_file(self, scenarios, folder):
+        claims = {
+            "iss": "https://dev.invalid/",
+            "aud": "orders-api",
+            "sub": "amy",
+            "roles": ["reader"],
+        }
+        times = {"iat": 1_790_000_000, "exp": 1_790_000_060}
+        (folder / "rules" / "amy.jwt").write_text(sign({}, claims | times, KEY))
+        scenarios.write_text(
+            "tokens: {amy: {file: amy.jwt}}\n"
+            "scenarios:\n"
+            "  - {name: now, token: amy, request: GET /orders, expect: {subject: amy}}\n"
+            "  - {name: later, token: amy, request: GET /orders, now: 1790000600, expect: 401}\n"
+            "  - {name: none, token: {file: absent.jwt}, request: GET /orders, expect: 401}\n"
+        )
+        result = run("test")
+        assert result.stdout.splitlines()[1:] == [
+            "  rules/absent.jwt: No such file or directory",
+            "3 tests: 2 passed, 1 could not run",
+        ]
+
+    def test_other_policies_with_the_same_configuration(self, scenarios, folder):
+        (folder / "other").mkdir()
+        (folder / "other" / "authz.rego").write_text("package gateway.authz\n\nallow := true\n")
+        (folder / "other" / "orders.scenario.yaml").write_text(
+            "scenarios: [{name: x, token: {}, request: GET /orders, expect: forwarded}]"
+        )
+        assert run("test", "other").stdout == "1 test: 1 passed\n"
+        assert run("test", "other", "-c", "gateway.yaml").stdout == "1 test: 1 passed\n"
+
+    def test_they_need_a_configuration(self, scenarios, folder):
+        (folder / "gateway.yaml").unlink()
+        result = run("test", "rules")
+        assert (result.exit_code, result.stderr) == (
+            1,
+            "error: rules/orders.scenario.yaml: scenarios go through the pipeline of a "
+            "configuration, and there is none (name it with --config)\n",
+        )
+
+    def test_faults_have_their_place(self, scenarios):
+        scenarios.write_text("scenarios:\n  - {name: x, request: GET /, expct: 401}\n")
+        result = run("test")
+        assert result.exit_code == 1
+        assert "rules/orders.scenario.yaml:2:" in result.stderr
+        assert "did you mean 'expect'?" in result.stderr
+
+    def test_coverage(self, scenarios, tested):
+        (tested / "rules" / "authz_test.rego").unlink()
+        result = run("test", "--coverage")
+        assert result.stdout.splitlines()[-3:] == [
+            "",
+            "rules/authz.rego  100.0 %",
+            "all               100.0 %  9 of 9 lines",
+        ]
+        assert run("test", "--coverage", "--format", "json").stdout.startswith('{\n  "files": {')
+        assert run("test", "--threshold", "100").exit_code == 0
+        scenarios.write_text("scenarios: [{name: x, request: GET /public/a, expect: forwarded}]")
+        result = run("test", "--threshold", "100")
+        assert (result.exit_code, result.stderr) == (2, "the coverage is below 100 %\n")
+        assert "rules/authz.rego" in result.stdout
+
+
+class TestClaims:
+    CLAIMS = '{"sub": "zoe", "roles": ["reader"]}'
+
+    def test_a_token_of_the_claims_is_made(self, folder):
+        told = json.loads(
+            run("test", "--claims", self.CLAIMS, "--path", "/orders", "--format", "json").stdout
+        )
+        assert (told["outcome"], told["subject"], told["issuer"]) == ("forwarded", "zoe", "dev")
+
+    def test_claims_can_be_such_as_are_refused(self, folder):
+        result = run("test", "--claims", '{"aud": "other"}', "--path", "/orders")
+        assert result.exit_code == 2
+        assert "401 audience-mismatch" in result.stdout
+
+    def test_an_issuer_that_is_not_there(self, folder):
+        result = run("test", "--claims", "{}", "--issuer", "des")
+        assert result.exit_code == EXIT_USAGE
+        assert "no issuer 'des'; did you mean 'dev'?" in result.stderr
 
 
 class TestRequest:

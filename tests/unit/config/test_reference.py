@@ -29,7 +29,10 @@ def test_every_section_and_key_is_in_it(page):
             yield from sections(inner)
 
     documented = set(headings())
-    assert documented == set(sections(Section)) - {Section}
+    described = {
+        section for section in sections(Section) if section.__module__ == Config.__module__
+    }
+    assert documented == described - {Section}
     for section in documented:
         for key in section.model_fields:
             assert f"| `{key}` |" in page

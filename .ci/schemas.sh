@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Fetch the schemas that reports are checked against, out of public packages that carry them.
+set -euo pipefail
+cd "$(dirname "$0")"
+mkdir -p schemas
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+../.venv/bin/pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
+    --dest "$work" 'pytest==9.2.0'
+tar xzOf "$work"/pytest-*.tar.gz --wildcards '*/testing/example_scripts/junit-10.xsd' \
+    >schemas/junit-10.xsd
+(cd "$work" && npm pack --silent '@microsoft/jest-sarif@1.0.0-beta.0' >/dev/null)
+tar xzOf "$work"/microsoft-jest-sarif-*.tgz package/lib/schemas/sarif-2.1.0-rtm.5.json \
+    >schemas/sarif-2.1.0.json

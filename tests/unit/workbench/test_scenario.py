@@ -1,0 +1,164 @@
+"""Scenario files: what they mean, and what is said of faults in them."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import ConfigError
+from gateway.workbench.scenario import Expectation, find_scenarios, read_scenarios
+
+FILE = Path("a.scenario.yaml")
+
+
+def read(text):
+    return read_scenarios(FILE, text.encode())
+
+
+def problems(text):
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    return [(p.line, p.key, p.message, p.remedy) for p in caught.value.problems]
+
+
+def one(fields):
+    (scenario,) = read(f"scenarios:\n  - {{name: x, request: GET /, {fields}}}\n")
+    return scenario
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("forwarded", {"outcome": "forwarded"}),
+        ("403", {"status": 403}),
+        ("token-expired", {"code": "token-expired"}),
+        ("403 policy-denied", {"status": 403, "code": "policy-denied"}),
+        ("refused 401", {"outcome": "refused", "status": 401}),
+        ("{route: orders, decision: null}", {"route": "orders", "decision": None}),
+    ],
+)
+def test_expectations(written, meant):
+    assert one(f"expect: {written}").expect == Expectation(**meant)
+
+
+def test_a_file_in_full():
+    text = """
+now: 2026-09-21T14:13:20Z
+tokens:
+  alice: {claims: {roles: [reader]}, age: 1m}
+scenarios:
+  - name: one
+    token: alice
+    request: {method: PUT, path: /a, headers: {x: y}, body: {b: 1}}
+    expect: forwarded
+  - name: two
+    request: GET /
+    now: 5
+    expect: 401
+"""
+    first, second = read(text)
+    assert (first.row, first.name, first.now) == (6, "one", 1_790_000_000)
+    name, token = first.token
+    assert (name, token.claims, token.age) == ("alice", {"roles": ["reader"]}, 60)
+    assert (first.request.method, first.request.body) == ("PUT", {"b": 1})
+    assert (second.token, second.now, second.full_name) == (None, 5, "a.scenario.yaml: two")
+
+
+MATRIX = """
+tokens:
+  bob: {claims: {roles: ["${role}"]}}
+scenarios:
+  - name: who
+    matrix: {who: [bob, none], role: [reader, admin], methods: [[GET]], n: [1]}
+    token: ${who}
+    request: {path: "/${role}/${n}", headers: {x: "${methods}"}}
+"""
+
+
+def test_a_matrix_is_all_combinations():
+    found = read(MATRIX + "    allow: [{who: bob, role: [admin, root]}]\n")
+    assert [
+        (s.name, s.token and s.token[1].claims["roles"], s.request.path, s.expect.outcome)
+        for s in found
+    ] == [
+        ("who (who=bob, role=reader, methods=['GET'], n=1)", ["reader"], "/reader/1", "refused"),
+        ("who (who=bob, role=admin, methods=['GET'], n=1)", ["admin"], "/admin/1", "forwarded"),
+        ("who (who=none, role=reader, methods=['GET'], n=1)", None, "/reader/1", "refused"),
+        ("who (who=none, role=admin, methods=['GET'], n=1)", None, "/admin/1", "refused"),
+    ]
+    assert found[0].request.headers == {"x": ["GET"]}
+    assert (found[0].expect.status, found[0].expect.code) == (403, "policy-denied")
+
+
+def test_a_token_can_be_like_another():
+    text = """
+tokens:
+  alice: {claims: {a: 1, b: 2}, lifetime: 1m}
+  late: {like: alice, age: 1h, claims: {b: 3}}
+scenarios:
+  - {name: x, request: GET /, expect: 401, token: {like: late, signed_by: stranger}}
+"""
+    name, token = read(text)[0].token
+    assert (name, token.claims, token.age, token.lifetime, token.signed_by) == (
+        "late", {"a": 1, "b": 3}, 3600, 60, "stranger",
+    )  # fmt: skip
+
+
+def test_no_token_is_like_itself():
+    text = "tokens: {a: {like: b}, b: {like: a}}\n"
+    text += "scenarios: [{name: x, request: GET /, expect: 401, token: a}]"
+    assert problems(text)[0][2] == "the token 'a' is like itself"
+
+
+def test_paths_start_at_the_file():
+    text = "tokens: {t: {file: t.jwt, jwks: keys.json}}\n"
+    text += "scenarios: [{name: x, token: t, request: GET /, expect: 401}]\n"
+    (found,) = read_scenarios(Path("below/a.scenario.yaml"), text.encode())
+    assert (found.token[1].file, found.token[1].jwks) == (
+        Path("below/t.jwt"),
+        Path("below/keys.json"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ("expect: forwrded", "'forwrded' is no outcome, status or code; did you mean 'forwarded'?"),
+        ("expect: {code: expired}", "'expired' is no code"),
+        ("expect: {stats: 1}", "unknown key; did you mean 'status'?"),
+        ("expct: 401", "unknown key; did you mean 'expect'?"),
+        ("token: x", "expected either expect or allow"),
+        ("expect: 401, allow: []", "expected either expect or allow"),
+        ("allow: [{role: x}]", "the matrix has no role"),
+        ("token: bob, expect: 401", "no token 'bob'"),
+        ("token: {claims: {a: '${x}'}}, expect: 401", "the matrix has no x"),
+        ("token: {jwks: k}, expect: 401", "jwks verifies the token in a file; give file, too"),
+        ("token: {file: f, age: 1s}, expect: 401", "file is the whole token; leave out age"),
+        ("now: yesterday, expect: 401", "expected a time such as 2026-09-21T14:13:20Z, or seconds"),
+        ("now: true, expect: 401", "expected a time such as 2026-09-21T14:13:20Z, or seconds"),
+        ("matrix: {a: []}, expect: 401, name: ''", "given twice"),
+    ],
+)
+def test_faults_are_told_with_their_place(fields, problem):
+    found = problems(f"scenarios:\n  - {{name: x, request: GET /, {fields}}}\n")
+    assert any("; ".join(filter(None, p[2:])).startswith(problem) for p in found), found
+    assert all(line == 2 for line, *_ in found)
+
+
+def test_a_request_needs_two_words():
+    assert problems("scenarios: [{name: x, request: GET, expect: 401}]") == [
+        (1, "scenarios.0.request", "expected METHOD PATH, such as GET /orders, got 'GET'", "")
+    ]
+
+
+def test_too_many_combinations():
+    numbers = list(range(101))
+    text = f"scenarios: [{{name: x, request: GET /, expect: 401, matrix: {{a: {numbers}, b: {numbers}}}}}]"
+    assert problems(text)[0][2] == "10201 combinations, more than 10000"
+
+
+def test_scenario_files_are_found(tmp_path):
+    for name in ("b.scenario.yaml", "below/a.scenario.yaml", ".hidden/c.scenario.yaml", "d.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    found = find_scenarios([tmp_path, tmp_path / "b.scenario.yaml"])
+    assert found == [tmp_path / "b.scenario.yaml", tmp_path / "below" / "a.scenario.yaml"]
