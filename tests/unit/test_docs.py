@@ -67,3 +67,24 @@ def test_the_rego_of_the_guide_compiles(tmp_path):
 def test_the_python_of_the_engine_page_runs():
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/engine.md").read_text(), re.S)
     exec(code, {})
+
+
+def test_the_scenarios_of_the_guide_pass(tmp_path, monkeypatch):
+    """With the configuration and the policies that it speaks of."""
+    from click.testing import CliRunner
+
+    (text,) = re.findall(r"```yaml\n(now: .*?)```", (ROOT / "docs/testing.md").read_text(), re.S)
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(main, ["init", "."]).exit_code == 0
+    (tmp_path / "policies" / "orders.scenario.yaml").write_text(text)
+    result = CliRunner().invoke(main, ["policy", "test", "--run", "scenario"])
+    assert (result.exit_code, result.stdout) == (0, "14 tests: 14 passed\n"), result.stdout
+
+
+def test_every_key_of_a_scenario_is_explained():
+    from gateway.workbench.scenario import Expectation, RequestRecipe, ScenarioRecipe, TokenRecipe
+
+    page = (ROOT / "docs/testing.md").read_text()
+    for section in (Expectation, RequestRecipe, ScenarioRecipe, TokenRecipe):
+        for name in section.model_fields:
+            assert f"`{name}`" in page or f"{name}:" in page, name
