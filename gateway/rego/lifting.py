@@ -12,7 +12,7 @@ import itertools
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.edits import Edit, enclosed
-from gateway.rego.scopes import pattern_variables
+from gateway.rego.scopes import direct_variables, pattern_variables
 from gateway.rego.tokens import RESERVED
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ class Lifting:
         self._module = module
         self._scopes = scopes
         renamed = [
-            Edit(start, start + len(local.name), f"local__{local.name}")
+            Edit(start, start + len(local.name), f"local__{local.name}__{local.node.start}__")
             for start, local in scopes.of.items()
-            if local.name in taken
+            if local.name in taken or local.hides
         ]
         self._given = sorted([*edits, *renamed], key=_place)
         self._starts = [edit.start for edit in self._given]
@@ -160,6 +160,7 @@ class Lifting:
             elif literal.kind == "in" and compressed and len(literal.terms) == 3:
                 self._unrolled(literal)
             self._literal(literal)
+        self._ordered(body)
         for before, literal in itertools.pairwise(body):
             if (
                 self._text[literal.start] in "[({-."
@@ -167,6 +168,27 @@ class Lifting:
             ):
                 # The compiler takes it for a part of the line before.
                 self._insert(before.end, ";", 9, (before.start, before.end + 1))
+
+    def _ordered(self, body: Sequence[Literal]) -> None:
+        """Move statements behind those that bind what the bodies in them read of this one.
+
+        The compiler takes them in the order in which they stand.
+        """
+        if len(body) == 1 or not any(map(_encloses, body)):
+            return
+        bound: dict[int, int] = {}
+        for number, literal in enumerate(body):
+            for node in () if literal.negated else direct_variables(literal):
+                if node.start in self._scopes.of:
+                    bound.setdefault(id(self._scopes.of[node.start]), number)
+        for number, literal in enumerate(body):
+            inner = (self._scopes.of.get(node.start) for node in _enclosed_variables(literal))
+            last = max((bound.get(id(local), 0) for local in inner if local), default=0)
+            if last > number:
+                moved = self.rendered(literal.start, literal.end)
+                span = body[0].start, body[-1].end
+                self.replace(literal.start, literal.end, "true")
+                self._insert(body[last].end, f"; {moved}", 5, span)
 
     def _inside(self, node: Node) -> None:
         """Write the bodies in a term, and what the compiler has no sign for."""
@@ -443,5 +465,31 @@ def _has_body(node: Node) -> bool:
     return bool(node.body) or any(map(_has_body, node.parts))
 
 
+def _enclosed_variables(literal: Literal) -> Iterator[Node]:
+    """Yield the variables in the bodies that a statement holds, and in what they make."""
+    pending = [*literal.terms, *(value for _, value in literal.replaced)]
+    inside = [*literal.body]
+    while pending:
+        node = pending.pop()
+        if node.kind == "comprehension":
+            inside += node.body
+            for part in node.parts:
+                yield from _all_variables(part)
+        else:
+            pending += node.parts
+    for statement in inside:
+        for term in (*statement.terms, *(value for _, value in statement.replaced)):
+            yield from _all_variables(term)
+        yield from _enclosed_variables(statement)
+
+
+def _all_variables(node: Node) -> Iterator[Node]:
+    if node.kind == "var":
+        yield node
+    for part in node.parts:
+        yield from _all_variables(part)
+
+
 def _is_future_not(path: Node) -> bool:
-    return [part.text for part in path.parts] == ["future", "keywords", "not"]
+    names = [part.text for part in path.parts]
+    return names in (["future", "keywords"], ["future", "keywords", "not"])

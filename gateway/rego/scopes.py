@@ -30,8 +30,8 @@ class Fault(NamedTuple):
 class Local:
     """A variable of a body; `how` it came to be: argument, declared, matched, assigned or used.
 
-    `positive` tells that it stands outside of negations, too, `unified` that it is a side of `=`.
-    `uses` are its nodes but for its declaration.
+    `positive` tells that it stands outside of negations, too, `unified` that it is a side of `=`,
+    `hides` that an outer body has one of its name. `uses` are its nodes but for its declaration.
     """
 
     name: str
@@ -40,9 +40,10 @@ class Local:
     uses: list[Node] = field(default_factory=list)
     positive: bool = False
     unified: bool = False
+    hides: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Scope:
     """A body: the names that it declares and mentions anywhere, and the locals that it has so far.
 
@@ -53,6 +54,11 @@ class _Scope:
     mentions: frozenset[str] = frozenset()
     locals: dict[str, Local] = field(default_factory=dict)
     negated: bool = False
+
+    @property
+    def known(self) -> frozenset[str]:
+        """All names of the body."""
+        return self.declares | self.mentions
 
 
 _USED_TWICE: Final = {
@@ -210,6 +216,8 @@ class Scopes:
             self._add(scope, Local(node.text, how, node, positive=positive))
 
     def _add(self, scope: _Scope, local: Local) -> None:
+        outer = self._scopes[: self._scopes.index(scope)] if scope in self._scopes else ()
+        local.hides = any(local.name in one.locals or local.name in one.known for one in outer)
         scope.locals[local.name] = local
         self.of[local.node.start] = local
         self.locals.append(local)
@@ -258,9 +266,22 @@ class Scopes:
                 self._called(node.parts[0])
                 for part in node.parts[1:]:
                     self._term(part)
+            case "template":
+                for part in node.parts:
+                    self._inserted(part)
+                    self._term(part)
             case _:
                 for part in node.parts:
                     self._term(part)
+
+    def _inserted(self, node: Node) -> None:
+        """Find what iterates in a template string: it is one text."""
+        if node.kind == "var" and node.text == "_":
+            message, remedy = "a template string iterates over nothing", "assign `x := …[_]` before"
+            self._fault(node, "unsafe-variable", message, remedy)
+        elif node.kind != "comprehension":
+            for part in node.parts:
+                self._inserted(part)
 
     def _called(self, operator: Node) -> None:
         """Read the name of a function: it is above the declaration of a local that has it."""
@@ -347,14 +368,26 @@ def _leaves(node: Node) -> Iterator[Node]:
 
 def _mentioned(body: Iterable[Literal], terms: Iterable[Node]) -> Iterator[str]:
     """Yield the names of the variables of a body that are in no body inside of it."""
-    pending = [*terms]
     for literal in body:
-        pending += literal.terms[-1:] if literal.kind in ("in", "every") else literal.terms
-        pending += (value for _, value in literal.replaced)
+        matched = literal.kind in ("in", "every")
+        given = literal.terms[-1:] if matched else literal.terms
+        yield from (node.text for node in _direct(given))
+        yield from (node.text for node in _direct(value for _, value in literal.replaced))
+    yield from (node.text for node in _direct(terms))
+
+
+def direct_variables(literal: Literal) -> Iterator[Node]:
+    """Yield the variables of a statement that are in no body inside of it."""
+    terms = literal.terms[-1:] if literal.kind == "every" else literal.terms
+    return _direct(() if literal.kind == "some" else terms)
+
+
+def _direct(terms: Iterable[Node]) -> Iterator[Node]:
+    pending = [*terms]
     while pending:
         node = pending.pop()
         if node.kind == "var":
-            yield node.text
+            yield node
         elif node.kind == "call":
             pending += node.parts[0].parts[1:]
             pending += node.parts[1:]

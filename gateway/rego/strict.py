@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.rego.source import Source
     from gateway.rego.tree import Node, Rule
 
-_FUTURE: Final = ("in", "every", "if", "contains")
+_FUTURE: Final = ("in", "every", "if", "contains", "not")
 
 
 def unaccepted(source: Source) -> Iterator[RegoProblem]:
