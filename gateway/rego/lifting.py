@@ -44,7 +44,7 @@ class Lifting:
         renamed = [
             Edit(start, start + len(local.name), f"local__{local.name}__{local.node.start}__")
             for start, local in scopes.of.items()
-            if local.name in taken or local.hides
+            if local.name in taken or local.shared
         ]
         self._given = sorted([*edits, *renamed], key=_place)
         self._starts = [edit.start for edit in self._given]

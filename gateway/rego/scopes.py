@@ -6,6 +6,7 @@ locals under other names. It takes declarations that contradict one another, too
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -31,7 +32,7 @@ class Local:
     """A variable of a body; `how` it came to be: argument, declared, matched, assigned or used.
 
     `positive` tells that it stands outside of negations, too, `unified` that it is a side of `=`,
-    `hides` that an outer body has one of its name. `uses` are its nodes but for its declaration.
+    `shared` that another one in the rule has its name. `uses` are its nodes but for its declaration.
     """
 
     name: str
@@ -40,10 +41,10 @@ class Local:
     uses: list[Node] = field(default_factory=list)
     positive: bool = False
     unified: bool = False
-    hides: bool = False
+    shared: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class _Scope:
     """A body: the names that it declares and mentions anywhere, and the locals that it has so far.
 
@@ -54,11 +55,6 @@ class _Scope:
     mentions: frozenset[str] = frozenset()
     locals: dict[str, Local] = field(default_factory=dict)
     negated: bool = False
-
-    @property
-    def known(self) -> frozenset[str]:
-        """All names of the body."""
-        return self.declares | self.mentions
 
 
 _USED_TWICE: Final = {
@@ -106,7 +102,16 @@ class Scopes:
                 given = [term for term in terms if term is not None]
                 scope = self._scope(body, (), given)
                 scope.locals.update(arguments.locals)
+                first = len(self.locals)
                 self._read(scope, body, (), given)
+                self._tell_apart(first, arguments.locals)
+
+    def _tell_apart(self, first: int, arguments: Iterable[str]) -> None:
+        """Mark the locals of one body, and of those in it, that share a name."""
+        found = Counter(arguments)
+        found.update(local.name for local in self.locals[first:])
+        for local in self.locals[first:]:
+            local.shared = found[local.name] > 1
 
     def _argument(self, node: Node) -> None:
         """Find what is no pattern in a parameter."""
@@ -206,9 +211,6 @@ class Scopes:
             self._shadowed(node)
         elif node.text == "_":
             return
-        elif known is not None and known.how == "inner":
-            known.how, known.node, known.positive = how, node, positive
-            self.of[node.start] = known
         elif known is not None:
             message = _USED_TWICE[known.how].format(node.text)
             self._fault(node, "declared-twice", message, _OTHER_NAME)
@@ -216,8 +218,6 @@ class Scopes:
             self._add(scope, Local(node.text, how, node, positive=positive))
 
     def _add(self, scope: _Scope, local: Local) -> None:
-        outer = self._scopes[: self._scopes.index(scope)] if scope in self._scopes else ()
-        local.hides = any(local.name in one.locals or local.name in one.known for one in outer)
         scope.locals[local.name] = local
         self.of[local.node.start] = local
         self.locals.append(local)
@@ -245,16 +245,26 @@ class Scopes:
         local.positive |= not any(inner.negated for inner in self._scopes[depth:])
 
     def _depth(self, name: str) -> int | None:
-        """Return the number of the body whose local a name is."""
-        for depth in range(len(self._scopes) - 1, -1, -1):
+        """Return the number of the body whose local a name is.
+
+        Bodies inside of others see what those have declared before.
+        """
+        last = len(self._scopes) - 1
+        for depth in range(last, -1, -1):
             scope = self._scopes[depth]
             known = scope.locals.get(name)
-            if name in scope.declares or (known is not None and known.how not in _UNDECLARED):
+            if depth == last and name in scope.declares:
+                return depth
+            if known is not None and known.how not in _UNDECLARED:
                 return depth
         if name in self.globals:
             return None
-        mentioned = (n for n, scope in enumerate(self._scopes) if name in scope.mentions)
-        return next(mentioned, len(self._scopes) - 1)
+        mentioned = (
+            depth
+            for depth, scope in enumerate(self._scopes)
+            if name in scope.mentions and name not in scope.declares
+        )
+        return next(mentioned, last)
 
     def _term(self, node: Node) -> None:
         match node.kind:

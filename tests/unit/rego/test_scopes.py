@@ -23,6 +23,8 @@ REFUSED = {
     "p if { every k, v in [1] { v == 1 } }": (13, "unused-variable"),
     "p if { some x; not input.xs[x] }": (28, "unsafe-variable"),
     'p if { not input.xs[i] == "a" }': (20, "unsafe-variable"),
+    "p if { z := [y | y := i]; i := 0; z == [0] }": (17, "unsafe-variable"),
+    "p if { every k in [1] { k < n }; n := 2 }": (24, "unsafe-variable"),
     "p if { not x = 1 }": (11, "unsafe-variable"),
     "p if { not[false] == [true] }": (7, "unsafe-variable"),
     'p := $"{input.xs[_]}"': (17, "unsafe-variable"),
@@ -54,11 +56,10 @@ VALUES = {
     "p if { some t in [1]; t == 1 }": True,
     "p := [u | some u in [1]]": [1],
     "p if { x := 1; y := [x | x := 2]; y == [2]; x == 1 }": True,
-    'p if { z := [x | x := input.xs[i]]; i := 0; z == ["a"] }': True,
     "p := 1 if { r := r2; r == 9 } else := 2 if { r == [] }\nr2 := 8": 2,
-    'p if { z := [y | y := input.xs[i]]; i := 0; z == ["a"] }': True,
-    "p if { z := [y | y := i]; i := 0; z == [0] }": True,
-    "p if { every k in [1] { k < n; k > m }; m := 0; n := 2 }": True,
+    "p if { z := [y | y := i]; i = 0; z == [0] }": True,
+    "p if { every k in [1] { k < n; k > m }; m = 0; n = 2 }": True,
+    'p if { z := [y | y := input.xs[i]]; i := 0; z == ["a", "b"] }': True,
     'p := $"{r}" if { r := 3 }': "3",
 }
 
