@@ -32,7 +32,8 @@ class Local:
     """A variable of a body; `how` it came to be: argument, declared, matched, assigned or used.
 
     `positive` tells that it stands outside of negations, too, `unified` that it is a side of `=`,
-    `shared` that another one in the rule has its name. `uses` are its nodes but for its declaration.
+    `shared` that another one in the rule has its name. `uses` are its nodes but for the
+    declaration.
     """
 
     name: str
