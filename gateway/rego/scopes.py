@@ -109,7 +109,7 @@ class Scopes:
 
     def _tell_apart(self, first: int, arguments: Iterable[str]) -> None:
         """Mark the locals of one body, and of those in it, that share a name."""
-        found = Counter(arguments)
+        found = Counter(iter(arguments))
         found.update(local.name for local in self.locals[first:])
         for local in self.locals[first:]:
             local.shared = found[local.name] > 1

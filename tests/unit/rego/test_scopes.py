@@ -50,6 +50,7 @@ VALUES = {
     "p := {r: s | some r, s in input.d}": {"a": 1, "b": 2},
     "p := [r | r := 5]": [5],
     "p := f(5)\nf(r) := r": 5,
+    "p := f(5)\nf(x) := [x, y] if { y := [x | x := 3] }": [5, [3]],
     "p if { every r in [1] { r == 1 } }": True,
     "p if { r := 2; r == 2 }": True,
     "p if { some [r, s] in [[7, 8]]; r + s == 15 }": True,
