@@ -38,7 +38,8 @@ def edits_of(text: str, found: Sequence[Token], module: Module, known: Names) ->
             first = found[index + 1]
             if first.text in own:  # the compiler looks for a function below a rule's name only so
                 yield Edit(first.start, first.start, f"data.{package}.", 1)
-        if token.text in ("with", "as") and index + 1 < len(found):
+        dotted = index > 0 and found[index - 1].text == "."
+        if token.text in ("with", "as") and not dotted and index + 1 < len(found):
             gap = text[token.end : found[index + 1].start]
             imported = (each.start <= token.start < each.end for each in module.imports)
             if "\n" in gap and not any(imported):
