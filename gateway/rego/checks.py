@@ -85,7 +85,7 @@ def data_problems(
             if not isinstance(value, dict):
                 place = places.get(path, ("", 0))
                 _, first = found.get(path[:depth], ("", place))
-                found[path[:depth]] = "a package", min(first, place)
+                found[path[:depth]] = "a path of rules", min(first, place)
                 break
             if name not in value:
                 break

@@ -27,7 +27,7 @@ from gateway.rego.complaints import complaints, unplaced
 from gateway.rego.conflicts import conflicts
 from gateway.rego.culprit import culprits
 from gateway.rego.errors import CompileError, RegoProblem
-from gateway.rego.faults import faults, hidden_builtins, taken_for_packages
+from gateway.rego.faults import faults, hidden_builtins
 from gateway.rego.footprint import footprint
 from gateway.rego.places import FILE
 from gateway.rego.plan import At, PlanError, read_plan
@@ -166,7 +166,6 @@ def read_sources(unit: Unit) -> list[Source]:
     problems = [problem for source in sources for problem in faults(source, _NAMES)]
     if not any(problem.code == "no-rego" for problem in problems):
         problems += hidden_builtins(sources, _NAMES)
-        problems += taken_for_packages(sources)
         problems += conflicts(sources)
     if problems:
         raise CompileError(problems)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.rego.hints import hint
-from gateway.rego.iterations import Iterations
 from gateway.rego.mistakes import mistakes
 from gateway.rego.source import Source, default_name
-from gateway.rego.statements import statements
-from gateway.rego.strict import unaccepted
+from gateway.rego.strict import empty_bodies, unaccepted
 from gateway.rego.tokens import (
     CLOSING,
     KEYWORDS,
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from gateway.rego.errors import RegoProblem
+    from gateway.rego.grammar import NoRego
 
 MAX_SOURCE: Final = 4 << 20
 """Longest module, in characters."""
@@ -37,20 +35,56 @@ def faults(source: Source, builtins: Collection[str]) -> Iterator[RegoProblem]:
     if unreadable is not None:
         yield unreadable
         return
-    wrong = list(mistakes(source, builtins))
-    if wrong:  # the rest of the text would be misread
-        yield from wrong
+    if source.module is None or source.scopes is None:
+        yield from _no_rego(source, builtins)
         return
     yield from unaccepted(source)
     for statement in source.statements:
         yield from _head_faults(source, statement)
-    yield from _Bodies(source).faults()
-    iterations = Iterations(source.text, source.tokens, frozenset())
-    for each in statements(source.tokens):
-        for token in iterations.unbound_in_negation(each):
-            message = "`_` inside of `not` is never bound"
-            remedy = "put what is negated into a rule of its own, and negate that"
-            yield source.problem_at(token, "unsafe-variable", message, remedy)
+    for fault in source.scopes.faults:
+        at = source.place(fault.at)
+        yield source.problem(at, fault.code, fault.message, fault.remedy)
+
+
+def _no_rego(source: Source, builtins: Collection[str]) -> Iterator[RegoProblem]:
+    """Say what is wrong with a text that is no Rego: as people mean it, or else as it is read."""
+    said = list(mistakes(source, builtins))
+    if not said:
+        said = [
+            problem
+            for statement in source.statements
+            for problem in (*_head_faults(source, statement), *_old_form(source, statement))
+        ]
+    if not said:
+        said = [*unaccepted(source), *empty_bodies(source)]
+    if said or source.no_rego is None:
+        yield from said
+        return
+    token, message, remedy = _as_read(source, source.no_rego)
+    shown = token.text if len(token.text) <= _SHOWN else "…"
+    message = message or f"`{shown}` cannot stand here"
+    yield source.problem_at(token, "no-rego", message, remedy)
+
+
+def _as_read(source: Source, error: NoRego) -> tuple[Token, str, str]:
+    """Return the place of a fault, a message and a remedy; a bracket that is open comes first."""
+    opened: list[Token] = []
+    for token in source.tokens:
+        if token.kind == "mark" and token.text in OPENING:
+            opened.append(token)
+        elif token.kind == "mark" and token.text in CLOSING and opened:
+            opened.pop()
+    if opened:
+        closing = OPENING[opened[-1].text]
+        return opened[-1], "an opening bracket is never closed", f"close it with `{closing}`"
+    if error.token is not None:
+        return error.token, error.message, error.remedy
+    last = next(token for token in reversed(source.tokens) if token.kind != "newline")
+    return last, error.message or "the module ends too early", error.remedy
+
+
+_SHOWN: Final = 40
+"""Longest word that a message repeats."""
 
 
 def _unreadable(source: Source) -> RegoProblem | None:
@@ -99,39 +133,6 @@ def hidden_builtins(sources: Sequence[Source], names: Iterable[str]) -> Iterator
                 )
 
 
-def taken_for_packages(sources: Sequence[Source]) -> Iterator[RegoProblem]:
-    """Yield names that nothing declares and that the compiler takes for a package.
-
-    It looks a name up among the packages that lie below its own one, or below any above it; in
-    Rego only an import does that, and without one the name is a variable.
-    """
-    below: dict[tuple[str, ...], set[str]] = {}
-    for source in sources:
-        for depth, name in enumerate(source.package):
-            below.setdefault(source.package[:depth], set()).add(name)
-    rules: dict[tuple[str, ...], set[str]] = {}
-    for source in sources:
-        rules.setdefault(source.package, set()).update(source.defined)
-    for source in sources:
-        above = (source.package[:depth] for depth in range(len(source.package) + 1))
-        names = set[str]().union(*(below.get(path, ()) for path in above))
-        names -= rules[source.package]
-        for statement in source.statements if names else ():
-            if statement[0].text in ("package", "import"):
-                continue
-            for before, token, after in zip(
-                [None, *statement], statement, [*statement[1:], None], strict=False
-            ):
-                if token.kind != "name" or token.text not in names:
-                    continue
-                if (before and before.text == ".") or (after and after.text == "("):
-                    continue
-                message = f"`{token.text}` is a package, and no variable that anything declares"
-                remedy = hint(source, token)
-                remedy = remedy or "import the package, or declare the variable with `some`"
-                yield source.problem_at(token, "undeclared", message, remedy)
-
-
 def _calls(found: Sequence[Token]) -> Iterator[tuple[str, Token]]:
     """Yield the dotted name of each call, with its first token."""
     for index, token in enumerate(found):
@@ -165,7 +166,6 @@ def _head_faults(source: Source, statement: list[Token]) -> Iterator[RegoProblem
             yield source.problem_at(first, "shadowed", message, remedy)
         return
     yield from _argument_faults(source, statement)
-    yield from _old_form(source, statement)
 
 
 def _shadowed(source: Source, token: Token) -> RegoProblem:
@@ -237,50 +237,3 @@ def _remedy(statement: list[Token], at: Token | None = None) -> str:
     if len(statement) > 1 and statement[1].text == "[":
         return f"write `{name} contains … if {{ … }}` or `{name}[…] := … if {{ … }}`"
     return f"write `{name} … if {{ … }}`"
-
-
-class _Bodies:
-    """Finds variables declared twice in one body, and variables named input or data."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.tokens = source.tokens
-        self.scopes: list[set[str]] = [set()]
-
-    def faults(self) -> Iterator[RegoProblem]:
-        for index, token in enumerate(self.tokens):
-            if token.kind == "mark" and token.text in OPENING:
-                self.scopes.append(set())
-            elif token.kind == "mark" and token.text in CLOSING:
-                if len(self.scopes) > 1:
-                    self.scopes.pop()
-            elif token.kind == "name" and token.text == "some":
-                for name in self.declared(index + 1):
-                    yield from self.declare(name)
-            elif token.text == ":=" and len(self.scopes) > 1 and self.is_assigned(index - 1):
-                yield from self.declare(self.tokens[index - 1])
-
-    def declare(self, token: Token) -> Iterator[RegoProblem]:
-        if token.text in RESERVED:
-            yield _shadowed(self.source, token)
-        elif token.text in self.scopes[-1]:
-            message = f"`{token.text}` is declared twice in one body"
-            remedy = "use another name, or `==` to compare"
-            yield self.source.problem_at(token, "declared-twice", message, remedy)
-        elif token.text != "_":
-            self.scopes[-1].add(token.text)
-
-    def declared(self, index: int) -> Iterator[Token]:
-        """Yield the variables of a `some` whose names start at `index`."""
-        while index < len(self.tokens) and self.tokens[index].kind == "name":
-            yield self.tokens[index]
-            if index + 1 == len(self.tokens) or self.tokens[index + 1].text != ",":
-                return
-            index += 2
-
-    def is_assigned(self, index: int) -> bool:
-        """Whether a name is the whole left side of an assignment in a body."""
-        if self.tokens[index].kind != "name":
-            return False
-        before = self.tokens[index - 1]
-        return before.kind == "newline" or before.text in ("{", "[", ";", "|", "if")

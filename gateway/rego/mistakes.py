@@ -191,11 +191,6 @@ def _strings(source: Source) -> Iterator[RegoProblem]:
                 remedy = "write a pattern in backquotes, or each backslash twice"
                 yield source.problem(at, "no-rego", message, remedy)
                 break
-        control = next((at for at, mark in enumerate(token.text) if mark < " "), None)
-        if control is not None:
-            at = source.place(token.start + control)
-            message, remedy = "a control character in a string", "write `\\t`, or use backquotes"
-            yield source.problem(at, "no-rego", message, remedy)
 
 
 def _head(source: Source, statement: list[Token]) -> Iterator[RegoProblem]:

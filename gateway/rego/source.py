@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import bisect
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.errors import RegoProblem
-from gateway.rego.rewrite import edits_of, moved_imports
+from gateway.rego.grammar import NoRego, read_module
+from gateway.rego.lifting import Lifting
+from gateway.rego.rewrite import edits_of
+from gateway.rego.scopes import Scopes
 from gateway.rego.tokens import (
     CLOSING,
     KEYWORDS,
@@ -25,10 +28,14 @@ from gateway.rego.tokens import (
     constant_path,
     end_of_reference,
     tokens,
+    too_deep,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from gateway.rego.edits import Edit
+    from gateway.rego.tree import Module
 
 _GOES_ON: Final = frozenset(("with", "as", "else", ")", "]", "}"))
 
@@ -43,22 +50,51 @@ class Source:
     `known` are the names that all modules define: see `_enclosed_value`.
     """
 
-    def __init__(self, name: str, text: str, known: Names | None = None) -> None:
+    def __init__(
+        self, name: str, text: str, known: Names | None = None, first: Source | None = None
+    ) -> None:
         self.name = name
         self.text = text.removeprefix("\ufeff")
-        split = tokens(self.text)
-        self.tokens = [token for token in split if token.kind != "comment"]
-        self._comments = [token for token in split if token.kind == "comment"]
-        self._known = known or Names(frozenset(), frozenset())
-        found = [
-            *edits_of(self.text, self.tokens, self._known),
-            *moved_imports(self.text, self.statements),
-        ]
-        self.edits = sorted(found, key=lambda edit: (edit.start, edit.order))
+        self._known = known or NO_NAMES
+        if first is None:
+            split = tokens(self.text)
+            self.tokens = [token for token in split if token.kind != "comment"]
+            self._comments = [token for token in split if token.kind == "comment"]
+            self.module, self.no_rego = self._parsed()
+        else:
+            self.tokens, self._comments = first.tokens, first._comments  # noqa: SLF001  its own
+            self.module, self.no_rego = first.module, first.no_rego
+        self._line_starts = _line_starts(self.text)
+        self.edits = sorted(self._edits(), key=lambda edit: (edit.start, edit.order))
         self.prepared = self._rewritten()
         self._prepared_lines = self.prepared.split("\n")
         self._prepared_starts = _line_starts(self.prepared) if self.edits else []
-        self._line_starts = _line_starts(self.text)
+
+    def _parsed(self) -> tuple[Module | None, NoRego | None]:
+        """Return what the text says, or why it is no Rego."""
+        if too_deep(self.tokens) is not None:
+            return None, None
+        try:
+            return read_module(self.text, self.tokens), None
+        except NoRego as error:
+            return None, error
+
+    @cached_property
+    def scopes(self) -> Scopes | None:
+        """The variables of the module, if its text is Rego."""
+        if self.module is None:
+            return None
+        imported = {
+            each.name for each in self.module.imports if each.path.parts[0].text in RESERVED
+        }
+        return Scopes(self.module, self._known.globals_of(self.package) | imported)
+
+    def _edits(self) -> Iterator[Edit]:
+        if self.module is None or self.scopes is None or self._known is NO_NAMES:
+            return
+        taken = self._known.packages | self.scopes.globals
+        edits = list(edits_of(self.text, self.tokens, self.module, self._known))
+        yield from Lifting(self.text, self.module, self.scopes, taken, edits).edits()
 
     def _rewritten(self) -> str:
         """Return the text with its edits, and blanks for comments.
@@ -119,6 +155,9 @@ class Source:
         return frozenset(_defined(self))
 
     def _divided(self) -> Iterator[list[Token]]:
+        if self.module is not None:
+            yield from self._rows(self.module)
+            return
         statement: list[Token] = []
         depth = 0
         broken = False
@@ -135,6 +174,17 @@ class Source:
             statement.append(token)
         if statement:
             yield statement
+
+    def _rows(self, module: Module) -> Iterator[list[Token]]:
+        """Yield the tokens of what stands at the top, by the grammar."""
+        found = [token for token in self.tokens if token.kind != "newline"]
+        starts = [token.start for token in found]
+        position = 0
+        for row in module.rows:
+            index = bisect.bisect_left(starts, row.start)
+            yield found[position:index]
+            position = index
+        yield found[position:]
 
     def _goes_on(self, index: int) -> bool:
         """Whether a statement can go on with a token; `else.x` is a name."""
@@ -254,11 +304,18 @@ class Names:
     """What the modules define.
 
     `functions` are the last names of functions, their whole names (`data.package.name`) and the
-    builtins; `rules` the first and last names of rules and imports.
+    builtins; `rules` the first and last names of rules and imports; `packages` the parts of the
+    names of packages; `heads` the first names of the rules of each package.
     """
 
     functions: frozenset[str]
     rules: frozenset[str]
+    packages: frozenset[str] = frozenset()
+    heads: Mapping[tuple[str, ...], frozenset[str]] = field(default_factory=dict)
+
+    def globals_of(self, package: tuple[str, ...]) -> frozenset[str]:
+        """Return the names of a package's rules."""
+        return self.heads.get(package, frozenset())
 
     def is_function(self, name: Sequence[str]) -> bool:
         """Tell whether a reference, as its tokens, names a function."""
@@ -267,12 +324,17 @@ class Names:
         return "".join(name) in self.functions or (name[0] != "data" and name[-1] in self.functions)
 
 
+NO_NAMES: Final = Names(frozenset(), frozenset())
+
+
 def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[Source]:
     """Return modules (name to text) as sources."""
     functions = set(builtins)
     rules: set[str] = set()
-    for name, text in modules.items():
-        source = Source(name, text)
+    heads: dict[tuple[str, ...], set[str]] = {}
+    first = [Source(name, text) for name, text in modules.items()]
+    for source in first:
+        own = heads.setdefault(source.package, set())
         for statement in source.statements:
             if statement[0].text == "import":
                 if (
@@ -283,12 +345,18 @@ def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[So
                     rules.add(statement[-1].text)
                 continue
             head, is_function = head_name(statement)
+            own.update(head[:1])
             if is_function and head:
                 functions |= {head[-1], ".".join(("data", *source.package, *head))}
             else:
                 rules.update((*head[:1], *head[-1:]))
-    known = Names(frozenset(functions), frozenset(rules))
-    return [Source(name, text, known) for name, text in modules.items()]
+    known = Names(
+        frozenset(functions),
+        frozenset(rules),
+        frozenset(part for source in first for part in source.package),
+        {package: frozenset(names) for package, names in heads.items()},
+    )
+    return [Source(source.name, source.text, known, source) for source in first]
 
 
 def head_name(statement: list[Token]) -> tuple[list[str], bool]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
+import itertools
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.hints import CONSTANTS
-from gateway.rego.source import default_name
-from gateway.rego.statements import Statement, statements
 from gateway.rego.tokens import (
-    CLOSING,
-    KEYWORDS,
     OPENING,
     RESERVED,
     Token,
@@ -20,26 +16,22 @@ from gateway.rego.tokens import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from gateway.rego.errors import RegoProblem
     from gateway.rego.source import Source
+    from gateway.rego.tree import Node, Rule
 
-_FUTURE: Final = ("in", "every", "if", "contains")
+_FUTURE: Final = ("in", "every", "if", "contains", "not")
 
 
 def unaccepted(source: Source) -> Iterator[RegoProblem]:
     """Yield what a module holds that OPA does not take."""
     yield from _imports(source)
-    for statement in source.statements:
-        if default_name(statement) is not None:
-            yield from _default(source, statement)
-    yield from _bodies(source)
+    for rule in source.module.rules if source.module is not None else ():
+        if rule.default:
+            yield from _default(source, rule)
     yield from _targets(source)
-    uses = _Uses(source)
-    for each in statements(source.tokens):
-        yield from _assigned(source, each)
-        yield from _unused(source, each, uses)
 
 
 def _imports(source: Source) -> Iterator[RegoProblem]:
@@ -49,16 +41,21 @@ def _imports(source: Source) -> Iterator[RegoProblem]:
             continue
         end = end_of_reference(statement, 1)
         path = [token.text for token in statement[1:end]]
+        if path[:1] == ["future"] and end < len(statement):
+            message = f"`{''.join(path)}` gets no other name"
+            yield source.problem_at(statement[end], "import", message, "leave `as …` out")
+            continue
         yield from _import(source, statement[1], path)
         name = statement[-1]
         if name.kind == "string":
             continue
-        if name.text in named and path[:1] != ["rego"] and path[:1] != ["future"]:
-            row, _ = source.place(named[name.text].start)
-            message = f"`{name.text}` is imported already, in line {row}"
-            remedy = "give one another name: `import … as name`"
+        shown = name.text if path[:1] and path[0] in RESERVED else "".join(path)
+        if shown in named:
+            row, _ = source.place(named[shown].start)
+            message = f"`{shown}` is imported already, in line {row}"
+            remedy = "remove one, or give it another name: `import … as name`"
             yield source.problem_at(name, "imported-twice", message, remedy)
-        named[name.text] = name
+        named[shown] = name
 
 
 def _import(source: Source, token: Token, path: list[str]) -> Iterator[RegoProblem]:
@@ -87,40 +84,52 @@ def _import(source: Source, token: Token, path: list[str]) -> Iterator[RegoProbl
         yield source.problem_at(token, "import", message, remedy)
 
 
-def _default(source: Source, statement: list[Token]) -> Iterator[RegoProblem]:
-    """Find a default without a value, with a body, or whose value is not constant."""
-    at = next((i for i, t in enumerate(statement) if t.text in (":=", "=")), None)
-    name = default_name(statement)
-    if at is None:
-        message, remedy = "a default without a value", f"write `default {name} := false`"
-        yield source.problem_at(statement[0], "default", message, remedy)
-        return
-    depth = 0
-    for index, token in enumerate(statement[at + 1 :], at + 1):
-        if not depth and index > at + 1 and source.parted(statement[index - 1], token):
-            return
-        if token.kind == "mark":
-            if token.text == "|" and depth:
-                return  # a comprehension may hold anything
-            depth += (token.text in OPENING) - (token.text in CLOSING)
-        elif token.text == "if":
-            message, remedy = "a default has no body", "write a rule for the condition"
-            yield source.problem_at(token, "default", message, remedy)
-            return
-        elif (
-            token.kind == "name" and token.text not in KEYWORDS and statement[index - 1].text != "."
-        ):
-            close = CONSTANTS.get(token.text)
-            remedy = (
-                f"write `{close}`" if close else f"write a rule `{name} := … if {{ … }}` instead"
+def _default(source: Source, rule: Rule) -> Iterator[RegoProblem]:
+    """Find a default whose value is not constant, or whose parameters are no variables."""
+    seen: set[str] = set()
+    for given in rule.arguments or ():
+        if given.kind != "var" or given.text in seen - {"_"}:
+            at = source.place(given.start)
+            message = "the parameters of a default are variables, each another one"
+            yield source.problem(
+                at, "default", message, f"write `default {rule.head.parts[0].text}(_) := …`"
             )
-            message = f"the value of a default is constant, `{token.text}` is not"
-            if not any(mark.text == "|" for mark in statement[at + 1 :]):
-                yield source.problem_at(token, "default", message, remedy)
             return
+        seen.add(given.text)
+    keys = (part for part in rule.head.parts[1:] if part.kind not in _CONSTANT)
+    value = rule.branches[0].value
+    node = next(itertools.chain(keys, _variable(value) if value is not None else ()), None)
+    if node is None:
+        return
+    shown = source.text[node.start : node.end]
+    shown = shown if len(shown) <= _SHOWN else "…"
+    close = CONSTANTS.get(shown)
+    name = source.text[rule.head.start : rule.head.end]
+    remedy = f"write `{close}`" if close else f"write a rule `{name} := … if {{ … }}` instead"
+    at = source.place(node.start)
+    message = f"the name and value of a default are constant, `{shown}` is not"
+    yield source.problem(at, "default", message, remedy)
 
 
-def _bodies(source: Source) -> Iterator[RegoProblem]:
+_CONSTANT: Final = frozenset(("name", "scalar"))
+
+
+def _variable(node: Node) -> Iterator[Node]:
+    """Yield the parts of a value that are not constant; a comprehension may hold anything."""
+    if node.kind in ("var", "ref", "infix", "minus") or (
+        node.kind == "call" and node.parts[0].text != "set"
+    ):
+        yield node
+    elif node.kind not in ("comprehension", "call"):
+        for part in node.parts:
+            yield from _variable(part)
+
+
+_SHOWN: Final = 60
+"""Longest piece of source that a message repeats."""
+
+
+def empty_bodies(source: Source) -> Iterator[RegoProblem]:
     """Find bodies that hold no condition."""
     found = [token for token in source.tokens if token.kind != "newline"]
     for index, (word, opening, first) in enumerate(zip(found, found[1:], found[2:], strict=False)):
@@ -149,28 +158,6 @@ def _is_object(found: Sequence[Token], index: int) -> bool:
     return colon
 
 
-def _assigned(source: Source, each: Statement) -> Iterator[RegoProblem]:
-    """Find `input.x := 1`: nothing but a variable, or a pattern of them, can be assigned."""
-    found = source.tokens
-    end = end_of_reference(found, each.start)
-    first = found[each.start]
-    if first.kind in ("number", "string") or first.text in ("true", "false", "null"):
-        end = each.start + 1
-    elif end < each.end and found[end].text == "(":
-        end = after_bracket(found, end)
-    elif end == each.start + 1:
-        return
-    if end >= each.end or end == each.start or found[end].text != ":=":
-        return
-    shown = source.text[first.start : found[end - 1].end]
-    message = f"`{shown if len(shown) <= _SHOWN else '…'}` is no variable to assign"
-    yield source.problem_at(first, "assigned-value", message, "write `==` to compare")
-
-
-_SHOWN: Final = 60
-"""Longest piece of source that a message repeats."""
-
-
 def _targets(source: Source) -> Iterator[RegoProblem]:
     """Find `with x as …` for an x that is nothing to replace."""
     found = source.tokens
@@ -184,59 +171,3 @@ def _targets(source: Source) -> Iterator[RegoProblem]:
         message = "`with` replaces what is below input or data, or a function"
         remedy = f"did you mean `{close[0]}`?" if close else "write `with input.x as value`"
         yield source.problem_at(found[index + 1], "with-target", message, remedy)
-
-
-def _unused(source: Source, each: Statement, uses: _Uses) -> Iterator[RegoProblem]:
-    """Find `some x` whose x nothing uses: it is always true."""
-    found = source.tokens
-    if found[each.start].text != "some":
-        return
-    own = found[each.start + 1 : each.end]
-    if not own or any(token.text == "in" for token in own):
-        return
-    for index, token in enumerate(own):
-        if token.kind != "name" or token.text in KEYWORDS or (index and own[index - 1].text != ","):
-            continue
-        if uses.around(each).of(token.text) <= 1:
-            message = f"`{token.text}` is declared and never used"
-            remedy = f"write `some {token.text} in …`, or leave it out"
-            yield source.problem_at(token, "unused-variable", message, remedy)
-
-
-class _Names:
-    """How often a row of tokens holds each name."""
-
-    def __init__(self, row: Iterable[Token]) -> None:
-        row = list(row)
-        self._names = Counter(token.text for token in row if token.kind == "name")
-        self._templates = [t.text for t in row if t.kind == "string" and t.text[0] == "$"]
-
-    def of(self, name: str) -> int:
-        return self._names[name] + sum(name in text for text in self._templates)
-
-
-class _Uses:
-    """The names where the variables of a statement can be used: in its bracket, or its rule.
-
-    Each rule and each bracket is counted once, however many statements are in it.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._rules: dict[int, _Names] = {}
-        self._brackets: dict[int, _Names] = {}
-
-    def around(self, each: Statement) -> _Names:
-        found = self._source.tokens
-        before = each.inside - 1
-        while before > 0 and found[before].kind == "newline":
-            before -= 1
-        if "if" in (found[each.inside].text, found[before].text):
-            rule = self._source.statement_at(found[each.start].start)
-            if rule[0].start not in self._rules:
-                self._rules[rule[0].start] = _Names(rule)
-            return self._rules[rule[0].start]
-        if each.inside not in self._brackets:
-            row = found[each.inside : after_bracket(found, each.inside)]
-            self._brackets[each.inside] = _Names(row)
-        return self._brackets[each.inside]

@@ -4,8 +4,6 @@ import pytest
 
 from gateway.rego import UNDEFINED, CompileError, Policy, compile as compile_rego
 from gateway.rego.source import read_modules
-from gateway.rego.statements import statements
-from gateway.rego.tokens import tokens
 from tests.support.rego import NOW, decide
 
 INPUT = {
@@ -181,32 +179,6 @@ def test_what_needs_nothing_stays_as_it_is():
     )
     (read,) = read_modules({"t.rego": source}, {"count"})
     assert read.prepared == source
-
-
-def texts(source):
-    found = [token for token in tokens(source) if token.kind != "comment"]
-    return [" ".join(t.text for t in found[s.start : s.end]) for s in statements(found)]
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("p if { a; b }", ["a", "b"]),
-        ("p if {\n a\n b ==\n c\n}", ["a", "b == \n c"]),
-        ("p if a", ["a"]),
-        ("p if\n a with input as {}\nq if b", ["a with input as { }", "b"]),
-        ("p := 1 if a else := 2 if b", ["a", "b"]),
-        ("p := [x | a; b]", ["a", "b"]),
-        ("p if { x := {y | a}; c }", ["x := { y | a }", "a", "c"]),
-        ("p if { every x in {1} { a; b }; c }", ["every x in { 1 } { a ; b }", "a", "b", "c"]),
-        ("p if { a[b[0]]; f({1, 2}) }", ["a [ b [ 0 ] ]", "f ( { 1 , 2 } )"]),
-        ("p := {1, 2}", []),
-        ("p if { a", ["a"]),
-        ("} ] )", []),
-    ],
-)
-def test_statements_of_bodies(source, expected):
-    assert texts(source) == expected
 
 
 def test_a_policy_that_people_write():

@@ -200,7 +200,7 @@ def test_a_program_travels_over_a_pipe():
     ("data", "message"),
     [
         ({"t": {"allow": True}}, "data.t.allow is data and a rule too"),
-        ({"t": 1}, "data.t is data and a package too"),
+        ({"t": 1}, "data.t is data and a path of rules too"),
         ({"t": {"sub": None}}, "data.t.sub is data and a rule too"),
         ([1], "not an object"),
         ("text", "not an object"),

@@ -28,7 +28,7 @@ every_false if { every x in input.items { x > 1 } }
 every_empty if { every x in [] { x > 1 } }
 comprehension := [y | some x in input.items; y := x * 2]
 object_comprehension := {k: v | some k, v in input.user}
-set_comprehension := {x % 2 | some x in input.items}
+set_comprehension := {(x % 2) | some x in input.items}
 
 chained := "first" if { input.absent } else := "second" if { input.user } else := "third"
 
