@@ -16,6 +16,7 @@ from gateway.rego.builtins.operands import (
     array,
     charge_text,
     charge_value,
+    quote,
     rego_text,
     string,
     utf8,
@@ -240,7 +241,7 @@ def _character(_: str, value: Argument, layout: _Layout) -> str:
 
 def _quoted_character(_: str, value: Argument, layout: _Layout) -> str:
     assert isinstance(value, int)
-    return layout.pad("'" + _escaped(_rune(value), "'") + "'")
+    return layout.pad(quote(_rune(value), "'"))
 
 
 def _code_point(_: str, value: Argument, layout: _Layout) -> str:
@@ -291,28 +292,7 @@ def _value(_: str, value: Argument, layout: _Layout) -> str:
 def _quoted(_: str, value: Argument, layout: _Layout) -> str:
     assert isinstance(value, str)
     text = value if layout.precision is None else value[: layout.precision]
-    return layout.pad('"' + _escaped(text, '"') + '"')
-
-
-_ESCAPES: Final = {
-    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
-    "\\": "\\\\",
-}  # fmt: skip
-
-
-def _escaped(text: str, quote: str) -> str:
-    return "".join(
-        "\\" + char
-        if char == quote
-        else _ESCAPES.get(char) or (char if char.isprintable() else _code(ord(char)))
-        for char in text
-    )
-
-
-def _code(point: int) -> str:
-    if point < 0x80:
-        return f"\\x{point:02x}"
-    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+    return layout.pad(quote(text))
 
 
 def _hexadecimal(verb: str, value: Argument, layout: _Layout) -> str:

@@ -93,7 +93,7 @@ def quote_meta(state: State, value: Value) -> str:
     return _META.sub(r"\\\g<0>", text)
 
 
-_META: Final = re.compile(r"[*?\\\[\]{}!,]")
+_META: Final = re.compile(r"[*?\\\[\]{}]")
 
 
 # --- translation into a pattern of RE2

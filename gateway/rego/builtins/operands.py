@@ -97,10 +97,20 @@ def integer(value: Value, position: int = 1, *, name: str = "number") -> int:
         raise wrong_type(value, position, name)
     exact = to_decimal(value)
     if exact != exact.to_integral_value():
-        raise OperandError(
-            f"operand {position} must be integer number but got floating-point number"
-        )
+        raise _not_whole(position)
     return int(exact)
+
+
+def small_integer(value: Value, position: int = 1) -> int:
+    """Return an argument that is a whole number of at most 64 bits."""
+    small = integer(value, position)
+    if not -(1 << 63) <= small < 1 << 63:
+        raise _not_whole(position)
+    return small
+
+
+def _not_whole(position: int) -> OperandError:
+    return OperandError(f"operand {position} must be integer number but got floating-point number")
 
 
 def to_decimal(value: Number) -> Decimal:
@@ -227,11 +237,36 @@ def charge_value(state: State, value: Value) -> None:
             state.charge(text // CHARACTERS_A_STEP)
 
 
+def quote(text: str, mark: str = '"') -> str:
+    """Write a string or character as Go does it: what is not printable as an escape."""
+    if text.isprintable() and mark not in text and "\\" not in text:
+        return mark + text + mark
+    return mark + "".join([_escaped(char, mark) for char in text]) + mark
+
+
+def _escaped(char: str, mark: str) -> str:
+    if char == mark:
+        return "\\" + mark
+    return _ESCAPES.get(char) or (char if char.isprintable() else _code(ord(char)))
+
+
+_ESCAPES: Final = {
+    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
+    "\\": "\\\\",
+}  # fmt: skip
+
+
+def _code(point: int) -> str:
+    if point < 0x80:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
 def rego_text(value: Value, *, quoted: bool = True) -> str:
     """Write `value` as Rego source; a string at the top without quotes unless `quoted`."""
     kind = value.__class__
     if kind is str:
-        return dumps(value) if quoted else value
+        return quote(value) if quoted else value
     if kind is list:
         return "[" + ", ".join(map(rego_text, value)) + "]"
     if kind is dict:

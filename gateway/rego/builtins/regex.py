@@ -11,7 +11,7 @@ import re2  # type: ignore[import-untyped]
 from gateway.rego.builtins.operands import (
     CHARACTERS_A_STEP,
     charge_text,
-    integer,
+    small_integer,
     string,
     utf8,
 )
@@ -147,14 +147,14 @@ def _text(piece: bytes | None) -> str:
 def find_n(state: State, source: Value, value: Value, limit: Value) -> list[str]:
     """List the first `limit` matches; all if it is negative."""
     regex, text = pattern(state, string(source)), utf8(string(value, 2))
-    return [_text(found.group()) for found in _matches(state, regex, text, integer(limit, 3))]
+    return [_text(found.group()) for found in _matches(state, regex, text, small_integer(limit, 3))]
 
 
 def find_all_submatches(state: State, source: Value, value: Value, limit: Value) -> list[list[str]]:
     """List the first `limit` matches, each followed by what its groups matched."""
     regex, text = pattern(state, string(source)), utf8(string(value, 2))
     rows = []
-    for found in _matches(state, regex, text, integer(limit, 3)):
+    for found in _matches(state, regex, text, small_integer(limit, 3)):
         groups = (found.group(), *found.groups())
         state.charge(len(groups) + sum(len(group or b"") for group in groups) // CHARACTERS_A_STEP)
         rows.append(list(map(_text, groups)))

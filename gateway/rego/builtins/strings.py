@@ -6,17 +6,17 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.rego.builtins import binary_float
 from gateway.rego.builtins.operands import (
     CHARACTERS_A_STEP,
     OperandError,
     charge_number,
     charge_text,
-    integer,
     mapping,
     number,
+    small_integer,
     string,
     strings,
-    to_decimal,
     wrong_type,
 )
 from gateway.rego.builtins.registry import Builtin, State, charged, pure
@@ -130,7 +130,7 @@ def indexof_n(state: State, text: Value, part: Value) -> list[int]:
 
 def substring(state: State, value: Value, start: Value, length: Value) -> str:
     """Return `length` characters from `start` on; all that follow if it is negative."""
-    text, offset, size = string(value), integer(start, 2), integer(length, 3)
+    text, offset, size = string(value), small_integer(start, 2), small_integer(length, 3)
     if offset < 0:
         raise BuiltinError("negative offset")
     charge_text(state, text)
@@ -230,7 +230,7 @@ _BASES: Final[dict[Any, str]] = {2: "b", 8: "o", 16: "x"}
 def format_int(state: State, value: Value, base: Value) -> str:
     """Write a number, less its fraction, to base 2, 8, 10 or 16."""
     charge_number(state, number(value))
-    whole = value if value.__class__ is int else int(to_decimal(value))
+    whole = value if value.__class__ is int else int(binary_float.binary(value))
     if number(base, 2) == 10:
         return format_number(whole)
     style = _BASES.get(base)

@@ -21,7 +21,16 @@ NUMBERS = [
     ("div", 6, 3, 2),
     ("div", 7, 2, 3.5),
     ("div", 1, 3, Decimal("0.33333333333333333334")),
-    ("div", 10**30, 10, 10**29),
+    ("div", 10**29, 10, 10**28),
+    ("div", 10**30, 10, 10**29 + 10**10),
+    ("div", 2**64 + 1, 1, 2**64),
+    ("abs", -(2**64) - 1, 2**64),
+    ("abs", -(2**64) + 1, 2**64 - 1),
+    ("ceil", -0.5, 1),
+    ("floor", -0.5, 0),
+    ("floor", Decimal("0.99999999999999999999"), 1),
+    ("ceil", 2**64 + 1, 2**64),
+    ("round", -0.4, 0),
     ("rem", 7, 3, 1),
     ("rem", -7, 3, -1),
     ("rem", 7, -3, 1),
@@ -61,7 +70,12 @@ COLLECTIONS = [
     ("count", rego_set(1, 2), 2),
     ("sum", [1, 2.5], 3.5),
     ("sum", rego_set(), 0),
+    ("sum", [0.5, 2**64, 2**64], 36893488147419103230),
+    ("sum", [2**64 + 1, 1.0], 2**64 + 2),
     ("product", [2, 3], 6),
+    ("product", [0.1, 0.3], Decimal("0.030000000000000002")),
+    ("product", [2**53 + 1, 0.5, 2], 2**53),
+    ("product", [2**64 + 1, 3], 3 * 2**64 + 3),
     ("product", [], 1),
     ("max", [9, 10, "a"], "a"),
     ("max", [9, 10], 10),
@@ -130,6 +144,9 @@ COLLECTIONS = [
     ("to_number", "+1.5e1", 15),
     ("to_number", True, 1),
     ("to_number", None, 0),
+    ("to_number", "-.5", -0.5),
+    ("to_number", "1.e3", 1000),
+    ("to_number", "007", 7),
 ]  # fmt: skip
 
 STRINGS = [
@@ -170,6 +187,8 @@ STRINGS = [
     ("endswith", "abc", "ab", False),
     ("internal.template_string", ["a", rego_set(1), rego_set(), rego_set(["x"])],
      'a1<undefined>["x"]'),
+    ("internal.template_string", [rego_set(["\x00\x1c\u200b\ufeffé", {"\x7f": "\\"}])],
+     '["\\x00\\x1c\\u200b\\ufeffé", {"\\x7f": "\\\\"}]'),
     ("strings.render_template", "{{.a}}-{{ .b.c }}", {"a": 1, "b": {"c": "x"}}, "1-x"),
     ("strings.render_template", "{{range $i, $n := .l}}{{if $i}},{{end}}{{$n}}{{end}}",
      {"l": ["x", "y"]}, "x,y"),
@@ -235,6 +254,7 @@ PATTERNS = [
     ("glob.match", "a},b", [], "a},b", True),
     ("glob.match", "*-*", ["-", "/"], "a-b", True),
     ("glob.match", "(a)+", [], "(a)+", True),
+    ("glob.quote_meta", "!a-b,c", "!a-b,c"),
     ("glob.quote_meta", "*.a?[b]{c}", "\\*.a\\?\\[b\\]\\{c\\}"),
 ]
 
@@ -520,6 +540,14 @@ ERRORS = [
     ("strings.render_template", "{{end}}", {}, PLAIN),
     ("to_number", "NaN", TYPE),
     ("to_number", "0x10", PLAIN),
+    ("to_number", "+-1", PLAIN),
+    ("to_number", ".", PLAIN),
+    ("to_number", "1e400", PLAIN),
+    ("substring", "abc", 2**63, 1, TYPE),
+    ("array.slice", [], 0, 2**64, TYPE),
+    ("regex.find_n", "a", "a", 2**63, TYPE),
+    ("rand.intn", "a", 2**63, TYPE),
+    ("rand.intn", 1, 0, TYPE),
 ]  # fmt: skip
 
 
