@@ -15,7 +15,7 @@ from gateway.rego.builtins.operands import (
     LONG,
     MAX_BITS,
     charge_number,
-    charge_value,
+    charge_order,
     wrong_element,
     wrong_type,
 )
@@ -92,8 +92,8 @@ def _exact(state: State, operation: Callable[[int, int], int], left: int, right:
 def _weigh(state: State, elements: Iterable[Value]) -> None:
     """Charge for what composite elements hold, each of which order looks into."""
     for element in elements:
-        if element.__class__ in COLLECTIONS:
-            charge_value(state, element)
+        if element.__class__ is not int and element.__class__ is not str:
+            charge_order(state, element)
 
 
 def greatest(state: State, value: Value) -> Value | Undefined:
@@ -119,9 +119,9 @@ def sort(state: State, value: Value) -> list[Value]:
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
     pure("count", count, 1),
-    charged("sum", _fold(add, 0, binary_float.MANTISSA_BITS), 1),
-    charged("product", _fold(mul, 1, 53), 1),
-    charged("max", greatest, 1),
-    charged("min", least, 1),
-    charged("sort", sort, 1),
+    charged("sum", _fold(add, 0, binary_float.MANTISSA_BITS), 1, steps=12),
+    charged("product", _fold(mul, 1, 53), 1, steps=12),
+    charged("max", greatest, 1, steps=10),
+    charged("min", least, 1, steps=10),
+    charged("sort", sort, 1, steps=10),
 )

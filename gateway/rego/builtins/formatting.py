@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from gateway.rego.builtins.operands import (
     CHARACTERS_A_STEP,
     array,
+    charge_rego_text,
     charge_text,
-    charge_value,
     quote,
     rego_text,
     string,
@@ -126,6 +126,7 @@ class _Reader:
 
 _FLAGS: Final = frozenset("-+# 0")
 _DIGITS: Final = frozenset("0123456789")
+_DIRECTIVE_STEPS: Final = 60
 _INDEX_LENGTH: Final = 8
 _NUMBER_LENGTH: Final = 7
 
@@ -133,7 +134,8 @@ _NUMBER_LENGTH: Final = 7
 def sprintf(state: State, template: Value, values: Value) -> str:
     """Fill a template's verbs with the elements of an array."""
     text = string(template)
-    charge_value(state, array(values, 2))
+    for value in array(values, 2):
+        charge_rego_text(state, value)
     charge_text(state, text)
     reader = _Reader(text, [_argument(value) for value in values])
     pieces: list[str] = []
@@ -165,6 +167,7 @@ def _argument(value: Value) -> Argument:
 
 def _filled(state: State, reader: _Reader) -> str:
     """Return the text of a directive, which starts behind the percent sign."""
+    state.charge(_DIRECTIVE_STEPS)
     reader.good = True
     layout = _Layout(reader.flags())
     indexed = reader.index()
@@ -185,6 +188,8 @@ def _filled(state: State, reader: _Reader) -> str:
     if not reader.good:
         return f"{said}%!{verb}(BADINDEX)"
     value = reader.take()
+    if isinstance(value, str) and verb in "xXq":
+        state.charge(6 * len(value))
     return said + (f"%!{verb}(MISSING)" if value is None else _formatted(verb, value, layout))
 
 

@@ -186,11 +186,11 @@ def random_number(state: State, name: Value, limit: Value) -> int:
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    charged("plus", plus, 2),
-    charged("minus", minus, 2),
-    charged("mul", multiply, 2),
-    charged("div", divide, 2),
-    charged("rem", remainder, 2),
+    charged("plus", plus, 2, steps=8),
+    charged("minus", minus, 2, steps=8),
+    charged("mul", multiply, 2, steps=8),
+    charged("div", divide, 2, steps=8),
+    charged("rem", remainder, 2, steps=8),
     charged("abs", absolute, 1),
     charged("round", _rounding(_nearest), 1),
     charged("ceil", _rounding(_ceiling), 1),

@@ -43,7 +43,7 @@ def to_number(state: State, value: Value) -> Number:
         raise wrong_type(value, 1, "null", "boolean", "number", "string")
     if value.lstrip("+-").lower() in ("inf", "infinity", "nan"):
         raise wrong_type(value, 1, "valid number string")
-    state.charge(20 + (min(len(value), MAX_DIGITS) // CHARACTERS_A_STEP) ** 2 // 16)
+    state.charge(50 + (min(len(value), MAX_DIGITS) // CHARACTERS_A_STEP) ** 2 // 16)
     shape = _DECIMAL.fullmatch(value)
     if shape is None or len(value) > MAX_DIGITS:
         raise BuiltinError(f'parsing "{value[:100]}": invalid syntax')

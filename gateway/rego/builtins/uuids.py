@@ -83,6 +83,6 @@ def _machine_and_time(parsed: uuid.UUID) -> dict[str, Value]:
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    impure("uuid.rfc4122", random_uuid, 1, steps=30),
-    pure("uuid.parse", parse, 1, steps=50),
+    impure("uuid.rfc4122", random_uuid, 1, steps=45),
+    pure("uuid.parse", parse, 1, steps=80),
 )
