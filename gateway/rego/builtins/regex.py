@@ -233,6 +233,8 @@ def template_match(state: State, template: Value, value: Value, start: Value, en
 
 
 def _template_pattern(template: str, opening: str, closing: str) -> str:
+    if not template:
+        return ""  # OPA lets an empty template match everything
     pieces = ["^"]
     level = begin = 0
     for at, char in enumerate(template):

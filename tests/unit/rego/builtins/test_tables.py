@@ -233,6 +233,7 @@ PATTERNS = [
     ("regex.replace", "ab", "", "-", "-a-b-"),
     ("regex.template_match", "urn:{[a-z]+}:x", "urn:abc:x", "{", "}", True),
     ("regex.template_match", "a.b", "axb", "{", "}", False),
+    ("regex.template_match", "", "b", "{", "}", True),
     ("regex.globs_match", "a.a.[0-9]+", "abab12", True),
     ("regex.globs_match", "[ab]*x", "[cd]y*", False),
     ("regex.globs_match", "a*", "", True),
