@@ -8,18 +8,23 @@ Run: python -m bench.steps
 
 from __future__ import annotations
 
+import time
 import timeit
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gateway.rego.builtins import BUILTINS
+from gateway.rego.values import make_set
 
 if TYPE_CHECKING:
     from gateway.rego.builtins.registry import Builtin
 
 ZONED = [10**18, "America/New_York"]
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln"
+ROUNDS = 9
+WIDE = {"a": [1, 1.5, "x", None], "b": {"c": [True, [0.25]], "d": make_set([1, 2.5])}}
 CALLS: list[tuple[Any, ...]] = [
     ("plus", 1, 2),
     ("plus", 10**3800, 1),
@@ -48,7 +53,75 @@ CALLS: list[tuple[Any, ...]] = [
     ("type_name", []),
     ("is_set", []),
     ("to_number", "12345678901234567890.5"),
-    ("to_number", "9" * 4000),
+    ("to_number", "0." + "9" * 3900),
+    ("is_number", 1.5),
+    ("equal", WIDE, WIDE),
+    ("equal", 0.1, Decimal("0.1")),
+    ("neq", [1.5] * 30, [1.5] * 30),
+    ("lt", WIDE, WIDE),
+    ("lt", Decimal("1e-300"), 0.1),
+    ("internal.member_2", [1, 1.5], [[1, n] for n in range(100)]),
+    ("internal.member_2", 0.1, [Decimal("0.10000000000000000001")] * 100),
+    ("internal.member_3", "k", WIDE, {"k": WIDE}),
+    ("minus", make_set(range(100)), make_set(range(100))),
+    ("sum", [0.1] * 100),
+    ("sum", list(range(100))),
+    ("product", [1.1] * 100),
+    ("product", [1e30] * 10 + [0.5]),
+    ("min", [WIDE] * 10),
+    ("sort", [0.1, Decimal("0.10000000000000000001"), 1.5] * 30),
+    ("sort", make_set("abc")),
+    ("sort", [WIDE] * 10),
+    ("array.concat", [1] * 100, [2] * 100),
+    ("array.reverse", [1] * 100),
+    ("array.flatten", [[1], [2], 3] * 30),
+    ("array.slice", [1] * 100, 0, 50),
+    ("and", make_set(range(100)), make_set(range(100))),
+    ("or", make_set(range(100)), make_set(range(100))),
+    ("union", make_set([make_set([n]) for n in range(50)])),
+    ("intersection", make_set([make_set([n, 1]) for n in range(50)])),
+    ("object.keys", {str(n): n for n in range(100)}),
+    ("object.remove", {str(n): n for n in range(100)}, ["1", ["2"]]),
+    ("object.filter", {str(n): n for n in range(100)}, ["1", [2.5]]),
+    ("object.union_n", [{"a": {str(n): n}} for n in range(50)]),
+    ("object.subset", WIDE, WIDE),
+    ("object.subset", [1.5] * 50, [1.5] * 10 + [1]),
+    ("bits.negate", 10**3000),
+    ("bits.rsh", 10**3000, 100),
+    ("numbers.range_step", 1, 1000, 3),
+    ("round", 10**3800),
+    ("ceil", 1e-300),
+    ("contains", "a" * 300, "b"),
+    ("strings.any_prefix_match", ["ab"] * 30, ["b"] * 30),
+    ("strings.any_suffix_match", "ab", make_set("xyz")),
+    ("lower", "AÉ" * 150),
+    ("upper", "aß" * 150),
+    ("upper", "abc"),
+    ("indexof", "é" * 300, "b"),
+    ("substring", "é" * 300, 1, 100),
+    ("split", "é" * 300, ""),
+    ("replace", "é" * 300, "é", "ab"),
+    ("replace", "é" * 300, "", "ab"),
+    ("strings.replace_n", {"": "-", "b": "c"}, "ab" * 100),
+    ("strings.count", "é" * 300, "é"),
+    ("trim", "éa" * 100 + "b", "aé"),
+    ("trim_space", "  a  "),
+    ("trim_prefix", "ab", "a"),
+    ("glob.quote_meta", "*a" * 100),
+    ("regex.is_valid", "(a|b)*"),
+    ("regex.find_n", "a", "a" * 300, -1),
+    ("regex.find_all_string_submatch_n", "(a)(b)?(c)?(d)?", "a" * 300, -1),
+    ("regex.split", "", "é" * 300),
+    ("regex.template_match", "a{b+}c" * 10, "abc" * 10, "{", "}"),
+    ("regex.globs_match", "[a-z]+x" * 10, ".*" * 10),
+    ("glob.match", "{a,b,[c-f]}*{x,y}", ["."], "abcx"),
+    ("internal.template_string", ["a", make_set([WIDE]), "é\u200b" * 30]),
+    ("internal.print", [make_set([1, 2]), make_set("ab")]),
+    ("sprintf", "%v %v", [WIDE, "é\u200b"]),
+    ("sprintf", "%q", ["\u200b" * 300]),
+    ("sprintf", "%x", ["é" * 300]),
+    ("sprintf", "%v" * 30, [0.1] * 30),
+    ("sprintf", "%z" * 300, []),
     ("startswith", "a" * 300, "b"),
     ("concat", ",", ["a", "b"]),
     ("trim", " a ", " "),
@@ -147,9 +220,9 @@ def measure(builtin: Builtin, arguments: tuple[Any, ...]) -> tuple[float, int]:
 
     call()
     used = state.used + 1  # the expression's own
-    timer = timeit.Timer(call)
-    times, _ = timer.autorange()
-    return min(timer.repeat(3, times)) / times, used
+    timer = timeit.Timer(call, timer=time.process_time)
+    times = max(1, int(0.004 / max(timer.timeit(1), 1e-6)))
+    return min(timer.repeat(ROUNDS, times)) / times, used
 
 
 @click.command()

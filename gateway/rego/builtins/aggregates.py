@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from functools import partial, reduce
+from operator import add, mul
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.rego.builtins import numbers
+from gateway.rego.builtins import binary_float
+from gateway.rego.builtins.numbers import whole
 from gateway.rego.builtins.operands import (
     COLLECTIONS,
-    charge_value,
+    FLOAT_STEPS,
+    LONG,
+    MAX_BITS,
+    charge_number,
+    charge_order,
     wrong_element,
     wrong_type,
 )
 from gateway.rego.builtins.registry import Builtin, State, charged, pure
+from gateway.rego.errors import BuiltinError
 from gateway.rego.values import (
     NUMBERS,
     UNDEFINED,
@@ -44,25 +53,47 @@ def _elements(state: State, value: Value) -> Iterable[Value]:
 
 
 def _fold(
-    operation: Callable[[State, Any, Any], Number], start: int
+    operation: Callable[[Any, Any], Any], start: int, bits: int
 ) -> Callable[[State, Value], Number]:
+    """Make a sum or product: exact where all are whole, else in a mantissa of so many bits."""
+
     def fold(state: State, value: Value) -> Number:
-        total: Number = start
         elements = _elements(state, value)
-        for element in elements if value.__class__ is list else sorted_values(elements):
-            if element.__class__ not in NUMBERS:
-                raise wrong_element(value, element, 1, "number")
-            total = operation(state, total, element)
-        return total
+        state.charge(2 * len(value))
+        numbers = list(elements) if value.__class__ is list else sorted_values(elements)
+        for number in numbers:
+            if number.__class__ not in NUMBERS:
+                raise wrong_element(value, number, 1, "number")
+            if number.__class__ is not int or not -LONG < number < LONG:
+                charge_number(state, number)
+        wholes = list(map(whole, numbers))
+        if None not in wholes:
+            return reduce(partial(_exact, state, operation), wholes, start)
+        total = Fraction(start)
+        for number in numbers:
+            total = binary_float.rounded(operation(total, binary_float.binary(number)), bits)
+            length = total.numerator.bit_length() + total.denominator.bit_length()
+            if length > MAX_BITS:
+                raise BuiltinError("number out of range")
+            state.charge(FLOAT_STEPS + (length**2 >> 15))
+        return binary_float.to_number(total, bits)
 
     return fold
+
+
+def _exact(state: State, operation: Callable[[int, int], int], left: int, right: int) -> int:
+    if left.bit_length() + right.bit_length() > MAX_BITS:
+        raise BuiltinError("number out of range")
+    if not -LONG < left < LONG:
+        charge_number(state, left)
+    return operation(left, right)
 
 
 def _weigh(state: State, elements: Iterable[Value]) -> None:
     """Charge for what composite elements hold, each of which order looks into."""
     for element in elements:
-        if element.__class__ in COLLECTIONS:
-            charge_value(state, element)
+        if element.__class__ is not int and element.__class__ is not str:
+            charge_order(state, element)
 
 
 def greatest(state: State, value: Value) -> Value | Undefined:
@@ -88,9 +119,9 @@ def sort(state: State, value: Value) -> list[Value]:
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
     pure("count", count, 1),
-    charged("sum", _fold(numbers.plus, 0), 1),
-    charged("product", _fold(numbers.multiply, 1), 1),
-    charged("max", greatest, 1),
-    charged("min", least, 1),
-    charged("sort", sort, 1),
+    charged("sum", _fold(add, 0, binary_float.MANTISSA_BITS), 1, steps=12),
+    charged("product", _fold(mul, 1, 53), 1, steps=12),
+    charged("max", greatest, 1, steps=10),
+    charged("min", least, 1, steps=10),
+    charged("sort", sort, 1, steps=10),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.rego.builtins.operands import array, integer
+from gateway.rego.builtins.operands import array, small_integer
 from gateway.rego.builtins.registry import Builtin, State, charged
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def flatten(state: State, value: Value) -> list[Value]:
 def cut(state: State, value: Value, start: Value, stop: Value) -> list[Value]:
     """Return the elements from `start` up to `stop`, both clamped to the array."""
     elements = array(value)
-    first, last = max(0, integer(start, 2)), min(integer(stop, 3), len(elements))
+    first, last = max(0, small_integer(start, 2)), min(small_integer(stop, 3), len(elements))
     state.charge(max(0, last - first))
     return elements[first:last] if first < last else []
 

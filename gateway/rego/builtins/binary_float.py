@@ -1,8 +1,8 @@
 """Arithmetic on numbers that are not whole, as OPA does it.
 
-OPA calculates in binary floating point with a 64-bit mantissa and writes the shortest decimal
-that names the result among those numbers. Here such a number is an exact fraction: an integer
-numerator over a power of two, or the exact quotient before it is rounded.
+OPA calculates in binary floating point with a 64-bit mantissa (53-bit in `product`) and writes
+the shortest decimal that names the result among those numbers. Here such a number is an exact
+fraction: an integer numerator over a power of two, or the exact quotient before it is rounded.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def binary(value: Number) -> Fraction:
     return rounded(Fraction(value) if value.__class__ is int else Fraction(to_decimal(value)))
 
 
-def rounded(exact: Fraction) -> Fraction:
-    """Round to the 64-bit mantissa, half to even."""
+def rounded(exact: Fraction, bits: int = MANTISSA_BITS) -> Fraction:
+    """Round to a mantissa of so many bits, half to even."""
     top, bottom = abs(exact.numerator), exact.denominator
     if not top:
         return exact
-    shift = top.bit_length() - bottom.bit_length() - MANTISSA_BITS
+    shift = top.bit_length() - bottom.bit_length() - bits
     mantissa = _half_even(top, bottom, shift)
-    if mantissa.bit_length() > MANTISSA_BITS:
+    if mantissa.bit_length() > bits:
         shift += 1
         mantissa = _half_even(top, bottom, shift)
     sized = mantissa if exact > 0 else -mantissa
@@ -56,14 +56,21 @@ def _half_even(top: int, bottom: int, shift: int) -> int:
     return quotient + (twice > bottom or (twice == bottom and quotient & 1))
 
 
-def to_number(exact: Fraction) -> Number:
+def to_number(exact: Fraction, bits: int = MANTISSA_BITS) -> Number:
     """Round an exact result and return it as the number that OPA would print."""
-    value = rounded(exact)
-    if value.denominator == 1 and abs(value.numerator) < 1 << MANTISSA_BITS:
+    value = rounded(exact, bits)
+    top, bottom = abs(value.numerator), value.denominator
+    if bottom == 1 and top < 1 << bits:
         return value.numerator
+    # The bottom is a power of two. Half a unit in the last place is not less below a power of
+    # two, where numbers are closer: so does OPA.
+    shift = top.bit_length() - bottom.bit_length() + 1 - bits
+    half = Fraction(2) ** (shift - 1)
+    even = value / (4 * half)
     for precision in _PRECISIONS:
-        quotient = precision.divide(Decimal(value.numerator), Decimal(value.denominator))
+        quotient = precision.divide(Decimal(value.numerator), Decimal(bottom))
         text = precision.normalize(quotient)
-        if rounded(Fraction(text)) == value:
-            return normalize_number(text)
+        distance = abs(Fraction(text) - value)
+        if distance < half or (distance == half and even.denominator == 1):
+            break
     return normalize_number(text)

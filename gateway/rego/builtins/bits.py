@@ -50,10 +50,10 @@ def _shift(value: Value, count: Value) -> tuple[int, int]:
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    pure("bits.and", _binary(int.__and__), 2),
-    pure("bits.or", _binary(int.__or__), 2),
-    pure("bits.xor", _binary(int.__xor__), 2),
-    pure("bits.negate", negate, 1),
-    pure("bits.lsh", shift_left, 2),
-    pure("bits.rsh", shift_right, 2),
+    pure("bits.and", _binary(int.__and__), 2, steps=6),
+    pure("bits.or", _binary(int.__or__), 2, steps=6),
+    pure("bits.xor", _binary(int.__xor__), 2, steps=6),
+    pure("bits.negate", negate, 1, steps=6),
+    pure("bits.lsh", shift_left, 2, steps=6),
+    pure("bits.rsh", shift_right, 2, steps=6),
 )

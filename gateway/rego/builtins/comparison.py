@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.rego.builtins.operands import COLLECTIONS, charge_value
+from gateway.rego.builtins.operands import COLLECTIONS, charge_order, charge_value
 from gateway.rego.builtins.registry import Builtin, State, charged
 from gateway.rego.values import NUMBERS, UNDEFINED, RegoSet, Value, equal, key_form, less
 
 
 def _weigh(state: State, left: Value, right: Value) -> None:
     """Charge for comparing two values: no more than the smaller one is ever visited."""
-    if left.__class__ in COLLECTIONS and right.__class__ in COLLECTIONS:
-        charge_value(state, left)
+    if left.__class__ is not right.__class__ or left.__class__ in COLLECTIONS:
+        if left.__class__ in NUMBERS or right.__class__ in COLLECTIONS:
+            charge_order(state, left)
+        if right.__class__ in NUMBERS:
+            charge_order(state, right)
 
 
 def same(state: State, left: Value, right: Value) -> bool:
@@ -28,9 +31,7 @@ def differ(state: State, left: Value, right: Value) -> bool:
 
 def before(state: State, left: Value, right: Value) -> bool:
     """Tell whether left < right."""
-    if left.__class__ in COLLECTIONS:
-        charge_value(state, left)
-        charge_value(state, right)
+    charge_order(state, left, right)
     return less(left, right)
 
 
@@ -69,8 +70,8 @@ def _holds(state: State, value: Value, items: list[Value]) -> bool:
     composite = kind in COLLECTIONS
     for item in items:
         if item.__class__ is kind or item.__class__ in NUMBERS:
-            if composite:
-                charge_value(state, value)
+            if composite or item.__class__ is not kind:
+                charge_order(state, value, item)
             if equal(value, item):
                 return True
     return False
@@ -97,10 +98,10 @@ def member_at(state: State, key: Value, value: Value, collection: Value) -> bool
 BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("equal", same, 2),
     charged("neq", differ, 2),
-    charged("lt", before, 2),
-    charged("lte", not_after, 2),
-    charged("gt", after, 2),
-    charged("gte", not_before, 2),
+    charged("lt", before, 2, steps=4),
+    charged("lte", not_after, 2, steps=4),
+    charged("gt", after, 2, steps=4),
+    charged("gte", not_before, 2, steps=4),
     charged("internal.member_2", member, 2),
     charged("internal.member_3", member_at, 3),
 )

@@ -7,15 +7,16 @@ in the result (`%!d(string=x)`), never an error.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.builtins.operands import (
+    CHARACTERS_A_STEP,
     array,
+    charge_rego_text,
     charge_text,
-    charge_value,
+    quote,
     rego_text,
     string,
     utf8,
@@ -31,13 +32,6 @@ MAX_WIDTH: Final = 1_000_000
 _NO_VERB: Final = "%!(NOVERB)"
 
 Argument = int | float | str
-
-_DIRECTIVE: Final = re.compile(
-    r"%(?P<flags>[-+# 0]*)(?P<at_width>\[\d+\])?(?P<width>\*|\d+)?"
-    r"(?:(?P<dot>\.)(?P<at_precision>\[\d+\])?(?P<precision>\*|\d+)?)?"
-    r"(?P<at>\[\d+\])?(?P<verb>.)?",
-    re.DOTALL | re.ASCII,
-)
 
 
 @dataclass(slots=True)
@@ -68,52 +62,92 @@ class _Layout:
         return "+" if "+" in self.flags else " " if " " in self.flags else ""
 
 
-class _Arguments:
-    """The arguments, taken in order or by their number."""
+class _Reader:
+    """A template being read, and the arguments, taken in order or by their number."""
 
-    def __init__(self, values: list[Argument]) -> None:
+    def __init__(self, text: str, values: list[Argument]) -> None:
+        self.text = text
+        self.at = 0
         self.values = values
         self.next = 0
         self.reordered = False
-
-    def select(self, index: str | None) -> bool:
-        """Go to the argument numbered `[n]`, if given; whether there is one."""
-        if index is None:
-            return True
-        self.reordered = True
-        if len(index) > len("[9999999]") or not 0 < int(index[1:-1]) <= len(self.values):
-            return False
-        self.next = int(index[1:-1]) - 1
-        return True
+        self.good = True
 
     def take(self) -> Argument | None:
+        """Return the next argument, None after the last."""
         if self.next >= len(self.values):
             return None
         self.next += 1
         return self.values[self.next - 1]
 
+    def skip(self, char: str) -> bool:
+        """Go over a character if it is next."""
+        found = self.text.startswith(char, self.at)
+        self.at += found
+        return found
+
+    def flags(self) -> str:
+        """Read the flags."""
+        start = self.at
+        while self.text[self.at : self.at + 1] in _FLAGS:
+            self.at += 1
+        return self.text[start : self.at]
+
+    def index(self) -> bool:
+        """Go to the argument numbered `[n]`, if that is next; whether a number was there."""
+        if not self.text.startswith("[", self.at):
+            return False
+        self.reordered = True
+        inside, closed, _ = self.text[self.at + 1 : self.at + 1 + _INDEX_LENGTH].partition("]")
+        number = int(inside) if closed and inside.isascii() and inside.isdigit() else 0
+        self.at += len(inside) + 2 if closed else 1
+        if 0 < number <= len(self.values):
+            self.next = number - 1
+        else:
+            self.good = False
+        return bool(closed) and inside.isdigit()
+
+    def number(self) -> int | None:
+        """Read digits; None if there are none, or too many: then the template ends there."""
+        start = self.at
+        while self.text[self.at : self.at + 1] in _DIGITS:
+            self.at += 1
+        digits = self.text[start : self.at].lstrip("0")
+        if len(digits) > _NUMBER_LENGTH or int(digits or "0") > MAX_WIDTH:
+            self.at = len(self.text)
+            return None
+        return int(digits or "0") if self.at > start else None
+
+    def argument(self) -> int | None:
+        """Take the argument for a `*`; None if it is not a whole number of modest size."""
+        value = self.take()
+        return value if isinstance(value, int) and abs(value) <= MAX_WIDTH else None
+
+
+_FLAGS: Final = frozenset("-+# 0")
+_DIGITS: Final = frozenset("0123456789")
+_DIRECTIVE_STEPS: Final = 60
+_INDEX_LENGTH: Final = 8
+_NUMBER_LENGTH: Final = 7
+
 
 def sprintf(state: State, template: Value, values: Value) -> str:
     """Fill a template's verbs with the elements of an array."""
     text = string(template)
-    charge_value(state, array(values, 2))
+    for value in array(values, 2):
+        charge_rego_text(state, value)
     charge_text(state, text)
-    arguments = _Arguments([_argument(value) for value in values])
+    reader = _Reader(text, [_argument(value) for value in values])
     pieces: list[str] = []
     end = 0
     while (start := text.find("%", end)) >= 0:
         pieces.append(text[end:start])
-        directive = _DIRECTIVE.match(text, start)
-        assert directive is not None
-        end = directive.end()
-        filled = _filled(state, directive, arguments)
-        pieces.append(_NO_VERB if filled is None else filled)
-        if filled is None:
-            break
-    else:
-        pieces.append(text[end:])
-    if not arguments.reordered and arguments.next < len(arguments.values):
-        extra = [f"{_kind(value)}={_plain(value)}" for value in arguments.values[arguments.next :]]
+        reader.at = start + 1
+        pieces.append(_filled(state, reader))
+        end = reader.at
+    pieces.append(text[end:])
+    if not reader.reordered and reader.next < len(reader.values):
+        extra = [f"{_kind(value)}={_plain(value)}" for value in reader.values[reader.next :]]
         pieces.append("%!(EXTRA " + ", ".join(extra) + ")")
     return "".join(pieces)
 
@@ -126,71 +160,78 @@ def _argument(value: Value) -> Argument:
     exact = normalize_number(Decimal(repr(value)) if value.__class__ is float else value)
     if isinstance(exact, int):
         return exact
-    binary = float(exact)
-    return format_number(exact) if binary in (math.inf, -math.inf) else binary
+    text = format_number(exact)
+    # OPA takes a number for a float where its text has a point.
+    return float(exact) if "." in text and math.isfinite(float(exact)) else text
 
 
-def _number_of(state: State, text: str | None, arguments: _Arguments) -> int | None:
-    """Read a width or precision; None where there is none or it is too large."""
-    if text is None:
-        return None
-    if text == "*":
-        value = arguments.take()
-        if value.__class__ is not int or abs(value) > MAX_WIDTH:
-            return None
-        number = int(value)
-    else:
-        number = int(text[:8])
-    if number > MAX_WIDTH:
-        return None
-    state.charge(abs(number) // 32)
-    return number
-
-
-def _filled(state: State, directive: re.Match[str], arguments: _Arguments) -> str | None:
-    """Return a directive's text; None where it has no verb, which ends the template."""
-    verb = directive["verb"]
-    layout = _Layout(directive["flags"])
-    good = arguments.select(directive["at_width"])
-    width = _number_of(state, directive["width"], arguments)
-    prefix = ""
-    if width is None and directive["width"] is not None:
-        if directive["width"] != "*":
-            return None
-        prefix = "%!(BADWIDTH)"
-    elif width is not None:
-        layout.width = abs(width)
-        layout.flags += "-" if width < 0 else ""
-    if directive["dot"]:
-        good = arguments.select(directive["at_precision"]) and good
-        precision = _number_of(state, directive["precision"], arguments)
-        if (precision is None and directive["precision"] is not None) or (precision or 0) < 0:
-            prefix += "%!(BADPREC)"
-            precision = None
-            layout.precision = None
-        else:
-            layout.precision = precision or 0
-    good = arguments.select(directive["at"]) and good
-    if verb is None:
-        return None
+def _filled(state: State, reader: _Reader) -> str:
+    """Return the text of a directive, which starts behind the percent sign."""
+    state.charge(_DIRECTIVE_STEPS)
+    reader.good = True
+    layout = _Layout(reader.flags())
+    indexed = reader.index()
+    said, indexed = _read_width(reader, layout, indexed=indexed)
+    if reader.skip("."):
+        reader.good = reader.good and not indexed
+        problem, indexed = _read_precision(reader, layout)
+        said += problem
+    if not indexed:
+        reader.index()
+    state.charge((layout.width + (layout.precision or 0)) // CHARACTERS_A_STEP)
+    verb = reader.text[reader.at : reader.at + 1]
+    reader.at += 1
+    if not verb:
+        return said + _NO_VERB
     if verb == "%":
-        return prefix + "%"
-    if not good:
-        return f"{prefix}%!{verb}(BADINDEX)"
-    value = arguments.take()
-    if value is None:
-        return f"{prefix}%!{verb}(MISSING)"
-    return prefix + _formatted(verb, value, layout)
+        return said + "%"
+    if not reader.good:
+        return f"{said}%!{verb}(BADINDEX)"
+    value = reader.take()
+    if isinstance(value, str) and verb in "xXq":
+        state.charge(6 * len(value))
+    return said + (f"%!{verb}(MISSING)" if value is None else _formatted(verb, value, layout))
+
+
+def _read_width(reader: _Reader, layout: _Layout, *, indexed: bool) -> tuple[str, bool]:
+    """Read a width; returns what is wrong with it and whether an index was read last."""
+    if reader.skip("*"):
+        width = reader.argument()
+        layout.width = abs(width or 0)
+        layout.flags += "-" if width is not None and width < 0 else ""
+        return "%!(BADWIDTH)" if width is None else "", False
+    width = reader.number()
+    layout.width = width or 0
+    reader.good = reader.good and not (indexed and width is not None)
+    return "", indexed
+
+
+def _read_precision(reader: _Reader, layout: _Layout) -> tuple[str, bool]:
+    """Read a precision; returns what is wrong with it and whether an index was read last."""
+    indexed = reader.index()
+    if not reader.skip("*"):
+        layout.precision = reader.number() or 0
+        return "", indexed
+    layout.precision = reader.argument()
+    if layout.precision is None or layout.precision < 0:
+        layout.precision = None
+        return "%!(BADPREC)", False
+    return "", False
 
 
 def _formatted(verb: str, value: Argument, layout: _Layout) -> str:
-    if verb == "T":
-        return layout.pad(_kind(value))
     kind = _kind(value)
+    if verb == "T":
+        return _text(verb, kind, layout)
+    if verb == "v" and kind != "*big.Int":
+        layout.flags = layout.flags.replace("+", "")
     function = _VERBS[kind].get(verb)
-    if function is None:
-        return f"%!{verb}({kind.removeprefix('*')}={_plain(value)})"
-    return function(verb, value, layout)
+    if function is not None:
+        return function(verb, value, layout)
+    if kind == "*big.Int":
+        return f"%!{verb}(big.Int={_plain(value)})"
+    layout.flags = layout.flags.replace("#", "")
+    return f"%!{verb}({kind}={_VERBS[kind]['v']('v', value, layout)})"
 
 
 def _kind(value: Argument) -> str:
@@ -198,7 +239,7 @@ def _kind(value: Argument) -> str:
         return "string"
     if isinstance(value, float):
         return "float64"
-    return "int" if -(1 << 63) <= value < 1 << 63 else "*big.Int"
+    return "int64" if -(1 << 63) <= value < 1 << 63 else "*big.Int"
 
 
 def _plain(value: Argument) -> str:
@@ -240,7 +281,7 @@ def _character(_: str, value: Argument, layout: _Layout) -> str:
 
 def _quoted_character(_: str, value: Argument, layout: _Layout) -> str:
     assert isinstance(value, int)
-    return layout.pad("'" + _escaped(_rune(value), "'") + "'")
+    return layout.pad(quote(_rune(value), "'"))
 
 
 def _code_point(_: str, value: Argument, layout: _Layout) -> str:
@@ -291,28 +332,7 @@ def _value(_: str, value: Argument, layout: _Layout) -> str:
 def _quoted(_: str, value: Argument, layout: _Layout) -> str:
     assert isinstance(value, str)
     text = value if layout.precision is None else value[: layout.precision]
-    return layout.pad('"' + _escaped(text, '"') + '"')
-
-
-_ESCAPES: Final = {
-    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
-    "\\": "\\\\",
-}  # fmt: skip
-
-
-def _escaped(text: str, quote: str) -> str:
-    return "".join(
-        "\\" + char
-        if char == quote
-        else _ESCAPES.get(char) or (char if char.isprintable() else _code(ord(char)))
-        for char in text
-    )
-
-
-def _code(point: int) -> str:
-    if point < 0x80:
-        return f"\\x{point:02x}"
-    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+    return layout.pad(quote(text))
 
 
 def _hexadecimal(verb: str, value: Argument, layout: _Layout) -> str:
@@ -327,10 +347,10 @@ def _hexadecimal(verb: str, value: Argument, layout: _Layout) -> str:
     return layout.pad(text.upper() if verb == "X" else text)
 
 
-_DIGITS: Final = dict.fromkeys("vdboOxX", _whole)
+_WHOLE: Final = dict.fromkeys("vdboOxX", _whole)
 _VERBS: Final[dict[str, dict[str, Callable[[str, Argument, _Layout], str]]]] = {
-    "int": {**_DIGITS, "c": _character, "q": _quoted_character, "U": _code_point},
-    "*big.Int": {**_DIGITS, "s": _whole},
+    "int64": {**_WHOLE, "c": _character, "q": _quoted_character, "U": _code_point},
+    "*big.Int": {**_WHOLE, "s": _whole},
     "float64": dict.fromkeys("veEfFgG", _float),
     "string": {"v": _value, "s": _text, "q": _quoted, "x": _hexadecimal, "X": _hexadecimal},
 }

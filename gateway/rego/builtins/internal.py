@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.rego.builtins.operands import array, charge_value, rego_text
+from gateway.rego.builtins.operands import array, charge_rego_text, rego_text
 from gateway.rego.builtins.registry import Builtin, State, charged, impure
 from gateway.rego.errors import BuiltinError
 from gateway.rego.values import RegoSet
@@ -17,7 +17,7 @@ UNDEFINED_TEXT: Final = "<undefined>"
 
 def print_line(state: State, values: Value) -> bool:
     """Keep a line of text; each part is a set that is empty where the part is undefined."""
-    charge_value(state, values)
+    charge_rego_text(state, values)
     parts = [_parts(value) for value in array(values)]
     lines = [""]
     for number, texts in enumerate(parts):
@@ -37,7 +37,7 @@ def _parts(value: Value) -> list[str]:
 
 def template_string(state: State, parts: Value) -> str:
     """Join text and values; a set of no or one member stands for an expression."""
-    charge_value(state, array(parts))
+    charge_rego_text(state, array(parts))
     return "".join(_part(part) for part in parts)
 
 

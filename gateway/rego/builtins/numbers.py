@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.builtins import binary_float
@@ -13,6 +13,7 @@ from gateway.rego.builtins.operands import (
     charge_number,
     integer,
     number,
+    small_integer,
     string,
     to_decimal,
     wrong_type,
@@ -23,12 +24,17 @@ from gateway.rego.values import NUMBERS, RegoSet, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from fractions import Fraction
 
     from gateway.rego.values import Number
 
 
-def _whole(value: Number) -> int | None:
+_BINARY: Final = 1 << binary_float.MANTISSA_BITS
+"""Whole numbers below are exact in the binary format, too."""
+
+_HALF: Final = Fraction(1, 2)
+
+
+def whole(value: Number) -> int | None:
     """Return the int that a number is, if it is one of reasonable size."""
     if value.__class__ is int:
         return value
@@ -36,10 +42,8 @@ def _whole(value: Number) -> int | None:
     return int(exact) if exact == exact.to_integral_value() else None
 
 
-def _sized(value: int) -> int:
-    if value.bit_length() > MAX_BITS:
-        raise BuiltinError("number out of range")
-    return value
+def _exact(value: Number) -> bool:
+    return value.__class__ is int and -_BINARY < value < _BINARY
 
 
 def _calculate(
@@ -51,7 +55,7 @@ def _calculate(
 ) -> Number:
     charge_number(state, left)
     charge_number(state, right)
-    whole_left, whole_right = _whole(left), _whole(right)
+    whole_left, whole_right = whole(left), whole(right)
     if whole_left is not None and whole_right is not None:
         bits = whole_left.bit_length() + whole_right.bit_length()
         if bits > MAX_BITS:
@@ -86,15 +90,14 @@ def minus(state: State, left: Value, right: Value) -> Value:
 
 
 def divide(state: State, left: Value, right: Value) -> Number:
-    """Divide two numbers; exact where a whole number divides another."""
+    """Divide two numbers; whole ones beyond 64 bits are rounded to that before."""
     dividend, divisor = number(left), number(right, 2)
     if not divisor:
         raise BuiltinError("divide by zero")
+    if _exact(dividend) and _exact(divisor) and not dividend % divisor:  # type: ignore[operator]
+        return dividend // divisor  # type: ignore[operator]
     charge_number(state, dividend)
     charge_number(state, divisor)
-    top, bottom = _whole(dividend), _whole(divisor)
-    if top is not None and bottom is not None and top % bottom == 0:
-        return top // bottom
     state.charge(4 * FLOAT_STEPS)  # a quotient has a long denominator, or many digits
     return binary_float.to_number(binary_float.binary(dividend) / binary_float.binary(divisor))
 
@@ -103,7 +106,7 @@ def remainder(state: State, left: Value, right: Value) -> int:
     """Return the remainder of whole numbers; its sign is the dividend's."""
     charge_number(state, number(left))
     charge_number(state, number(right, 2))
-    top, bottom = _whole(left), _whole(right)
+    top, bottom = whole(left), whole(right)
     if bottom == 0:
         raise BuiltinError("modulo by zero")
     if top is None or bottom is None:
@@ -114,21 +117,41 @@ def remainder(state: State, left: Value, right: Value) -> int:
 
 def absolute(state: State, value: Value) -> Number:
     """Return the distance from zero."""
-    charge_number(state, number(value))
-    whole = _whole(value)
-    if whole is not None:
-        return abs(whole)
+    if _exact(number(value)):
+        return abs(value)  # type: ignore[no-any-return]
+    _charge_binary(state, value)
     return binary_float.to_number(abs(binary_float.binary(value)))
 
 
-def _rounding(mode: str) -> Callable[[State, Value], int]:
-    def to_whole(state: State, value: Value) -> int:
-        if value.__class__ is int:
-            return value
-        state.charge(FLOAT_STEPS)
-        return int(to_decimal(number(value)).to_integral_value(mode))
+def _charge_binary(state: State, value: Number) -> None:
+    state.charge(FLOAT_STEPS)
+    charge_number(state, value)
 
-    return to_whole
+
+def _rounding(to_whole: Callable[[Fraction], int]) -> Callable[[State, Value], int]:
+    def rounding(state: State, value: Value) -> int:
+        if _exact(number(value)):
+            return value  # type: ignore[no-any-return]
+        _charge_binary(state, value)
+        return to_whole(binary_float.binary(value))
+
+    return rounding
+
+
+def _nearest(value: Fraction) -> int:
+    return int(binary_float.rounded(value + (_HALF if value > 0 else -_HALF)))
+
+
+def _ceiling(value: Fraction) -> int:
+    # As OPA does it, the sign of zero being lost: 1 between -1 and 0.
+    towards_zero = int(value)
+    return towards_zero + (towards_zero >= 0 and towards_zero != value)
+
+
+def _floor(value: Fraction) -> int:
+    # As OPA does it, the sign of zero being lost: 0 between -1 and 0.
+    towards_zero = int(value)
+    return towards_zero - (towards_zero < 0 and towards_zero != value)
 
 
 def number_range(state: State, first: Value, last: Value) -> list[int]:
@@ -154,25 +177,24 @@ def _range(state: State, first: int, last: int, step: int) -> list[int]:
 
 def random_number(state: State, name: Value, limit: Value) -> int:
     """Choose a number in [0, limit), the same for the same arguments within a decision."""
-    bound = abs(integer(limit, 2))
+    key = ("rand.intn", string(name), bound := abs(small_integer(limit, 2)))
     if bound == 0:
         return 0
-    key = ("rand.intn", string(name), bound)
     if key not in state.memo:
         state.memo[key] = random.SystemRandom().randrange(bound)
     return state.memo[key]  # type: ignore[no-any-return]
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    charged("plus", plus, 2),
-    charged("minus", minus, 2),
-    charged("mul", multiply, 2),
-    charged("div", divide, 2),
-    charged("rem", remainder, 2),
+    charged("plus", plus, 2, steps=8),
+    charged("minus", minus, 2, steps=8),
+    charged("mul", multiply, 2, steps=8),
+    charged("div", divide, 2, steps=8),
+    charged("rem", remainder, 2, steps=8),
     charged("abs", absolute, 1),
-    charged("round", _rounding(ROUND_HALF_UP), 1),
-    charged("ceil", _rounding(ROUND_CEILING), 1),
-    charged("floor", _rounding(ROUND_FLOOR), 1),
+    charged("round", _rounding(_nearest), 1),
+    charged("ceil", _rounding(_ceiling), 1),
+    charged("floor", _rounding(_floor), 1),
     charged("numbers.range", number_range, 2),
     charged("numbers.range_step", number_range_step, 3),
     impure("rand.intn", random_number, 2, steps=25),

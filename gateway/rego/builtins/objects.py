@@ -8,6 +8,7 @@ from gateway.rego.builtins.operands import (
     COLLECTIONS,
     OperandError,
     array,
+    charge_order,
     charge_value,
     mapping,
     wrong_element,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 def get(state: State, value: Value, key: Value, default: Value) -> Value:
     """Look up a key, or an array of keys one below the other, else `default`."""
     found: Value | Undefined = mapping(value)
-    charge_value(state, key)
+    charge_value(state, key, each=3)
     for step in key if key.__class__ is list else (key,):
         found = child(found, step)
         if found is UNDEFINED:
@@ -125,7 +126,7 @@ def subset(state: State, superset: Value, part: Value) -> bool:
 
 
 def _object_subset(state: State, superset: Any, part: Any) -> bool:
-    state.charge(len(part))
+    state.charge(8 * (1 + len(part)))
     return all(
         (found := superset.get(form, UNDEFINED)) is not UNDEFINED and _fits(state, found, item)
         for form, item in part.items()
@@ -135,13 +136,13 @@ def _object_subset(state: State, superset: Any, part: Any) -> bool:
 def _fits(state: State, whole: Value, part: Value) -> bool:
     if whole.__class__ is part.__class__ and whole.__class__ in COLLECTIONS:
         return subset(state, whole, part)
+    charge_order(state, part)
     return equal(whole, part)
 
 
 def _array_subset(state: State, superset: list[Value], part: list[Value]) -> bool:
     """Find `part` as a run, in linear time (Knuth, Morris, Pratt)."""
-    charge_value(state, superset)
-    charge_value(state, part)
+    charge_order(state, superset, part)
     if not part:
         return True
     wanted = list(map(key_form, part))

@@ -6,7 +6,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.errors import BuiltinError
-from gateway.rego.values import NUMBERS, RegoSet, Value, dumps, sorted_items, sorted_members
+from gateway.rego.values import (
+    NUMBERS,
+    RegoSet,
+    Value,
+    dumps,
+    from_key_form,
+    sorted_items,
+    sorted_members,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,7 +53,7 @@ every double, and few enough that exact fractions stay cheap."""
 LONG: Final = 1 << 1024
 """Operations on whole numbers below take no more than their step."""
 
-FLOAT_STEPS: Final = 100
+FLOAT_STEPS: Final = 150
 """What one operation on numbers that are not written as whole ones costs."""
 
 
@@ -97,10 +105,20 @@ def integer(value: Value, position: int = 1, *, name: str = "number") -> int:
         raise wrong_type(value, position, name)
     exact = to_decimal(value)
     if exact != exact.to_integral_value():
-        raise OperandError(
-            f"operand {position} must be integer number but got floating-point number"
-        )
+        raise _not_whole(position)
     return int(exact)
+
+
+def small_integer(value: Value, position: int = 1) -> int:
+    """Return an argument that is a whole number of at most 64 bits."""
+    small = integer(value, position)
+    if not -(1 << 63) <= small < 1 << 63:
+        raise _not_whole(position)
+    return small
+
+
+def _not_whole(position: int) -> OperandError:
+    return OperandError(f"operand {position} must be integer number but got floating-point number")
 
 
 def to_decimal(value: Number) -> Decimal:
@@ -202,17 +220,55 @@ def charge_text(state: State, *texts: str) -> None:
         state.charge(length // CHARACTERS_A_STEP)
 
 
-def charge_value(state: State, value: Value) -> None:
-    """Charge for work that visits everything inside `value`."""
+def charge_order(state: State, *values: Value) -> None:
+    """Charge for comparing values with others by all that is inside."""
+    for value in values:
+        if value.__class__ in COLLECTIONS:
+            charge_value(state, value, each=ORDER_STEPS)
+        elif value.__class__ is float or value.__class__ is Decimal:
+            state.charge(DECIMAL_STEPS)
+
+
+def charge_rego_text(state: State, value: Value) -> None:
+    """Charge for writing a value as Rego source."""
+    state.charge(ORDER_STEPS)
     kind = value.__class__
     if kind is str:
         charge_text(state, value)
+        if not value.isprintable():
+            state.charge(4 * len(value))
+    elif kind is list or kind is RegoSet:
+        for item in value if kind is list else value.values():
+            charge_rego_text(state, item)
+    elif kind is dict:
+        for form, item in value.items():
+            charge_rego_text(state, from_key_form(form))
+            charge_rego_text(state, item)
     elif kind is int:
         charge_number(state, value)
-    pending = [value] if value.__class__ in COLLECTIONS else []
+    elif kind is float or kind is Decimal:
+        state.charge(DECIMAL_STEPS)
+
+
+ORDER_STEPS: Final = 6
+DECIMAL_STEPS: Final = 30
+
+
+def charge_value(state: State, value: Value, *, each: int = 1) -> None:
+    """Charge for work that visits everything inside `value`, taking `each` steps for it."""
+    if value.__class__ in COLLECTIONS:
+        _charge_inside(state, value, each)
+    elif value.__class__ is str:
+        charge_text(state, value)
+    elif value.__class__ is int:
+        charge_number(state, value)
+
+
+def _charge_inside(state: State, value: Value, each: int) -> None:
+    pending = [value]
     while pending:
         collection = pending.pop()
-        state.charge(1 + len(collection))
+        state.charge(each * (1 + len(collection)))
         text = 0
         for item in collection if collection.__class__ is list else collection.values():
             kind = item.__class__
@@ -223,15 +279,42 @@ def charge_value(state: State, value: Value) -> None:
                     charge_number(state, item)
             elif kind in COLLECTIONS:
                 pending.append(item)
+            elif kind is Decimal:
+                state.charge(DECIMAL_STEPS)
         if text >= CHARACTERS_A_STEP:
             state.charge(text // CHARACTERS_A_STEP)
+
+
+def quote(text: str, mark: str = '"') -> str:
+    """Write a string or character as Go does it: what is not printable as an escape."""
+    if text.isprintable() and mark not in text and "\\" not in text:
+        return mark + text + mark
+    return mark + "".join([_escaped(char, mark) for char in text]) + mark
+
+
+def _escaped(char: str, mark: str) -> str:
+    if char == mark:
+        return "\\" + mark
+    return _ESCAPES.get(char) or (char if char.isprintable() else _code(ord(char)))
+
+
+_ESCAPES: Final = {
+    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
+    "\\": "\\\\",
+}  # fmt: skip
+
+
+def _code(point: int) -> str:
+    if point < 0x80:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
 
 
 def rego_text(value: Value, *, quoted: bool = True) -> str:
     """Write `value` as Rego source; a string at the top without quotes unless `quoted`."""
     kind = value.__class__
     if kind is str:
-        return dumps(value) if quoted else value
+        return quote(value) if quoted else value
     if kind is list:
         return "[" + ", ".join(map(rego_text, value)) + "]"
     if kind is dict:

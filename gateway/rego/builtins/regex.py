@@ -11,7 +11,7 @@ import re2  # type: ignore[import-untyped]
 from gateway.rego.builtins.operands import (
     CHARACTERS_A_STEP,
     charge_text,
-    integer,
+    small_integer,
     string,
     utf8,
 )
@@ -29,6 +29,7 @@ MAX_MEMORY: Final = 1 << 20
 
 MAX_COMPILE_STEPS: Final = 250_000
 
+_ANY_BYTE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\C")
 _REPEAT: Final = re.compile(r"\{(?:\d*,)?(\d{1,4})")
 _UNICODE_CLASS_STEPS: Final = 1_000
 
@@ -43,6 +44,9 @@ class Pattern:
         self.regex: Any = None
         self.error = ""
         self.program = 0
+        if _ANY_BYTE.search(source):
+            self.error = "invalid escape sequence: \\C"  # Go's syntax has none
+            return
         try:
             self.regex = re2.compile(source, _options())
             self.program = self.regex.programsize
@@ -147,14 +151,14 @@ def _text(piece: bytes | None) -> str:
 def find_n(state: State, source: Value, value: Value, limit: Value) -> list[str]:
     """List the first `limit` matches; all if it is negative."""
     regex, text = pattern(state, string(source)), utf8(string(value, 2))
-    return [_text(found.group()) for found in _matches(state, regex, text, integer(limit, 3))]
+    return [_text(found.group()) for found in _matches(state, regex, text, small_integer(limit, 3))]
 
 
 def find_all_submatches(state: State, source: Value, value: Value, limit: Value) -> list[list[str]]:
     """List the first `limit` matches, each followed by what its groups matched."""
     regex, text = pattern(state, string(source)), utf8(string(value, 2))
     rows = []
-    for found in _matches(state, regex, text, integer(limit, 3)):
+    for found in _matches(state, regex, text, small_integer(limit, 3)):
         groups = (found.group(), *found.groups())
         state.charge(len(groups) + sum(len(group or b"") for group in groups) // CHARACTERS_A_STEP)
         rows.append(list(map(_text, groups)))
@@ -178,14 +182,15 @@ def split(state: State, source: Value, value: Value) -> list[str]:
     return list(map(_text, pieces))
 
 
-_REFERENCE: Final = re.compile(rb"\$(?:\$|\{(\w+)\}|(\w+))", re.ASCII)
+_REFERENCE: Final = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
 
 
 def replace(state: State, value: Value, source: Value, template: Value) -> str:
     """Replace each match; `$1`, `${1}` and `${name}` in the template stand for groups."""
     text = utf8(string(value))
     regex = pattern(state, string(source, 2))
-    replacement = utf8(string(template, 3))
+    replacement = string(template, 3)
+    utf8(replacement)
     pieces = []
     end = 0
     for found in _matches(state, regex, text, -1):
@@ -195,23 +200,24 @@ def replace(state: State, value: Value, source: Value, template: Value) -> str:
     return _text(b"".join(pieces) + text[end:])
 
 
-def _expanded(state: State, found: Any, template: bytes) -> bytes:
-    if b"$" not in template:
-        return template
+def _expanded(state: State, found: Any, template: str) -> bytes:
+    if "$" not in template:
+        return template.encode()
 
-    def group(reference: re.Match[bytes]) -> bytes:
+    def group(reference: re.Match[str]) -> str:
         name = reference[1] or reference[2]
         if name is None:
-            return b"$"
-        key: int | bytes = int(name[:6]) if name.isdigit() else name
+            return "$"
+        numbered = name.isascii() and name.isdigit()
+        key: int | bytes = int(name[:6]) if numbered else name.encode()
         try:
             matched: bytes = found.group(key) or b""
         except IndexError:
-            return b""
+            return ""
         state.charge(1 + len(matched) // CHARACTERS_A_STEP)
-        return matched
+        return _text(matched)
 
-    return _REFERENCE.sub(group, template)
+    return _REFERENCE.sub(group, template).encode()
 
 
 def template_match(state: State, template: Value, value: Value, start: Value, end: Value) -> bool:
@@ -227,6 +233,8 @@ def template_match(state: State, template: Value, value: Value, start: Value, en
 
 
 def _template_pattern(template: str, opening: str, closing: str) -> str:
+    if not template:
+        return ""  # OPA lets an empty template match everything
     pieces = ["^"]
     level = begin = 0
     for at, char in enumerate(template):

@@ -1,4 +1,7 @@
-"""Semantic versions (semver.org 2.0.0)."""
+"""Semantic versions (semver.org 2.0.0), read as leniently as OPA does.
+
+A `v` before them, leading zeros, and an empty pre-release or build are fine.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ if TYPE_CHECKING:
 
 MAX_LENGTH: Final = 1_024
 
-_NUMBER: Final = r"(0|[1-9][0-9]*)"
+_IDENTIFIERS: Final = r"((?:[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?)"
 _VERSION: Final = re.compile(
-    rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-([0-9A-Za-z.-]+))?(?:\+([0-9A-Za-z.-]+))?"
+    rf"v?([0-9]+)\.([0-9]+)\.([0-9]+)(?:-{_IDENTIFIERS})?(?:\+{_IDENTIFIERS})?"
 )
+_MOST: Final = (1 << 63) - 1
 
 
 def _precedence(text: str) -> tuple[Any, ...] | None:
@@ -25,16 +29,15 @@ def _precedence(text: str) -> tuple[Any, ...] | None:
     version = _VERSION.fullmatch(text) if len(text) <= MAX_LENGTH else None
     if version is None:
         return None
-    *core, release, build = version.groups()
-    if build is not None and "" in build.split("."):
+    *numbers, release, _ = version.groups()
+    core = tuple(map(int, numbers))
+    if max(core) > _MOST:
         return None
-    if release is None:
-        return (*map(int, core), (1,))
+    if not release:
+        return (*core, (1,))
     identifiers = release.split(".")
-    if any(not name or (name.isdigit() and name != "0" and name[0] == "0") for name in identifiers):
-        return None
     return (
-        *map(int, core),
+        *core,
         (0, *((0, int(name), "") if name.isdigit() else (1, 0, name) for name in identifiers)),
     )
 

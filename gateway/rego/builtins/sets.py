@@ -31,7 +31,7 @@ def either(state: State, left: Value, right: Value) -> RegoSet:
 def intersection(state: State, value: Value) -> RegoSet:
     """Return the members that all sets of a set share."""
     sets = [set_of(member) for member in set_of(value).values()]
-    state.charge(len(sets) + sum(map(len, sets)))
+    state.charge(3 * (len(sets) + sum(map(len, sets))))
     if not sets:
         return RegoSet()
     shared = min(sets, key=len)

@@ -6,17 +6,17 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.rego.builtins import binary_float
 from gateway.rego.builtins.operands import (
     CHARACTERS_A_STEP,
     OperandError,
     charge_number,
     charge_text,
-    integer,
     mapping,
     number,
+    small_integer,
     string,
     strings,
-    to_decimal,
     wrong_type,
 )
 from gateway.rego.builtins.registry import Builtin, State, charged, pure
@@ -54,7 +54,7 @@ def endswith(text: Value, suffix: Value) -> bool:
 def _any_match(test: Callable[[str, tuple[str, ...]], bool]) -> Callable[..., bool]:
     def any_match(state: State, texts: Value, parts: Value) -> bool:
         whole, wanted = _string_or_strings(texts, 1), tuple(_string_or_strings(parts, 2))
-        state.charge(len(whole) * len(wanted))
+        state.charge(10 + len(whole) * (1 + len(wanted)))
         charge_text(state, *wanted)
         return any(test(text, wanted) for text in whole)
 
@@ -123,14 +123,14 @@ def indexof_n(state: State, text: Value, part: Value) -> list[int]:
     at = text.find(part)
     while at >= 0:
         found.append(at)
-        state.charge(1 + len(part) // CHARACTERS_A_STEP)
+        state.charge(2 + len(part) // CHARACTERS_A_STEP)
         at = text.find(part, at + 1)
     return found
 
 
 def substring(state: State, value: Value, start: Value, length: Value) -> str:
     """Return `length` characters from `start` on; all that follow if it is negative."""
-    text, offset, size = string(value), integer(start, 2), integer(length, 3)
+    text, offset, size = string(value), small_integer(start, 2), small_integer(length, 3)
     if offset < 0:
         raise BuiltinError("negative offset")
     charge_text(state, text)
@@ -171,7 +171,7 @@ def replace_n(state: State, patterns: Value, value: Value) -> str:
     for match in _alternatives(keys).finditer(text) if keys else ():
         _keep(state, pieces, text[end : match.start()], between)
         pieces.append(between + pairs[match.group()])
-        state.charge(1 + len(pieces[-1]) // CHARACTERS_A_STEP)
+        state.charge(5 + len(pieces[-1]) // CHARACTERS_A_STEP)
         end = match.end()
     _keep(state, pieces, text[end:], between)
     return "".join(pieces) + between
@@ -179,7 +179,7 @@ def replace_n(state: State, patterns: Value, value: Value) -> str:
 
 def _keep(state: State, pieces: list[str], text: str, between: str) -> None:
     if between:
-        state.charge(len(text) * (1 + len(between) // CHARACTERS_A_STEP))
+        state.charge(len(text) * (2 + len(between) // CHARACTERS_A_STEP))
         pieces.extend(between + char for char in text)
     else:
         pieces.append(text)
@@ -230,7 +230,7 @@ _BASES: Final[dict[Any, str]] = {2: "b", 8: "o", 16: "x"}
 def format_int(state: State, value: Value, base: Value) -> str:
     """Write a number, less its fraction, to base 2, 8, 10 or 16."""
     charge_number(state, number(value))
-    whole = value if value.__class__ is int else int(to_decimal(value))
+    whole = value if value.__class__ is int else int(binary_float.binary(value))
     if number(base, 2) == 10:
         return format_number(whole)
     style = _BASES.get(base)
@@ -240,14 +240,14 @@ def format_int(state: State, value: Value, base: Value) -> str:
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    charged("concat", concat, 2),
+    charged("concat", concat, 2, steps=5),
     charged("contains", contains, 2),
-    pure("startswith", startswith, 2),
-    pure("endswith", endswith, 2),
+    pure("startswith", startswith, 2, steps=3),
+    pure("endswith", endswith, 2, steps=3),
     charged("strings.any_prefix_match", _any_match(str.startswith), 2),
     charged("strings.any_suffix_match", _any_match(str.endswith), 2),
-    charged("lower", lower, 1),
-    charged("upper", upper, 1),
+    charged("lower", lower, 1, steps=5),
+    charged("upper", upper, 1, steps=5),
     charged("indexof", indexof, 2),
     charged("indexof_n", indexof_n, 2),
     charged("substring", substring, 3),
@@ -256,11 +256,11 @@ BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("strings.replace_n", replace_n, 2, steps=30),
     charged("strings.reverse", reverse, 1),
     charged("strings.count", occurrences, 2),
-    charged("trim", _trimming(str.strip), 2),
-    charged("trim_left", _trimming(str.lstrip), 2),
-    charged("trim_right", _trimming(str.rstrip), 2),
-    charged("trim_prefix", _trimming(str.removeprefix), 2),
-    charged("trim_suffix", _trimming(str.removesuffix), 2),
-    charged("trim_space", trim_space, 1),
-    charged("format_int", format_int, 2),
+    charged("trim", _trimming(str.strip), 2, steps=5),
+    charged("trim_left", _trimming(str.lstrip), 2, steps=5),
+    charged("trim_right", _trimming(str.rstrip), 2, steps=5),
+    charged("trim_prefix", _trimming(str.removeprefix), 2, steps=5),
+    charged("trim_suffix", _trimming(str.removesuffix), 2, steps=5),
+    charged("trim_space", trim_space, 1, steps=5),
+    charged("format_int", format_int, 2, steps=5),
 )

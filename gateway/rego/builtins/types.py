@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.builtins.operands import (
@@ -41,13 +43,18 @@ def to_number(state: State, value: Value) -> Number:
         raise wrong_type(value, 1, "null", "boolean", "number", "string")
     if value.lstrip("+-").lower() in ("inf", "infinity", "nan"):
         raise wrong_type(value, 1, "valid number string")
-    text = value.removeprefix("+")
-    state.charge(20 + (min(len(text), MAX_DIGITS) // CHARACTERS_A_STEP) ** 2 // 16)
-    try:
-        return number_from_text("0" + text if text.startswith(".") else text.removesuffix("."))
-    except ValueError:
-        raise BuiltinError(f'parsing "{value[:100]}": invalid syntax') from None
+    state.charge(50 + (min(len(value), MAX_DIGITS) // CHARACTERS_A_STEP) ** 2 // 16)
+    shape = _DECIMAL.fullmatch(value)
+    if shape is None or len(value) > MAX_DIGITS:
+        raise BuiltinError(f'parsing "{value[:100]}": invalid syntax')
+    sign, whole, fraction, exponent = shape.groups(default="")
+    text = sign.strip("+") + (whole or "0") + (fraction and "." + fraction) + exponent
+    if math.isinf(float(text)):
+        raise BuiltinError(f'parsing "{value[:100]}": value out of range')
+    return number_from_text(text)
 
+
+_DECIMAL: Final = re.compile(r"([+-])?(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?([eE][+-]?[0-9]+)?")
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
     pure("type_name", type_name, 1),

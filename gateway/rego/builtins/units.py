@@ -95,6 +95,6 @@ def parse_bytes(value: Value) -> int:
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    pure("units.parse", parse, 1, steps=25),
-    pure("units.parse_bytes", parse_bytes, 1, steps=20),
+    pure("units.parse", parse, 1, steps=45),
+    pure("units.parse_bytes", parse_bytes, 1, steps=35),
 )

@@ -11,14 +11,16 @@ from gateway.rego.builtins.registry import Builtin, State, impure, pure
 from gateway.rego.values import UNDEFINED, Undefined, Value, key_form
 
 _HEX: Final = "[0-9a-fA-F]"
-_SHAPE: Final = re.compile(
-    rf"(?:urn:uuid:|URN:UUID:)?({_HEX}{{8}})-({_HEX}{{4}})-({_HEX}{{4}})-({_HEX}{{4}})-({_HEX}{{12}})"
-    rf"|\{{({_HEX}{{8}})-({_HEX}{{4}})-({_HEX}{{4}})-({_HEX}{{4}})-({_HEX}{{12}})\}}"
-    rf"|({_HEX}{{32}})"
-)
+_SHAPE: Final = re.compile(rf"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}")
+_BARE: Final = re.compile(rf"{_HEX}{{32}}")
+_PREFIX: Final = "urn:uuid:"
+_LENGTH: Final = 36
 
 # 100 ns intervals from the Gregorian calendar's start to 1970.
 _GREGORIAN_OFFSET: Final = 0x01B21DD213814000
+
+_WRAP: Final = 1 << 63
+"""Nanoseconds are signed and of 64 bits: what is later or earlier wraps around."""
 
 
 def random_uuid(state: State, key: Value) -> str:
@@ -33,10 +35,18 @@ def random_uuid(state: State, key: Value) -> str:
 
 def parse(value: Value) -> dict[str, Value] | Undefined:
     """Tell what a UUID says of itself; undefined if the string is none."""
-    shape = _SHAPE.fullmatch(string(value))
-    if shape is None:
+    text = string(value)
+    if len(text) == _LENGTH + 2 and text.isascii():
+        text = text[1:-1]  # braces, or what stands in their place
+    elif text[: len(_PREFIX)].lower() == _PREFIX:
+        text = text[len(_PREFIX) :]
+        if len(text) != _LENGTH:
+            return UNDEFINED
+    if _SHAPE.fullmatch(text) is None and _BARE.fullmatch(text) is None:
         return UNDEFINED
-    parsed = uuid.UUID("".join(group for group in shape.groups() if group))
+    if len(text) != _LENGTH and text is not value:
+        return UNDEFINED
+    parsed = uuid.UUID(text)
     version = parsed.int >> 76 & 0xF
     fields: dict[str, Value] = {"version": version, "variant": _variant(parsed)}
     if version in (1, 2):
@@ -67,12 +77,12 @@ def _machine_and_time(parsed: uuid.UUID) -> dict[str, Value]:
     return {
         "nodeid": "-".join(f"{octet:02x}" for octet in octets),
         "macvariables": f"{administered}:{cast}",
-        "time": (parsed.time - _GREGORIAN_OFFSET) * 100,
+        "time": ((parsed.time - _GREGORIAN_OFFSET) * 100 + _WRAP) % (2 * _WRAP) - _WRAP,
         "clocksequence": parsed.clock_seq,
     }
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    impure("uuid.rfc4122", random_uuid, 1, steps=30),
-    pure("uuid.parse", parse, 1, steps=50),
+    impure("uuid.rfc4122", random_uuid, 1, steps=45),
+    pure("uuid.parse", parse, 1, steps=80),
 )
