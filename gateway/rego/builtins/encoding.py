@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote_plus, unquote_to_bytes
@@ -117,14 +118,29 @@ def json_is_valid(state: State, value: Value) -> bool:
 
 
 def text_of(octets: bytes) -> str:
-    """Return decoded bytes as a string; what is not UTF-8 becomes U+FFFD."""
-    return octets.decode("utf-8", "replace")
+    """Return decoded bytes as a string; each byte that is not UTF-8 becomes U+FFFD, as in Go."""
+    return octets.decode("utf-8", _EACH_BYTE)
+
+
+_EACH_BYTE: Final = "gateway.each-byte"
+
+
+def _replace_each(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "\ufffd" * (error.end - error.start), error.end
+
+
+codecs.register_error(_EACH_BYTE, _replace_each)
 
 
 def base64_bytes(text: str) -> bytes:
     """Decode base64 (RFC 4648 §4), padded; line ends are skipped."""
+    text = text.replace("\r", "").replace("\n", "")
+    # Python lets a padding follow that completes nothing.
+    if len(text) % 4:
+        raise BuiltinError("illegal base64 data")
     try:
-        return binascii.a2b_base64(_without_line_ends(text), strict_mode=True)
+        return binascii.a2b_base64(text, strict_mode=True)
     except (ValueError, binascii.Error):
         raise BuiltinError("illegal base64 data") from None
 
@@ -135,15 +151,12 @@ def base64url_bytes(text: str) -> bytes:
         raise BuiltinError("illegal base64 data")
     standard = text.translate(_URL_SAFE)
     if not standard.endswith("="):
+        # As OPA does, which counts the line ends that are skipped later.
         standard += "=" * (-len(standard) % 4)
     return base64_bytes(standard)
 
 
 _URL_SAFE: Final = str.maketrans("-_", "+/")
-
-
-def _without_line_ends(text: str) -> str:
-    return text.replace("\r", "").replace("\n", "")
 
 
 def hex_bytes(text: str) -> bytes:

@@ -14,6 +14,7 @@ from gateway.rego.builtins.operands import (
     wrong_type,
 )
 from gateway.rego.builtins.registry import Builtin, State, charged
+from gateway.rego.errors import BuiltinError
 from gateway.rego.values import (
     MAX_DEPTH,
     NUMBERS,
@@ -145,11 +146,15 @@ def _without(state: State, value: Value, tree: Tree) -> Value:
 # --- patches
 
 
-class _PatchError(Exception):
-    """An operation does not apply, which makes the whole patch undefined."""
+class _PatchError(BuiltinError):
+    """An operation does not apply."""
+
+    def __init__(self, why: str = "an operation's path leads nowhere") -> None:
+        super().__init__(f"json.patch: {why}")
 
 
-_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,15}")
+# As Go's Atoi reads them, but for leading zeros.
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,15}|\+0*[0-9]{1,16}|-0+")
 
 
 def _index(key: Value, length: int) -> int:
@@ -303,25 +308,24 @@ _OPERATIONS: Final[dict[str, Callable[[_Patcher, Path, dict[str, Value]], None]]
 
 def _attribute(operation: dict[str, Value], name: str) -> Value:
     if name not in operation:
-        raise _PatchError
+        raise _PatchError(f"an operation has no `{name}`")
     return operation[name]
 
 
-def patch(state: State, value: Value, operations: Value) -> Value | Undefined:
-    """Apply JSON Patch operations in order; undefined if one does not apply."""
+def patch(state: State, value: Value, operations: Value) -> Value:
+    """Apply JSON Patch operations in order; an error if one does not apply."""
     patcher = _Patcher(state, value)
     charge_value(state, array(operations, 2))
-    try:
-        for operation in operations:
-            if operation.__class__ is not dict:
-                raise _PatchError
-            name = _attribute(operation, "op")
-            apply = _OPERATIONS.get(name) if name.__class__ is str else None
-            if apply is None:
-                raise _PatchError
-            apply(patcher, _path(_attribute(operation, "path")), operation)
-    except (_PatchError, OperandError):
-        return UNDEFINED
+    for operation in operations:
+        if operation.__class__ is not dict:
+            raise _PatchError("an operation is not an object")
+        name = _attribute(operation, "op")
+        apply = _OPERATIONS.get(name) if name.__class__ is str else None
+        if apply is None:
+            raise _PatchError("an operation has an unknown `op`")
+        apply(patcher, _path(_attribute(operation, "path")), operation)
+    if patcher.document is UNDEFINED:
+        raise _PatchError("the whole document is removed")
     return patcher.document
 
 

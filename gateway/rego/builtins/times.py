@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -66,10 +65,10 @@ def parse_rfc3339(state: State, value: Value) -> int:
     return parse(state, "RFC3339", value)
 
 
-_DURATION: Final = re.compile(
-    r"([+-]?)((?:(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:ns|us|µs|μs|ms|s|m|h))+|0)"
+_DURATION_PART: Final = re.compile(
+    r"(?=\.?[0-9])([0-9]*+)(?:\.([0-9]*+))?+(ns|us|µs|μs|ms|s|m|h|d|w|y)", re.ASCII
 )
-_DURATION_PART: Final = re.compile(r"([0-9]++\.?[0-9]*+|\.[0-9]++)(ns|us|µs|μs|ms|s|m|h)")
+_HOURS: Final = 3600 * NANOSECONDS
 _DURATIONS: Final = {
     "ns": 1,
     "us": 1_000,
@@ -78,23 +77,46 @@ _DURATIONS: Final = {
     "ms": 1_000_000,
     "s": NANOSECONDS,
     "m": 60 * NANOSECONDS,
-    "h": 3600 * NANOSECONDS,
+    "h": _HOURS,
+    "d": 24 * _HOURS,
+    "w": 7 * 24 * _HOURS,
+    "y": 365 * 24 * _HOURS,
 }
 
 
 def parse_duration(state: State, value: Value) -> int:
-    """Read a duration like `1h30m` or `-1.5s`: nanoseconds."""
+    """Read a duration like `1h30m`, `-1.5s` or `2d`: nanoseconds."""
     text = string(value)
     charge_text(state, text)
-    shape = _DURATION.fullmatch(text) if len(text) <= MAX_TEXT else None
-    if shape is None:
+    sign = -1 if text.startswith("-") else 1
+    rest = text[1:] if text[:1] in ("+", "-") else text
+    total = 0 if rest == "0" else _duration(rest)
+    if total is None or not -INT64 <= sign * total < INT64:
         raise BuiltinError(f'time: invalid duration "{text[:100]}"')
-    total = sum(
-        int(Decimal(amount) * _DURATIONS[unit]) for amount, unit in _DURATION_PART.findall(text)
-    )
-    if total >= INT64:
-        raise BuiltinError(f'time: invalid duration "{text[:100]}"')
-    return -total if shape[1] == "-" else total
+    return sign * total
+
+
+def _duration(text: str) -> int | None:
+    total = at = 0
+    while at < len(text) <= MAX_TEXT:
+        part = _DURATION_PART.match(text, at)
+        if part is None:
+            return None
+        whole, fraction, unit = part.groups()
+        total += int(whole or 0) * _DURATIONS[unit] + _of_unit(fraction or "", _DURATIONS[unit])
+        at = part.end()
+    return total if text and at == len(text) else None
+
+
+def _of_unit(fraction: str, unit: int) -> int:
+    """Return a decimal fraction of a unit as Go rounds it: 64-bit digits, then binary floats."""
+    digits, scale = 0, 1.0
+    for digit in fraction:
+        longer = digits * 10 + int(digit)
+        if digits > (INT64 - 1) // 10 or longer > INT64:
+            break
+        digits, scale = longer, scale * 10
+    return int(digits * (unit / scale))
 
 
 # --- a time with its zone

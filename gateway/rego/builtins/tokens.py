@@ -34,12 +34,27 @@ KEY_CHARACTERS_A_STEP: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A compact token (RFC 7515 §7.1): its parts as they came, and the header they hold."""
+    """A compact token (RFC 7515 §7.1): header and payload as they came, the signature decoded."""
 
-    signed: bytes
-    header: dict[str, Value]
-    payload: bytes
+    header: str
+    payload: str
     signature: bytes
+
+    @property
+    def signed(self) -> bytes:
+        """What the signature is over."""
+        return utf8(f"{self.header}.{self.payload}")
+
+    def header_members(self) -> dict[str, Value]:
+        """Read the header."""
+        header = _object(_decoded("header", self.header), "bad JWT header: ")
+        if "enc" in header:
+            raise BuiltinError("JWT is a JWE object, which is not supported")
+        return header
+
+    def payload_octets(self) -> bytes:
+        """Decode the payload."""
+        return _decoded("payload", self.payload)
 
 
 def _token(state: State, value: Value) -> _Token:
@@ -51,14 +66,7 @@ def _token(state: State, value: Value) -> _Token:
     parts = text.split(".")
     if len(parts) != 3:
         raise BuiltinError(f"encoded JWT must have 3 sections, found {len(parts)}")
-    header = _object(_decoded("header", parts[0]), "bad JWT header: ")
-    if "enc" in header:
-        raise BuiltinError("JWT is a JWE object, which is not supported")
-    payload, signature = (_decoded(*part) for part in zip(_PARTS, parts[1:], strict=True))
-    return _Token(utf8(f"{parts[0]}.{parts[1]}"), header, payload, signature)
-
-
-_PARTS: Final = ("payload", "signature")
+    return _Token(parts[0], parts[1], _decoded("signature", parts[2]))
 
 
 def _decoded(name: str, part: str) -> bytes:
@@ -81,10 +89,10 @@ def _object(octets: bytes, prefix: str = "") -> dict[str, Value]:
 def decode(state: State, value: Value) -> list[Value]:
     """Return [header, payload, signature in hexadecimal] without any check of the signature."""
     token = _token(state, value)
-    while token.header.get("cty") == "JWT":
+    while (header := token.header_members()).get("cty") == "JWT":
         # The inner token may be a JSON string (RFC 7519 §5.2 says it is not).
-        token = _token(state, text_of(token.payload).strip("\"'"))
-    return [token.header, _object(token.payload), token.signature.hex()]
+        token = _token(state, text_of(token.payload_octets()).strip("\"'"))
+    return [header, _object(token.payload_octets()), token.signature.hex()]
 
 
 # --- verifying
@@ -100,7 +108,7 @@ def _verify(algorithm: str, state: State, value: Value, key: Value) -> bool:
     if algorithm.startswith("HS"):
         return _check(state, algorithm, utf8(text), token)
     _charge_keys(state, text)
-    header = _checked_header(token.header)
+    header = _checked_header(token.header_members())
     return any(
         _check(state, algorithm, candidate.material, token)
         for candidate in _candidates(public_keys(text), header)
@@ -148,7 +156,7 @@ def decode_verify(state: State, value: Value, constraints: Value) -> list[Value]
     wanted = _constraints(state, mapping(constraints, 2))
     while True:
         token = _token(state, value)
-        header = _checked_header(token.header)
+        header = _checked_header(token.header_members())
         if not _acceptable(header, wanted.get("alg")):
             return unverified
         if not any(
@@ -158,11 +166,11 @@ def decode_verify(state: State, value: Value, constraints: Value) -> list[Value]
             return unverified
         if str(header.get("cty", "")).upper() != "JWT":
             break
-        value = text_of(token.payload)
-    payload = _object(token.payload)
+        value = text_of(token.payload_octets())
+    payload = _object(token.payload_octets())
     if not _claims_hold(payload, wanted):
         return unverified
-    return [True, token.header, payload]
+    return [True, header, payload]
 
 
 def _acceptable(header: dict[str, Value], algorithm: str | None) -> bool:
