@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.rego.builtins.charges import dear
 from gateway.rego.builtins.operands import (
     OperandError,
     array,
@@ -52,11 +53,11 @@ def _path(value: Value) -> Path:
 def _tree(state: State, value: Value) -> Tree:
     if value.__class__ is not list and value.__class__ is not RegoSet:
         raise wrong_type(value, 2, "set", "array")
-    charge_value(state, value)
+    charge_value(dear(state, 3), value)
     root: Tree = {}
     for item in value.values() if value.__class__ is RegoSet else value:
         path = _path(item)
-        state.charge(1 + len(path))
+        state.charge(5 * (1 + len(path)))
         _plant(root, [key_form(part) for part in path])
     return root
 
@@ -83,7 +84,7 @@ def _kept(state: State, value: Value, tree: Tree | None) -> Value:
         return value
     kind = value.__class__
     if kind is dict:
-        state.charge(1 + min(len(value), len(tree)))
+        state.charge(4 * (1 + min(len(value), len(tree))))
         if len(tree) < len(value):
             return {
                 form: _kept(state, value[form], inner)
@@ -94,14 +95,14 @@ def _kept(state: State, value: Value, tree: Tree | None) -> Value:
             form: _kept(state, item, tree[form]) for form, item in value.items() if form in tree
         }
     if kind is list:
-        state.charge(1 + len(value))
+        state.charge(4 * (1 + len(value)))
         return [
             _kept(state, item, tree[str(index)])
             for index, item in enumerate(value)
             if str(index) in tree
         ]
     if kind is RegoSet:
-        state.charge(1 + len(value))
+        state.charge(4 * (1 + len(value)))
         return _as_set(
             _kept(state, item, tree[form]) for form, item in value.items() if form in tree
         )
@@ -129,15 +130,15 @@ def _without(state: State, value: Value, tree: Tree) -> Value:
 
     kind = value.__class__
     if kind is dict:
-        state.charge(1 + len(value))
+        state.charge(4 * (1 + len(value)))
         pairs = ((form, inside(item, form)) for form, item in value.items())
         return {form: item for form, item in pairs if item is not UNDEFINED}
     if kind is list:
-        state.charge(1 + len(value))
+        state.charge(4 * (1 + len(value)))
         items = (inside(item, str(index)) for index, item in enumerate(value))
         return [item for item in items if item is not UNDEFINED]
     if kind is RegoSet:
-        state.charge(1 + len(value))
+        state.charge(4 * (1 + len(value)))
         items = (inside(item, form) for form, item in value.items())
         return _as_set(item for item in items if item is not UNDEFINED)
     return value
@@ -180,6 +181,7 @@ class _Patcher:
         if value is UNDEFINED:
             raise _PatchError
         for key in path:
+            self.state.charge(8)
             value = self._child(value, key)
         return value
 
@@ -191,7 +193,7 @@ class _Patcher:
                 raise _PatchError
             return value[index]
         if kind is dict or kind is RegoSet:
-            charge_value(self.state, key)
+            charge_value(dear(self.state, 3), key)
             form = key_form(key)
             if form in value:
                 return value[form]
@@ -217,6 +219,7 @@ class _Patcher:
             raise _PatchError
         parents = [self.document]
         for key in path[:-1]:
+            self.state.charge(14)
             parents.append(self._child(parents[-1], key))
         for parent in parents:
             self.state.charge(1 + (0 if parent.__class__ is str else _length(parent)))
@@ -258,7 +261,7 @@ def _replaced(state: State, parent: Value, key: Value, value: Value) -> Value:
         return [*parent[:index], value, *parent[index + 1 :]]
     if parent.__class__ is dict:
         return {**parent, key_form(key): value}
-    charge_value(state, value)
+    charge_value(dear(state, 4), value)
     kept = _deleted(parent, key)
     return RegoSet({**kept, key_form(value): value})
 
@@ -317,6 +320,7 @@ def patch(state: State, value: Value, operations: Value) -> Value:
     patcher = _Patcher(state, value)
     charge_value(state, array(operations, 2))
     for operation in operations:
+        state.charge(35)
         if operation.__class__ is not dict:
             raise _PatchError("an operation is not an object")
         name = _attribute(operation, "op")

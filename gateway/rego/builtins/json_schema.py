@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.builtins import regex
+from gateway.rego.builtins.charges import dear
+from gateway.rego.builtins.encoding import charge_json
 from gateway.rego.builtins.operands import charge_value, rego_text, to_decimal, utf8
 from gateway.rego.builtins.registry import Builtin, State, charged
 from gateway.rego.builtins.schema_formats import FORMATS
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 TYPES: Final = ("array", "boolean", "integer", "number", "null", "object", "string")
 MAX_ERRORS: Final = 1_000
+FORMAT_STEPS: Final = 350
+"""What a look at a short string costs."""
 
 
 # --- documents and schemas
@@ -39,9 +43,9 @@ MAX_ERRORS: Final = 1_000
 
 def _document(state: State, value: Value) -> Value:
     """Read an argument: JSON text, an object or an array."""
-    charge_value(state, value)
+    charge_value(dear(state, 4), value)
     if value.__class__ is str:
-        state.charge(len(value) // 4)
+        charge_json(state, value)
         try:
             return loads(value)
         except ValueError:
@@ -95,7 +99,7 @@ class _Checker:
         self._schema(schema, 0)
 
     def _schema(self, schema: Value, depth: int) -> None:
-        self.state.charge(1)
+        self.state.charge(18)
         if schema.__class__ is bool:
             return
         if schema.__class__ is not dict or depth > MAX_DEPTH:
@@ -249,7 +253,7 @@ class _Match:
     """How near the value came: of the schemas that fail, the errors of the nearest are shown."""
 
     def fail(self, place: _Place, kind: str, text: str) -> None:
-        self.state.charge(10)
+        self.state.charge(30)
         self.score -= 2
         if len(self.errors) < MAX_ERRORS:
             self.errors.append(
@@ -258,6 +262,7 @@ class _Match:
 
     def trial(self, schema: Value, value: Value, place: _Place) -> _Match:
         """Match a value by itself."""
+        self.state.charge(15)
         trial = _Match(self.state, self.root, self.ignored, depth=self.depth)
         _apply(trial, schema, value, place)
         return trial
@@ -287,7 +292,7 @@ def _nearest(trials: Iterable[_Match]) -> tuple[int, _Match | None]:
 
 
 def _apply(match: _Match, schema: Value, value: Value, place: _Place) -> None:
-    match.state.charge(2)
+    match.state.charge(15)
     if schema.__class__ is bool:
         if not schema:
             match.fail(place, "false", "False always fails validation")
@@ -309,7 +314,7 @@ def _judge(match: _Match, schema: dict[str, Any], value: Value, place: _Place) -
     for keyword, wanted in schema.items():
         judge = _KEYWORDS.get(keyword)
         if judge is not None and keyword not in match.ignored:
-            match.state.charge(1)
+            match.state.charge(8)
             judge(match, schema, wanted, value, place)
     match.score += 3 if value is None or value.__class__ is bool else 4
 
@@ -341,14 +346,14 @@ def _has_type(match: _Match, wanted: Any, value: Value, place: _Place) -> bool:
 
 
 def _enum(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
-    charge_value(match.state, wanted)
+    charge_value(dear(match.state, 4), wanted)
     if not any(equal(value, item) for item in wanted):
         shown = ", ".join(map(dumps, wanted))
         match.fail(place, "enum", f"{place} must be one of the following: {shown[:1000]}")
 
 
 def _const(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
-    charge_value(match.state, wanted)
+    charge_value(dear(match.state, 2), wanted)
     if not equal(value, wanted):
         match.fail(place, "const", f"{place} does not match: {dumps(wanted)[:1000]}")
 
@@ -370,6 +375,7 @@ def _bound(
     ) -> None:
         if value.__class__ not in NUMBERS or wanted.__class__ is bool:
             return
+        match.state.charge(30)
         left, right = to_decimal(value), to_decimal(wanted)
         # Draft 4: `exclusiveMaximum: true` makes `maximum` exclusive.
         if schema.get(exclusive) is True:
@@ -398,6 +404,7 @@ def _pattern(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) ->
 
 
 def _matches(state: State, source: str, text: str) -> bool:
+    state.charge(25)
     return regex.pattern(state, source).search(state, utf8(text)) is not None
 
 
@@ -405,7 +412,7 @@ def _format(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> 
     check = FORMATS.get(wanted)
     if check is None or value.__class__ is not str:
         return
-    match.state.charge(10 + len(value) // 4)
+    match.state.charge(FORMAT_STEPS + len(value) // 4)
     try:
         fits = check(match.state, value)
     except (ValueError, BuiltinError):
@@ -438,7 +445,7 @@ def _items(match: _Match, schema: dict[str, Any], wanted: Any, value: Value, pla
 def _unique_items(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
     if not wanted or value.__class__ is not list:
         return
-    charge_value(match.state, value)
+    charge_value(dear(match.state, 4), value)
     seen: dict[Any, int] = {}
     for index, form in enumerate(map(key_form, value)):
         if form in seen:
@@ -462,6 +469,7 @@ def _contains(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -
 
 def _required(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
     if value.__class__ is dict:
+        match.state.charge(len(wanted))
         for name in wanted:
             if name not in value:
                 match.fail(place, "required", f"{name} is required")
@@ -469,6 +477,7 @@ def _required(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -
 
 def _properties(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
     if value.__class__ is dict:
+        match.state.charge(len(wanted))
         for name, inner in wanted.items():
             if name in value:
                 _apply(match, inner, value[name], place / name)
@@ -499,7 +508,7 @@ def _additional(match: _Match, schema: dict[str, Any], value: dict[str, Value]) 
     known = schema.get("properties", {})
     patterns = schema.get("patternProperties", {})
     for name in value:
-        match.state.charge(1)
+        match.state.charge(8)
         if name not in known and not any(_matches(match.state, item, name) for item in patterns):
             yield name
 

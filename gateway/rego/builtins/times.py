@@ -52,7 +52,7 @@ def parse(state: State, layout: Value, value: Value) -> int:
     shape, text = string(layout), string(value, 2)
     if len(shape) > MAX_TEXT or len(text) > MAX_TEXT:
         raise BuiltinError("time or layout too long")
-    state.charge(PARSE_STEPS + len(shape))
+    state.charge(PARSE_STEPS + 4 * len(shape))
     try:
         return _in_range(go_layout.read(shape, text))
     except go_layout.LayoutError as error:
@@ -87,7 +87,7 @@ _DURATIONS: Final = {
 def parse_duration(state: State, value: Value) -> int:
     """Read a duration like `1h30m`, `-1.5s` or `2d`: nanoseconds."""
     text = string(value)
-    charge_text(state, text)
+    state.charge(6 * len(text))
     sign = -1 if text.startswith("-") else 1
     rest = text[1:] if text[:1] in ("+", "-") else text
     total = 0 if rest == "0" else _duration(rest)
@@ -185,7 +185,7 @@ def write(state: State, value: Value) -> str:
     moment, nanosecond, layout = _moment(value)
     if len(layout) > MAX_TEXT:
         raise BuiltinError("layout too long")
-    state.charge(PARSE_STEPS + len(layout))
+    state.charge(PARSE_STEPS + 5 * len(layout))
     return go_layout.write(layout or "RFC3339Nano", moment, nanosecond)
 
 
@@ -231,12 +231,12 @@ def _fields(moment: datetime) -> tuple[int, ...]:
 BUILTINS: Final[tuple[Builtin, ...]] = (
     impure("time.now_ns", now, 0),
     charged("time.parse_ns", parse, 2),
-    charged("time.parse_rfc3339_ns", parse_rfc3339, 1, steps=40),
+    charged("time.parse_rfc3339_ns", parse_rfc3339, 1, steps=90),
     charged("time.parse_duration_ns", parse_duration, 1, steps=60),
-    pure("time.date", date, 1, steps=25),
-    pure("time.clock", clock, 1, steps=25),
-    pure("time.weekday", weekday, 1, steps=30),
+    pure("time.date", date, 1, steps=35),
+    pure("time.clock", clock, 1, steps=35),
+    pure("time.weekday", weekday, 1, steps=40),
     charged("time.format", write, 1),
-    pure("time.add_date", add_date, 4, steps=50),
-    pure("time.diff", difference, 2, steps=80),
+    pure("time.add_date", add_date, 4, steps=65),
+    pure("time.diff", difference, 2, steps=100),
 )

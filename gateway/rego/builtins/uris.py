@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote_to_bytes
 
 from gateway.rego.builtins.encoding import text_of
-from gateway.rego.builtins.operands import charge_text, string, utf8
+from gateway.rego.builtins.operands import string, utf8
 from gateway.rego.builtins.registry import Builtin, State, charged
 from gateway.rego.errors import BuiltinError
 
@@ -35,7 +35,8 @@ _USER: Final = re.compile(r"[A-Za-z0-9._:~!$&'()*+,;=%@-]*")
 
 def parse(state: State, value: Value) -> dict[str, str]:
     """Return the parts of a URI that are there."""
-    charge_text(state, text := string(value))
+    text = string(value)
+    state.charge(len(text))
     if _CONTROL.search(text):
         raise BuiltinError("parse URI: invalid control character")
     rest, _, fragment = text.partition("#")
@@ -136,6 +137,6 @@ def is_valid(state: State, value: Value) -> bool:
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    charged("uri.parse", parse, 1, steps=50),
-    charged("uri.is_valid", is_valid, 1, steps=50),
+    charged("uri.parse", parse, 1, steps=60),
+    charged("uri.is_valid", is_valid, 1, steps=60),
 )

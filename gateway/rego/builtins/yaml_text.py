@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from gateway.rego.builtins.charges import dear
 from gateway.rego.builtins.operands import COLLECTIONS, charge_value, string
 from gateway.rego.builtins.registry import Builtin, State, charged
 from gateway.rego.builtins.yaml_scalars import (
@@ -36,11 +37,11 @@ from gateway.rego.values import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-READ_STEPS: Final = 10
+READ_STEPS: Final = 18
 """What reading one character costs."""
 
-WRITE_STEPS: Final = 500
-"""What writing one value costs, with the pure-Python emitter."""
+WRITE_STEPS: Final = 330
+"""What writing one value costs."""
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -192,7 +193,7 @@ _CONTROL: Final = re.compile("[\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff
 
 def marshal(state: State, value: Value) -> str:
     """Write YAML, keys in natural order."""
-    charge_value(state, value)
+    charge_value(dear(state, 16), value)
     state.charge(WRITE_STEPS * sum(map(len, _levels(value))))
     events = [
         yaml.StreamStartEvent(),
@@ -273,7 +274,7 @@ _OTHER: Final = re.compile(r"[^0-9]")
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    charged("yaml.marshal", marshal, 1),
-    charged("yaml.unmarshal", unmarshal, 1),
-    charged("yaml.is_valid", is_valid, 1),
+    charged("yaml.marshal", marshal, 1, steps=150),
+    charged("yaml.unmarshal", unmarshal, 1, steps=120),
+    charged("yaml.is_valid", is_valid, 1, steps=120),
 )
