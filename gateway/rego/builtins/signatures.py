@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from gateway.rego.builtins import rsa_keys
 from gateway.rego.builtins.encoding import base64url_bytes
 from gateway.rego.builtins.operands import utf8
 from gateway.rego.errors import BuiltinError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 MAX_KEY_TEXT: Final = 65_536
 MAX_KEYS: Final = 100
-MAX_RSA_BITS: Final = 8_192
 
 Material = Any
 """A key object of `cryptography`, or the bytes of a shared secret."""
@@ -148,21 +148,20 @@ def _material(jwk: dict[str, Any]) -> Material:
         if not secret:
             raise ValueError("empty key")
         return secret
+    if kind == "RSA" and "d" in jwk:
+        return rsa_keys.from_jwk(jwk)
     importer = _IMPORTERS[kind]
     # Only the members that make the key: use, alg and key_ops are not this module's to judge.
     members = {name: jwk[name] for name in jwk if name in _MEMBERS}
     return _sized(importer.import_key(members).raw_value)
 
 
-_MEMBERS: Final = frozenset(
-    ("kty", "n", "e", "crv", "x", "y", "d", "p", "q", "dp", "dq", "qi", "oth")
-)
+_MEMBERS: Final = frozenset(("kty", "n", "e", "crv", "x", "y", "d"))
 _IMPORTERS: Final[dict[str, Any]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 
 
 def _sized(material: Material) -> Material:
-    is_rsa = isinstance(material, rsa.RSAPublicKey | rsa.RSAPrivateKey)
-    if is_rsa and material.key_size > MAX_RSA_BITS:
+    if isinstance(material, rsa.RSAPublicKey) and material.key_size > rsa_keys.MAX_RSA_BITS:
         raise ValueError("RSA key too large")
     return material
 
