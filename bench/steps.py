@@ -189,6 +189,38 @@ CALLS: list[tuple[Any, ...]] = [
     ("uri.parse", "https://a:b@h:80/p?q=1#f"),
 ]
 
+CALLS += [
+    ("json.unmarshal", "[" + "0.1234567890123456789012345," * 200 + "1]"),
+    ("json.unmarshal", "[" + '{"a":1},' * 500 + "1]"),
+    ("json.unmarshal", '["é",' + "[]," * 700 + "1]"),
+    ("json.marshal", [0.1] * 500),
+    ("json.marshal", [1.5e300] * 300),
+    ("json.marshal", ["<>&"] * 500),
+    ("json.marshal_with_options", [{"a": []}] * 300, {"pretty": True}),
+    ("yaml.unmarshal", "- !!timestamp 2001-01-01 1:1:1\n" * 30),
+    ("yaml.marshal", ["2001-01-01 1:1:1.1"] * 100),
+    ("yaml.marshal", ["1" * 3000] * 20),
+    ("json.patch", {"a": 1}, [{"op": "replace", "path": "/a", "value": 1}] * 100),
+    ("json.filter", {"a": list(range(100))}, [["a", str(n)] for n in range(100)]),
+    ("json.match_schema", ["x"] * 50, {"items": {"format": "date-time"}}),
+    ("json.match_schema", [1] * 100, {"items": {"anyOf": [{"type": "string"}] * 5}}),
+    ("json.match_schema", [1.5] * 100, {"items": {"maximum": 1}}),
+    ("json.verify_schema", {"definitions": {"a": {}}, "allOf": [{"$ref": "#/definitions/a"}] * 99}),
+    ("base64.decode", "/" * 4000),
+    ("hex.decode", "ff" * 1500),
+    ("urlquery.decode", "%ff" * 1000),
+    ("uri.parse", "http://h/" + "%41" * 1000),
+    ("time.format", [*ZONED, "-07" * 300]),
+    ("time.parse_ns", "1" * 1000, "1" * 1000),
+    ("net.cidr_merge", [f"2001:db8::{n:x}/128" for n in range(500)]),
+    ("net.cidr_expand", "2001:db8::/120"),
+    ("net.cidr_contains_matches", ["::/0"] * 50, ["::2/127"] * 50),
+    ("graph.reachable", {str(n): [str(n + 1)] for n in range(500)}, ["0"]),
+    ("graph.reachable_paths", {str(n): [str(m) for m in range(20)] for n in range(20)}, ["0"]),
+    ("walk", {str(n): {"a": 1} for n in range(300)}),
+    ("strings.render_template", "{{range .l}}{{print . .}}{{end}}", {"l": [1] * 100}),
+]
+
 
 class Work:
     """A decision's state that counts what is charged."""

@@ -34,12 +34,12 @@ def mac_equal(state: State, left: Value, right: Value) -> bool:
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    charged("crypto.md5", partial(_digest, "md5"), 1, steps=10),
-    charged("crypto.sha1", partial(_digest, "sha1"), 1, steps=10),
-    charged("crypto.sha256", partial(_digest, "sha256"), 1, steps=10),
-    charged("crypto.hmac.md5", partial(_mac, "md5"), 2, steps=15),
-    charged("crypto.hmac.sha1", partial(_mac, "sha1"), 2, steps=15),
-    charged("crypto.hmac.sha256", partial(_mac, "sha256"), 2, steps=15),
-    charged("crypto.hmac.sha512", partial(_mac, "sha512"), 2, steps=15),
-    charged("crypto.hmac.equal", mac_equal, 2),
+    charged("crypto.md5", partial(_digest, "md5"), 1, steps=15),
+    charged("crypto.sha1", partial(_digest, "sha1"), 1, steps=15),
+    charged("crypto.sha256", partial(_digest, "sha256"), 1, steps=15),
+    charged("crypto.hmac.md5", partial(_mac, "md5"), 2, steps=30),
+    charged("crypto.hmac.sha1", partial(_mac, "sha1"), 2, steps=30),
+    charged("crypto.hmac.sha256", partial(_mac, "sha256"), 2, steps=30),
+    charged("crypto.hmac.sha512", partial(_mac, "sha512"), 2, steps=30),
+    charged("crypto.hmac.equal", mac_equal, 2, steps=10),
 )

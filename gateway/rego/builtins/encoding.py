@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote_plus, unquote_to_bytes
 
+from gateway.rego.builtins.charges import dear
 from gateway.rego.builtins.operands import (
     CHARACTERS_A_STEP,
     COLLECTIONS,
@@ -29,7 +31,15 @@ if TYPE_CHECKING:
 
     from gateway.rego.values import Value
 
-PARSE_CHARACTERS_A_STEP: Final = 4
+DECODE_CHARACTERS_A_STEP: Final = 3
+
+WRITE_STEPS: Final = 7
+"""What writing one value as JSON costs."""
+
+FRACTION_STEPS: Final = 18
+KEY_STEPS: Final = 20
+TEXT_A_STEP: Final = 6
+EXACT: Final = 2**53
 
 # What Go writes as \uXXXX inside JSON strings, so that HTML may embed it.
 _HTML: Final = str.maketrans(
@@ -42,13 +52,31 @@ _HTML: Final = str.maketrans(
 
 def json_marshal(state: State, value: Value) -> str:
     """Write JSON; sets become arrays, keys that are no strings their JSON text."""
-    charge_value(state, value)
+    _charge_written(state, value)
     return dumps(value).translate(_HTML)
+
+
+def _charge_written(state: State, value: Value) -> None:
+    """Charge for writing JSON: fractions, and keys that are no strings, are dear."""
+    charge_value(dear(state, WRITE_STEPS), value)
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        kind = item.__class__
+        if kind is str:
+            state.charge(len(item) // TEXT_A_STEP)
+        elif kind is float or kind is Decimal:
+            state.charge(FRACTION_STEPS if -EXACT < item < EXACT else 3 * FRACTION_STEPS)
+        elif kind is list:
+            pending += item
+        elif kind in COLLECTIONS:
+            state.charge(KEY_STEPS * sum(key.__class__ is not str for key in item))
+            pending += item.values()
 
 
 def json_marshal_with_options(state: State, value: Value, options: Value) -> str:
     """Write JSON, indented where `pretty` says so or `indent` or `prefix` is given."""
-    charge_value(state, value)
+    _charge_written(state, value)
     pretty, prefix, indent = _marshal_options(mapping(options, 2))
     if not pretty:
         return dumps(value).translate(_HTML)
@@ -81,7 +109,7 @@ class _IndentedWriter:
         if value.__class__ not in COLLECTIONS or not value:
             return dumps(value).translate(_HTML)
         inner = line + self.indent
-        self.state.charge(len(value) * (1 + len(inner) // CHARACTERS_A_STEP))
+        self.state.charge(len(value) * (WRITE_STEPS + len(inner) // CHARACTERS_A_STEP))
         if value.__class__ is list:
             items = [self.write(item, inner) for item in value]
             return f"[{inner}" + f",{inner}".join(items) + f"{line}]"
@@ -95,11 +123,17 @@ class _IndentedWriter:
 def json_unmarshal(state: State, value: Value) -> Value:
     """Read JSON."""
     text = string(value)
-    state.charge(len(text) // PARSE_CHARACTERS_A_STEP + text.count("[") + text.count("{"))
+    charge_json(state, text)
     try:
         return loads(text)
     except ValueError as error:
         raise BuiltinError(f"invalid JSON: {error}") from None
+
+
+def charge_json(state: State, text: str) -> None:
+    """Charge for reading JSON: by its length and, roughly, its values and fractions."""
+    values, fractions = sum(map(text.count, "[{,:")), sum(map(text.count, ".eE"))
+    state.charge(len(text) // 3 + 4 * values + 12 * fractions)
 
 
 def json_is_valid(state: State, value: Value) -> bool:
@@ -117,14 +151,21 @@ def json_is_valid(state: State, value: Value) -> bool:
 
 
 def text_of(octets: bytes) -> str:
-    """Return decoded bytes as a string; what is not UTF-8 becomes U+FFFD."""
-    return octets.decode("utf-8", "replace")
+    """Return decoded bytes as a string; each byte that is not UTF-8 becomes U+FFFD, as in Go."""
+    return _ESCAPED.sub("\ufffd", octets.decode("utf-8", "surrogateescape"))
+
+
+_ESCAPED: Final = re.compile("[\udc80-\udcff]")
 
 
 def base64_bytes(text: str) -> bytes:
     """Decode base64 (RFC 4648 §4), padded; line ends are skipped."""
+    text = text.replace("\r", "").replace("\n", "")
+    # Python lets a padding follow that completes nothing.
+    if len(text) % 4:
+        raise BuiltinError("illegal base64 data")
     try:
-        return binascii.a2b_base64(_without_line_ends(text), strict_mode=True)
+        return binascii.a2b_base64(text, strict_mode=True)
     except (ValueError, binascii.Error):
         raise BuiltinError("illegal base64 data") from None
 
@@ -135,15 +176,12 @@ def base64url_bytes(text: str) -> bytes:
         raise BuiltinError("illegal base64 data")
     standard = text.translate(_URL_SAFE)
     if not standard.endswith("="):
+        # As OPA does, which counts the line ends that are skipped later.
         standard += "=" * (-len(standard) % 4)
     return base64_bytes(standard)
 
 
 _URL_SAFE: Final = str.maketrans("-_", "+/")
-
-
-def _without_line_ends(text: str) -> str:
-    return text.replace("\r", "").replace("\n", "")
 
 
 def hex_bytes(text: str) -> bytes:
@@ -166,7 +204,8 @@ def _encoder(encode: Callable[[bytes], bytes]) -> Callable[[State, Value], str]:
 
 def _decoder(decode: Callable[[str], bytes]) -> Callable[[State, Value], str]:
     def decoded(state: State, value: Value) -> str:
-        charge_text(state, text := string(value))
+        text = string(value)
+        state.charge(len(text) // DECODE_CHARACTERS_A_STEP)
         return text_of(decode(text))
 
     return decoded
@@ -179,7 +218,8 @@ _BAD_ESCAPE: Final = re.compile(r"%(?![0-9a-fA-F]{2})")
 
 def query_encode(state: State, value: Value) -> str:
     """Escape a string for a URL's query."""
-    charge_text(state, text := string(value))
+    text = string(value)
+    state.charge(len(text))
     return _escaped(text)
 
 
@@ -190,7 +230,7 @@ def _escaped(text: str) -> str:
 def query_decode(state: State, value: Value) -> str:
     """Undo the escapes of a URL's query."""
     text = string(value)
-    state.charge(len(text) // PARSE_CHARACTERS_A_STEP)
+    state.charge(len(text))
     return _unescaped(text)
 
 
@@ -210,7 +250,7 @@ def query_encode_object(state: State, value: Value) -> str:
         for text in [item] if item.__class__ is str else item if item.__class__ is list else [None]:
             if text.__class__ is not str:
                 raise OperandError("operand 1 values must be string, array[string], or set[string]")
-            state.charge(1 + len(key) // CHARACTERS_A_STEP)
+            state.charge(30 + len(key) + len(text))
             pairs.append(f"{_escaped(key)}={_escaped(text)}")
     return "&".join(pairs)
 
@@ -218,10 +258,10 @@ def query_encode_object(state: State, value: Value) -> str:
 def query_decode_object(state: State, value: Value) -> dict[str, list[str]]:
     """Read a URL's query as an object from each name to the array of its values."""
     text = string(value)
-    state.charge(len(text) // PARSE_CHARACTERS_A_STEP)
+    state.charge(len(text))
     parameters: dict[str, list[str]] = {}
     for pair in text.split("&"):
-        state.charge(8)
+        state.charge(16)
         if ";" in pair:
             raise BuiltinError("invalid semicolon separator in query")
         if pair:
@@ -235,18 +275,18 @@ BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("json.marshal_with_options", json_marshal_with_options, 2),
     charged("json.unmarshal", json_unmarshal, 1, steps=25),
     charged("json.is_valid", json_is_valid, 1, steps=25),
-    charged("base64.encode", _encoder(base64.b64encode), 1),
-    charged("base64.decode", _decoder(base64_bytes), 1),
+    charged("base64.encode", _encoder(base64.b64encode), 1, steps=10),
+    charged("base64.decode", _decoder(base64_bytes), 1, steps=10),
     charged("base64.is_valid", answers(base64_bytes), 1),
-    charged("base64url.encode", _encoder(base64.urlsafe_b64encode), 1),
+    charged("base64url.encode", _encoder(base64.urlsafe_b64encode), 1, steps=10),
     charged(
         "base64url.encode_no_pad",
         _encoder(lambda octets: base64.urlsafe_b64encode(octets).rstrip(b"=")),
         1,
     ),
-    charged("base64url.decode", _decoder(base64url_bytes), 1),
-    charged("hex.encode", _encoder(binascii.hexlify), 1),
-    charged("hex.decode", _decoder(hex_bytes), 1),
+    charged("base64url.decode", _decoder(base64url_bytes), 1, steps=10),
+    charged("hex.encode", _encoder(binascii.hexlify), 1, steps=10),
+    charged("hex.decode", _decoder(hex_bytes), 1, steps=10),
     charged("urlquery.encode", query_encode, 1, steps=10),
     charged("urlquery.decode", query_decode, 1),
     charged("urlquery.encode_object", query_encode_object, 1, steps=30),

@@ -36,6 +36,8 @@ NAMED: Final = {
 }
 
 NANOSECONDS: Final = 1_000_000_000
+NO_OFFSET: Final = -1
+"""Stands for no zone, as in Go, where `-00:00:01` is none either."""
 
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS: Final = (
@@ -70,7 +72,8 @@ class _Reading:
     second: int = 0
     nanosecond: int = 0
     afternoon: bool | None = None
-    offset: int = 0
+    offset: int = NO_OFFSET
+    is_utc: bool = False
 
     def take(self, pattern: re.Pattern[str]) -> re.Match[str]:
         found = pattern.match(self.text)
@@ -121,7 +124,11 @@ _DAY_OF_YEAR: Final = {
     "002": re.compile(r"[0-9]{3}", re.ASCII),
 }
 _FRACTION: Final = re.compile(r"[.,]([0-9]+)", re.ASCII)
-_ZONE: Final = re.compile(r"UTC|(?:GMT([+-][0-9]{1,2})?)|ChST|MeST|WITA|[A-Z]{3,5}|[+-][0-9]{2,4}")
+_ZONE: Final = re.compile(
+    r"(?=...)(?:(UTC)|GMT(?:[+-]0*(?:1?[0-9]|2[0-3])(?![0-9]))?|ChST|MeST"
+    r"|(?:[A-Z]{3}|[A-Z]{3,4}T|WITA)(?![A-Z])|[+-]0*(?:1?[0-9]|2[0-3])(?![0-9]))",
+    re.DOTALL,
+)
 _WORDS: Final = {
     "January": re.compile("|".join(_MONTHS), re.IGNORECASE),
     "Jan": re.compile("|".join(name[:3] for name in _MONTHS), re.IGNORECASE),
@@ -191,9 +198,8 @@ def _write_zone(_: str, moment: datetime, __: int) -> str:
 
 
 def _read_zone(reading: _Reading, _: str) -> None:
-    # Go knows no offset for an abbreviation but that of `GMT+3` and of UTC.
-    found = reading.take(_ZONE)
-    reading.offset = int(found[1] or 0) * 3600
+    # Go knows no offset for an abbreviation, not even for `GMT+3`.
+    reading.is_utc |= reading.take(_ZONE)[1] is not None
 
 
 def _write_offset(element: str, moment: datetime, _: int) -> str:
@@ -210,17 +216,18 @@ def _write_offset(element: str, moment: datetime, _: int) -> str:
 def _read_offset(reading: _Reading, element: str) -> None:
     if element[0] == "Z" and reading.text.startswith("Z"):
         reading.text = reading.text[1:]
+        reading.is_utc = True
         return
     sign, *numbers = reading.take(_OFFSETS[element[1:]]).groups()
     hours, minutes, seconds = (*map(int, numbers), 0, 0)[:3]
-    if hours > 24 or minutes >= 60 or seconds >= 60:
+    if hours > 24 or minutes > 60 or seconds > 60:
         raise LayoutError("time zone offset out of range")
     size = hours * 3600 + minutes * 60 + seconds
     reading.offset = -size if sign == "-" else size
 
 
 def _write_fraction(element: str, _: datetime, nanosecond: int) -> str:
-    digits = f"{nanosecond:09}".ljust(len(element) - 1, "0")[: len(element) - 1]
+    digits = f"{nanosecond:09}"[: len(element) - 1]
     if element[1] == "9":
         digits = digits.rstrip("0")
     return element[0] + digits if digits else ""
@@ -330,7 +337,8 @@ def _instant(reading: _Reading) -> int:
         raise LayoutError(str(error)) from None
     if reading.day_of_year:
         moment = _on_day(moment, reading)
-    seconds = (moment - EPOCH) // timedelta(seconds=1) - reading.offset
+    offset = 0 if reading.is_utc or reading.offset == NO_OFFSET else reading.offset
+    seconds = (moment - EPOCH) // timedelta(seconds=1) - offset
     return seconds * NANOSECONDS + reading.nanosecond
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.rego.builtins.charges import dear
 from gateway.rego.builtins.operands import (
     OperandError,
     array,
@@ -14,6 +15,7 @@ from gateway.rego.builtins.operands import (
     wrong_type,
 )
 from gateway.rego.builtins.registry import Builtin, State, charged
+from gateway.rego.errors import BuiltinError
 from gateway.rego.values import (
     MAX_DEPTH,
     NUMBERS,
@@ -51,11 +53,11 @@ def _path(value: Value) -> Path:
 def _tree(state: State, value: Value) -> Tree:
     if value.__class__ is not list and value.__class__ is not RegoSet:
         raise wrong_type(value, 2, "set", "array")
-    charge_value(state, value)
+    charge_value(dear(state, 3), value)
     root: Tree = {}
     for item in value.values() if value.__class__ is RegoSet else value:
         path = _path(item)
-        state.charge(1 + len(path))
+        state.charge(5 * (1 + len(path)))
         _plant(root, [key_form(part) for part in path])
     return root
 
@@ -82,7 +84,7 @@ def _kept(state: State, value: Value, tree: Tree | None) -> Value:
         return value
     kind = value.__class__
     if kind is dict:
-        state.charge(1 + min(len(value), len(tree)))
+        state.charge(4 * (1 + min(len(value), len(tree))))
         if len(tree) < len(value):
             return {
                 form: _kept(state, value[form], inner)
@@ -93,14 +95,14 @@ def _kept(state: State, value: Value, tree: Tree | None) -> Value:
             form: _kept(state, item, tree[form]) for form, item in value.items() if form in tree
         }
     if kind is list:
-        state.charge(1 + len(value))
+        state.charge(4 * (1 + len(value)))
         return [
             _kept(state, item, tree[str(index)])
             for index, item in enumerate(value)
             if str(index) in tree
         ]
     if kind is RegoSet:
-        state.charge(1 + len(value))
+        state.charge(4 * (1 + len(value)))
         return _as_set(
             _kept(state, item, tree[form]) for form, item in value.items() if form in tree
         )
@@ -128,15 +130,15 @@ def _without(state: State, value: Value, tree: Tree) -> Value:
 
     kind = value.__class__
     if kind is dict:
-        state.charge(1 + len(value))
+        state.charge(4 * (1 + len(value)))
         pairs = ((form, inside(item, form)) for form, item in value.items())
         return {form: item for form, item in pairs if item is not UNDEFINED}
     if kind is list:
-        state.charge(1 + len(value))
+        state.charge(4 * (1 + len(value)))
         items = (inside(item, str(index)) for index, item in enumerate(value))
         return [item for item in items if item is not UNDEFINED]
     if kind is RegoSet:
-        state.charge(1 + len(value))
+        state.charge(4 * (1 + len(value)))
         items = (inside(item, form) for form, item in value.items())
         return _as_set(item for item in items if item is not UNDEFINED)
     return value
@@ -145,11 +147,15 @@ def _without(state: State, value: Value, tree: Tree) -> Value:
 # --- patches
 
 
-class _PatchError(Exception):
-    """An operation does not apply, which makes the whole patch undefined."""
+class _PatchError(BuiltinError):
+    """An operation does not apply."""
+
+    def __init__(self, why: str = "an operation's path leads nowhere") -> None:
+        super().__init__(f"json.patch: {why}")
 
 
-_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,15}")
+# As Go's Atoi reads them, but for leading zeros.
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,15}|\+0*[0-9]{1,16}|-0+")
 
 
 def _index(key: Value, length: int) -> int:
@@ -175,6 +181,7 @@ class _Patcher:
         if value is UNDEFINED:
             raise _PatchError
         for key in path:
+            self.state.charge(8)
             value = self._child(value, key)
         return value
 
@@ -186,7 +193,7 @@ class _Patcher:
                 raise _PatchError
             return value[index]
         if kind is dict or kind is RegoSet:
-            charge_value(self.state, key)
+            charge_value(dear(self.state, 3), key)
             form = key_form(key)
             if form in value:
                 return value[form]
@@ -212,6 +219,7 @@ class _Patcher:
             raise _PatchError
         parents = [self.document]
         for key in path[:-1]:
+            self.state.charge(14)
             parents.append(self._child(parents[-1], key))
         for parent in parents:
             self.state.charge(1 + (0 if parent.__class__ is str else _length(parent)))
@@ -253,7 +261,7 @@ def _replaced(state: State, parent: Value, key: Value, value: Value) -> Value:
         return [*parent[:index], value, *parent[index + 1 :]]
     if parent.__class__ is dict:
         return {**parent, key_form(key): value}
-    charge_value(state, value)
+    charge_value(dear(state, 4), value)
     kept = _deleted(parent, key)
     return RegoSet({**kept, key_form(value): value})
 
@@ -303,25 +311,25 @@ _OPERATIONS: Final[dict[str, Callable[[_Patcher, Path, dict[str, Value]], None]]
 
 def _attribute(operation: dict[str, Value], name: str) -> Value:
     if name not in operation:
-        raise _PatchError
+        raise _PatchError(f"an operation has no `{name}`")
     return operation[name]
 
 
-def patch(state: State, value: Value, operations: Value) -> Value | Undefined:
-    """Apply JSON Patch operations in order; undefined if one does not apply."""
+def patch(state: State, value: Value, operations: Value) -> Value:
+    """Apply JSON Patch operations in order; an error if one does not apply."""
     patcher = _Patcher(state, value)
     charge_value(state, array(operations, 2))
-    try:
-        for operation in operations:
-            if operation.__class__ is not dict:
-                raise _PatchError
-            name = _attribute(operation, "op")
-            apply = _OPERATIONS.get(name) if name.__class__ is str else None
-            if apply is None:
-                raise _PatchError
-            apply(patcher, _path(_attribute(operation, "path")), operation)
-    except (_PatchError, OperandError):
-        return UNDEFINED
+    for operation in operations:
+        state.charge(35)
+        if operation.__class__ is not dict:
+            raise _PatchError("an operation is not an object")
+        name = _attribute(operation, "op")
+        apply = _OPERATIONS.get(name) if name.__class__ is str else None
+        if apply is None:
+            raise _PatchError("an operation has an unknown `op`")
+        apply(patcher, _path(_attribute(operation, "path")), operation)
+    if patcher.document is UNDEFINED:
+        raise _PatchError("the whole document is removed")
     return patcher.document
 
 

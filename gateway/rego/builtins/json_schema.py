@@ -6,21 +6,21 @@ slow; `uniqueItems` and equality are Rego's, where 1 and 1.0 are the same.
 
 from __future__ import annotations
 
-import ipaddress
-import re
-import uuid
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.rego.builtins import go_layout, regex, uris
+from gateway.rego.builtins import regex
+from gateway.rego.builtins.charges import dear
+from gateway.rego.builtins.encoding import charge_json
 from gateway.rego.builtins.operands import charge_value, rego_text, to_decimal, utf8
 from gateway.rego.builtins.registry import Builtin, State, charged
+from gateway.rego.builtins.schema_formats import FORMATS
 from gateway.rego.errors import BuiltinError
 from gateway.rego.values import (
     MAX_DEPTH,
     NUMBERS,
     Value,
+    dumps,
     equal,
     key_form,
     loads,
@@ -29,11 +29,13 @@ from gateway.rego.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from decimal import Decimal
 
 TYPES: Final = ("array", "boolean", "integer", "number", "null", "object", "string")
 MAX_ERRORS: Final = 1_000
+FORMAT_STEPS: Final = 350
+"""What a look at a short string costs."""
 
 
 # --- documents and schemas
@@ -41,9 +43,9 @@ MAX_ERRORS: Final = 1_000
 
 def _document(state: State, value: Value) -> Value:
     """Read an argument: JSON text, an object or an array."""
-    charge_value(state, value)
+    charge_value(dear(state, 4), value)
     if value.__class__ is str:
-        state.charge(len(value) // 4)
+        charge_json(state, value)
         try:
             return loads(value)
         except ValueError:
@@ -66,9 +68,23 @@ def match_schema(state: State, document: Value, schema: Value) -> list[Value]:
     """Return whether a document fits a schema, and an array of what does not."""
     value, root = _document(state, document), _document(state, schema)
     _Checker(state).check(root)
-    match = _Match(state, root)
+    match = _Match(state, root, _ignored(root))
     _apply(match, root, value, _Place())
     return [not match.errors, match.errors]
+
+
+def _ignored(root: Value) -> frozenset[str]:
+    """Return the keywords that the draft does not know which a schema names as its own."""
+    draft = root.get("$schema", "") if root.__class__ is dict else ""
+    return next((names for url, names in _NEWER.items() if draft.startswith(url)), frozenset())
+
+
+_NEWER: Final[dict[str, frozenset[str]]] = {
+    "http://json-schema.org/draft-04/schema": frozenset(
+        ("const", "contains", "propertyNames", "if")
+    ),
+    "http://json-schema.org/draft-06/schema": frozenset(("if",)),
+}
 
 
 class _Checker:
@@ -83,7 +99,7 @@ class _Checker:
         self._schema(schema, 0)
 
     def _schema(self, schema: Value, depth: int) -> None:
-        self.state.charge(1)
+        self.state.charge(18)
         if schema.__class__ is bool:
             return
         if schema.__class__ is not dict or depth > MAX_DEPTH:
@@ -99,6 +115,18 @@ class _Checker:
                 self._schema(inner, depth + 1)
         for pattern in schema.get("patternProperties", ()):
             regex.pattern(self.state, pattern)
+        _check_pairs(schema)
+
+
+def _check_pairs(schema: dict[str, Value]) -> None:
+    for kind in ("Length", "Items", "Properties"):
+        low, high = schema.get(f"min{kind}"), schema.get(f"max{kind}")
+        if low is not None and high is not None and low > high:
+            raise BuiltinError(f"min{kind} cannot be greater than max{kind}")
+    for bound in ("maximum", "minimum"):
+        exclusive = "exclusive" + bound.capitalize()
+        if schema.get(exclusive).__class__ is bool and bound not in schema:
+            raise BuiltinError(f"{exclusive} cannot be used without {bound}")
 
 
 def _subschemas(keyword: str, value: Value) -> list[Value]:
@@ -132,7 +160,6 @@ def _shape(test: Callable[[Value], bool], wanted: str) -> Callable[[str, Value],
 
 def _types(keyword: str, value: Value) -> None:
     names = value if value.__class__ is list else [value]
-    _must(value.__class__ is str or (names and value.__class__ is list), keyword, "a string")
     for name in names:
         if name not in TYPES:
             shown = name if name.__class__ is str else rego_text(name)
@@ -140,10 +167,15 @@ def _types(keyword: str, value: Value) -> None:
                 f"has a primitive type that is NOT VALID -- given: /{shown[:100]}/ Expected valid "
                 f"values are:[{' '.join(TYPES)}]"
             )
+    _must(len(set(names)) == len(names), keyword, "without duplicates")
 
 
 def _is_strings(value: Value) -> bool:
-    return value.__class__ is list and all(item.__class__ is str for item in value)
+    return _is_unique(value) and all(item.__class__ is str for item in value)
+
+
+def _is_unique(value: Value) -> bool:
+    return value.__class__ is list and len(set(map(key_form, value))) == len(value)
 
 
 _COUNT: Final = _shape(_is_count, "an integer that is at least 0")
@@ -153,12 +185,12 @@ _LIMIT: Final = _shape(
 )
 _STRING: Final = _shape(lambda value: value.__class__ is str, "a string")
 _OBJECT: Final = _shape(lambda value: value.__class__ is dict, "an object")
-_LIST: Final = _shape(lambda value: value.__class__ is list and bool(value), "a non-empty array")
+_LIST: Final = _shape(lambda value: value.__class__ is list, "an array")
 
 _SHAPES: Final[dict[str, Callable[[str, Value], None]]] = {
     "type": _types,
-    "required": _shape(_is_strings, "an array of strings"),
-    "enum": _LIST,
+    "required": _shape(_is_strings, "an array of unique strings"),
+    "enum": _shape(_is_unique, "an array of unique items"),
     "multipleOf": _shape(lambda value: value.__class__ in NUMBERS and value > 0, "greater than 0"),
     "maximum": _NUMBER,
     "minimum": _NUMBER,
@@ -166,7 +198,8 @@ _SHAPES: Final[dict[str, Callable[[str, Value], None]]] = {
     "exclusiveMinimum": _LIMIT,
     **dict.fromkeys(("maxLength", "minLength", "maxItems", "minItems"), _COUNT),
     **dict.fromkeys(("maxProperties", "minProperties"), _COUNT),
-    **dict.fromkeys(("pattern", "format", "$ref"), _STRING),
+    **dict.fromkeys(("pattern", "format", "$ref", "$schema", "$id"), _STRING),
+    **dict.fromkeys(("title", "description"), _STRING),
     **dict.fromkeys(("properties", "patternProperties", "definitions", "dependencies"), _OBJECT),
     **dict.fromkeys(("allOf", "anyOf", "oneOf"), _LIST),
     "uniqueItems": _shape(lambda value: value.__class__ is bool, "a boolean"),
@@ -175,10 +208,12 @@ _SHAPES: Final[dict[str, Callable[[str, Value], None]]] = {
 
 def _resolve(root: Value, reference: str) -> Value:
     """Find what a reference means; `#` and JSON pointers (RFC 6901) into the schema only."""
-    if not reference.startswith("#"):
-        raise BuiltinError("a reference must stay inside of the schema")
+    own = root.get("$id", "").partition("#")[0] if root.__class__ is dict else ""
+    start, _, pointer = reference.partition("#")
+    if start not in ("", own) or (pointer and not pointer.startswith("/")):
+        raise BuiltinError("a reference must stay inside of the schema and be a JSON pointer")
     found = root
-    for part in reference[1:].split("/")[1:]:
+    for part in pointer.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
         if found.__class__ is dict and key in found:
             found = found[key]
@@ -202,34 +237,62 @@ class _Place:
         return _Place((*self.path, str(part)))
 
     def __str__(self) -> str:
-        return ".".join(self.path) or "(root)"
+        return ".".join(self.path) or "(Root)"
 
 
 @dataclass(slots=True)
 class _Match:
-    """One run over a document: the schema's root and the errors found."""
+    """One run over a document: the schema's root, keywords it does not know, the errors found."""
 
     state: State
     root: Value
+    ignored: frozenset[str]
     errors: list[dict[str, str]] = field(default_factory=list)
     depth: int = 0
+    score: int = 0
+    """How near the value came: of the schemas that fail, the errors of the nearest are shown."""
 
     def fail(self, place: _Place, kind: str, text: str) -> None:
-        self.state.charge(10)
+        self.state.charge(30)
+        self.score -= 2
         if len(self.errors) < MAX_ERRORS:
             self.errors.append(
                 {"error": f"{place}: {text}", "type": kind, "field": str(place), "desc": text}
             )
 
+    def trial(self, schema: Value, value: Value, place: _Place) -> _Match:
+        """Match a value by itself."""
+        self.state.charge(15)
+        trial = _Match(self.state, self.root, self.ignored, depth=self.depth)
+        _apply(trial, schema, value, place)
+        return trial
+
     def fits(self, schema: Value, value: Value, place: _Place) -> bool:
         """Tell whether a value fits, without a record of why not."""
-        trial = _Match(self.state, self.root, depth=self.depth)
-        _apply(trial, schema, value, place)
-        return not trial.errors
+        return not self.trial(schema, value, place).errors
+
+    def merge(self, trial: _Match | None) -> None:
+        """Take over the errors of a trial."""
+        if trial is not None:
+            self.state.charge(len(trial.errors))
+            self.errors += trial.errors[: MAX_ERRORS - len(self.errors)]
+            self.score += trial.score
+
+
+def _nearest(trials: Iterable[_Match]) -> tuple[int, _Match | None]:
+    """Return how many trials fit, and the first of those with the best score among the others."""
+    fitting = 0
+    best: _Match | None = None
+    for trial in trials:
+        if not trial.errors:
+            fitting += 1
+        elif best is None or trial.score > best.score:
+            best = trial
+    return fitting, best
 
 
 def _apply(match: _Match, schema: Value, value: Value, place: _Place) -> None:
-    match.state.charge(2)
+    match.state.charge(15)
     if schema.__class__ is bool:
         if not schema:
             match.fail(place, "false", "False always fails validation")
@@ -241,12 +304,19 @@ def _apply(match: _Match, schema: Value, value: Value, place: _Place) -> None:
     if "$ref" in schema:
         _apply(match, _resolve(match.root, schema["$ref"]), value, place)
     else:
-        for keyword, wanted in schema.items():
-            judge = _KEYWORDS.get(keyword)
-            if judge is not None:
-                match.state.charge(1)
-                judge(match, schema, wanted, value, place)
+        _judge(match, schema, value, place)
     match.depth -= 1
+
+
+def _judge(match: _Match, schema: dict[str, Any], value: Value, place: _Place) -> None:
+    if schema.get("type") and not _has_type(match, schema["type"], value, place):
+        return
+    for keyword, wanted in schema.items():
+        judge = _KEYWORDS.get(keyword)
+        if judge is not None and keyword not in match.ignored:
+            match.state.charge(8)
+            judge(match, schema, wanted, value, place)
+    match.score += 3 if value is None or value.__class__ is bool else 4
 
 
 def _type_of(value: Value) -> str:
@@ -265,25 +335,27 @@ _TYPE_NAMES: Final = {
 }
 
 
-def _type(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
+def _has_type(match: _Match, wanted: Any, value: Value, place: _Place) -> bool:
     names = wanted if wanted.__class__ is list else [wanted]
     kind = _type_of(value)
-    if kind not in names and not (kind == "integer" and "number" in names):
-        text = f"Invalid type. Expected: {'/'.join(names)}, given: {kind}"
-        match.fail(place, "invalid_type", text)
+    if kind in names or (kind == "integer" and "number" in names):
+        return True
+    shown = names[0] if len(names) == 1 else "[" + ",".join(names) + "]"
+    match.fail(place, "invalid_type", f"Invalid type. Expected: {shown}, given: {kind}")
+    return False
 
 
 def _enum(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
-    charge_value(match.state, wanted)
+    charge_value(dear(match.state, 4), wanted)
     if not any(equal(value, item) for item in wanted):
-        shown = ", ".join(map(rego_text, wanted))
+        shown = ", ".join(map(dumps, wanted))
         match.fail(place, "enum", f"{place} must be one of the following: {shown[:1000]}")
 
 
 def _const(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
-    charge_value(match.state, wanted)
+    charge_value(dear(match.state, 2), wanted)
     if not equal(value, wanted):
-        match.fail(place, "const", f"{place} does not match: {rego_text(wanted)[:1000]}")
+        match.fail(place, "const", f"{place} does not match: {dumps(wanted)[:1000]}")
 
 
 def _multiple_of(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
@@ -303,9 +375,14 @@ def _bound(
     ) -> None:
         if value.__class__ not in NUMBERS or wanted.__class__ is bool:
             return
+        match.state.charge(30)
         left, right = to_decimal(value), to_decimal(wanted)
         # Draft 4: `exclusiveMaximum: true` makes `maximum` exclusive.
-        if not fits(left, right) or (schema.get(exclusive) is True and left == right):
+        if schema.get(exclusive) is True:
+            if left == right or not fits(left, right):
+                strict = text.removesuffix(" or equal to")
+                match.fail(place, kind[:-1], f"Must be {strict} {rego_text(wanted)}")
+        elif not fits(left, right):
             match.fail(place, kind, f"Must be {text} {rego_text(wanted)}")
 
     return judge
@@ -327,56 +404,21 @@ def _pattern(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) ->
 
 
 def _matches(state: State, source: str, text: str) -> bool:
+    state.charge(25)
     return regex.pattern(state, source).search(state, utf8(text)) is not None
 
 
 def _format(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
-    check = _FORMATS.get(wanted)
+    check = FORMATS.get(wanted)
     if check is None or value.__class__ is not str:
         return
-    match.state.charge(10 + len(value) // 4)
+    match.state.charge(FORMAT_STEPS + len(value) // 4)
     try:
         fits = check(match.state, value)
     except (ValueError, BuiltinError):
         fits = False
     if not fits:
         match.fail(place, "format", f"Does not match format '{wanted[:100]}'")
-
-
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
-_HOST: Final = re.compile(
-    r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-    r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
-)
-
-
-def _is_uuid(text: str) -> bool:
-    return len(text) == 36 and str(uuid.UUID(text)) == text.lower()
-
-
-def _reads(read: Callable[[str], object]) -> Callable[[State, str], bool]:
-    """Make a check from a function that raises ValueError for what it cannot read."""
-
-    def check(_: State, text: str) -> bool:
-        read(text)
-        return True
-
-    return check
-
-
-_FORMATS: Final[dict[str, Callable[[State, str], bool]]] = {
-    "date": _reads(partial(go_layout.read, "2006-01-02")),
-    "time": _reads(lambda text: go_layout.read("RFC3339", "2000-01-01T" + text)),
-    "date-time": _reads(partial(go_layout.read, "RFC3339")),
-    "email": lambda _, text: _EMAIL.fullmatch(text) is not None,
-    "hostname": lambda _, text: _HOST.fullmatch(text) is not None,
-    "ipv4": _reads(ipaddress.IPv4Address),
-    "ipv6": lambda _, text: "%" not in text and ipaddress.IPv6Address(text).version == 6,
-    "uri": lambda state, text: "scheme" in uris.parse(state, text),
-    "uri-reference": uris.is_valid,
-    "uuid": lambda _, text: _is_uuid(text),
-    "regex": regex.is_valid,
-}
 
 
 # --- arrays
@@ -401,16 +443,25 @@ def _items(match: _Match, schema: dict[str, Any], wanted: Any, value: Value, pla
 
 
 def _unique_items(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
-    if wanted and value.__class__ is list:
-        charge_value(match.state, value)
-        if len(set(map(key_form, value))) < len(value):
-            text = "array items must be unique"
+    if not wanted or value.__class__ is not list:
+        return
+    charge_value(dear(match.state, 4), value)
+    seen: dict[Any, int] = {}
+    for index, form in enumerate(map(key_form, value)):
+        if form in seen:
+            text = f"array items[{seen[form]},{index}] must be unique"
             match.fail(place, "unique", text)
+        seen[form] = index
 
 
 def _contains(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
-    if value.__class__ is list and not any(match.fits(wanted, item, place) for item in value):
-        match.fail(place, "contains", "At least one of the items must match")
+    if value.__class__ is list:
+        fitting, best = _nearest(
+            match.trial(wanted, item, place / index) for index, item in enumerate(value)
+        )
+        if not fitting:
+            match.fail(place, "contains", "At least one of the items must match")
+            match.merge(best)
 
 
 # --- objects
@@ -418,6 +469,7 @@ def _contains(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -
 
 def _required(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
     if value.__class__ is dict:
+        match.state.charge(len(wanted))
         for name in wanted:
             if name not in value:
                 match.fail(place, "required", f"{name} is required")
@@ -425,6 +477,7 @@ def _required(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -
 
 def _properties(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
     if value.__class__ is dict:
+        match.state.charge(len(wanted))
         for name, inner in wanted.items():
             if name in value:
                 _apply(match, inner, value[name], place / name)
@@ -455,7 +508,7 @@ def _additional(match: _Match, schema: dict[str, Any], value: dict[str, Value]) 
     known = schema.get("properties", {})
     patterns = schema.get("patternProperties", {})
     for name in value:
-        match.state.charge(1)
+        match.state.charge(8)
         if name not in known and not any(_matches(match.state, item, name) for item in patterns):
             yield name
 
@@ -463,9 +516,11 @@ def _additional(match: _Match, schema: dict[str, Any], value: dict[str, Value]) 
 def _property_names(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
     if value.__class__ is dict:
         for name in value:
-            if not match.fits(wanted, name, place / name):
+            trial = match.trial(wanted, name, place)
+            if trial.errors:
                 text = f'Property name of "{name}" does not match'
                 match.fail(place, "invalid_property_name", text)
+                match.merge(trial)
 
 
 def _dependencies(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
@@ -495,13 +550,17 @@ def _all_of(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> 
 
 
 def _any_of(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
-    if not any(match.fits(inner, value, place) for inner in wanted):
+    fitting, best = _nearest(match.trial(inner, value, place) for inner in wanted)
+    if wanted and not fitting:
         match.fail(place, "number_any_of", "Must validate at least one schema (anyOf)")
+        match.merge(best)
 
 
 def _one_of(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
-    if sum(match.fits(inner, value, place) for inner in wanted) != 1:
+    fitting, best = _nearest(match.trial(inner, value, place) for inner in wanted)
+    if wanted and fitting != 1:
         match.fail(place, "number_one_of", "Must validate one and only one schema (oneOf)")
+        match.merge(None if fitting else best)
 
 
 def _not(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> None:
@@ -511,16 +570,14 @@ def _not(match: _Match, _: Any, wanted: Any, value: Value, place: _Place) -> Non
 
 def _if(match: _Match, schema: dict[str, Any], wanted: Any, value: Value, place: _Place) -> None:
     branch = "then" if match.fits(wanted, value, place) else "else"
-    if not match.fits(schema.get(branch, True), value, place):
-        match.fail(
-            place,
-            f"condition_{branch}",
-            f'Must validate "{branch}" as "if" was {"valid" if branch == "then" else "not valid"}',
-        )
+    trial = match.trial(schema.get(branch, True), value, place)
+    if trial.errors:
+        was = "valid" if branch == "then" else "not valid"
+        match.fail(place, f"condition_{branch}", f'Must validate "{branch}" as "if" was {was}')
+        match.merge(trial)
 
 
 _KEYWORDS: Final[dict[str, Callable[[_Match, dict[str, Any], Any, Value, _Place], None]]] = {
-    "type": _type,
     "enum": _enum,
     "const": _const,
     "multipleOf": _multiple_of,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from gateway.rego.builtins import rsa_keys
 from gateway.rego.builtins.encoding import base64url_bytes
 from gateway.rego.builtins.operands import utf8
 from gateway.rego.errors import BuiltinError
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 MAX_KEY_TEXT: Final = 65_536
 MAX_KEYS: Final = 100
-MAX_RSA_BITS: Final = 8_192
 
 Material = Any
 """A key object of `cryptography`, or the bytes of a shared secret."""
@@ -63,7 +64,7 @@ def public_keys(text: str) -> tuple[Key, ...]:
     try:
         if "-----BEGIN" in text:
             return (Key(_from_pem(utf8(text))),)
-        return tuple(_jwks(text, private=False))
+        return tuple(_jwks(text))
     except _BAD_KEYS as error:
         raise BuiltinError(f"failed to parse a JWK key (set): {_why(error, text)}") from None
 
@@ -73,7 +74,7 @@ def private_key(text: str) -> Key:
     """Read the first key of a JWK or JWK set, for signing."""
     _check_length(text)
     try:
-        keys = _jwks(text, private=True)
+        keys = _jwks(text)
     except _BAD_KEYS as error:
         raise BuiltinError(f"failed to parse a JWK key (set): {_why(error, text)}") from None
     if not keys:
@@ -108,7 +109,7 @@ def _check_length(text: str) -> None:
 
 
 def _from_pem(octets: bytes) -> Material:
-    if octets.rstrip().count(b"-----BEGIN") != 1 or not octets.rstrip().endswith(b"-----"):
+    if octets.count(b"-----BEGIN") != 1 or not _PEM_END.search(octets):
         raise BuiltinError("extra data after a PEM certificate block")
     if b"-----BEGIN CERTIFICATE-----" in octets:
         return _sized(x509.load_pem_x509_certificate(octets).public_key())
@@ -117,7 +118,10 @@ def _from_pem(octets: bytes) -> Material:
     raise BuiltinError("failed to extract a Key from the PEM certificate")
 
 
-def _jwks(text: str, *, private: bool) -> list[Key]:
+_PEM_END: Final = re.compile(rb"-----[ \t]*\r?\n?\Z")
+
+
+def _jwks(text: str) -> list[Key]:
     document = loads(text)
     if document.__class__ is not dict:
         raise ValueError("not a JSON object")
@@ -127,35 +131,37 @@ def _jwks(text: str, *, private: bool) -> list[Key]:
     keys = []
     for jwk in listed:
         algorithm = jwk.get("alg", "")
-        if algorithm and algorithm not in ALGORITHMS:
+        if algorithm.__class__ is str and algorithm and algorithm not in ALGORITHMS:
             continue
         key_id = jwk.get("kid", "")
-        keys.append(Key(_material(jwk, private=private), algorithm, key_id))
+        if algorithm.__class__ is not str or key_id.__class__ is not str:
+            raise ValueError("alg and kid must be strings")
+        keys.append(Key(_material(jwk), algorithm, key_id))
     return keys
 
 
-def _material(jwk: dict[str, Any], *, private: bool) -> Material:
+def _material(jwk: dict[str, Any]) -> Material:
+    """Build what a JWK describes; what has a private part signs, and verifies nothing."""
     kind = jwk["kty"]
     if kind == "oct":
         secret = base64url_bytes(jwk["k"])
         if not secret:
             raise ValueError("empty key")
         return secret
+    if kind == "RSA" and "d" in jwk:
+        return rsa_keys.from_jwk(jwk)
     importer = _IMPORTERS[kind]
-    wanted = jwk if private else {name: jwk[name] for name in jwk if name not in _PRIVATE}
     # Only the members that make the key: use, alg and key_ops are not this module's to judge.
-    members = {name: wanted[name] for name in wanted if name in _MEMBERS}
+    members = {name: jwk[name] for name in jwk if name in _MEMBERS}
     return _sized(importer.import_key(members).raw_value)
 
 
-_PRIVATE: Final = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth"))
-_MEMBERS: Final = _PRIVATE | {"kty", "n", "e", "crv", "x", "y"}
+_MEMBERS: Final = frozenset(("kty", "n", "e", "crv", "x", "y", "d"))
 _IMPORTERS: Final[dict[str, Any]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 
 
 def _sized(material: Material) -> Material:
-    is_rsa = isinstance(material, rsa.RSAPublicKey | rsa.RSAPrivateKey)
-    if is_rsa and material.key_size > MAX_RSA_BITS:
+    if isinstance(material, rsa.RSAPublicKey) and material.key_size > rsa_keys.MAX_RSA_BITS:
         raise ValueError("RSA key too large")
     return material
 

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.rego.builtins.charges import dear
 from gateway.rego.builtins.formatting import sprintf
 from gateway.rego.builtins.internal import UNDEFINED_TEXT
 from gateway.rego.builtins.operands import charge_text, charge_value, mapping, string
@@ -109,7 +110,7 @@ def _pieces(state: State, text: str) -> Iterator[tuple[bool, str]]:
     end = 0
     trim = False
     while (start := text.find("{{", end)) >= 0:
-        state.charge(1)
+        state.charge(60)
         action = _ACTION.match(text, start)
         if action is None:
             raise BuiltinError("template: unclosed action")
@@ -184,7 +185,7 @@ class _Run:
     def render(self, nodes: tuple[_Node, ...], dot: Value) -> None:
         scope = len(self.variables)
         for node in nodes:
-            self.state.charge(2)
+            self.state.charge(6)
             if node.kind == "text":
                 self._write(node.text)
             elif node.kind == "value":
@@ -226,6 +227,7 @@ class _Run:
             raise BuiltinError("template: range can't iterate over the value")
         scope = len(self.variables)
         for key, item in pairs:
+            self.state.charge(4)
             if node.names:
                 named = (item,) if len(node.names) == 1 else (key, item)
                 self.variables += zip(node.names, named, strict=True)
@@ -242,7 +244,7 @@ class _Run:
         return value
 
     def _command(self, command: tuple[Any, ...], extra: list[Value], dot: Value) -> Value:
-        self.state.charge(1)
+        self.state.charge(9)
         if not command:
             raise BuiltinError("template: missing value for command")
         kind, word = command[0]
@@ -254,6 +256,7 @@ class _Run:
         return self._operand(command[0], dot)
 
     def _operand(self, part: tuple[str, Any], dot: Value) -> Value:
+        self.state.charge(6)
         kind, word = part
         if kind == "pipe":
             return self.pipe(word, dot)
@@ -264,6 +267,7 @@ class _Run:
         if kind == "name":
             return self._name(word)
         start, *fields = word.split(".")
+        self.state.charge(2 * len(fields))
         value = dot if not start else self._variable(start)
         for name in fields:
             value = _field(value, name) if name else value
@@ -277,6 +281,7 @@ class _Run:
         raise BuiltinError(f'template: function "{word[:40]}" not defined')
 
     def _variable(self, name: str) -> Value:
+        self.state.charge(len(self.variables))
         for known, value in reversed(self.variables):
             if known == name:
                 return value
@@ -313,7 +318,8 @@ def _truth(value: Value) -> bool:
 def _shown(state: State, value: Value) -> str:
     if value is UNDEFINED:
         return UNDEFINED_TEXT
-    charge_value(state, value)
+    state.charge(3)
+    charge_value(dear(state, 5), value)
     return _go_text(value)
 
 
@@ -387,6 +393,7 @@ def _print(state: State, *values: Value) -> str:
 
 
 def _printf(state: State, template: Value, *values: Value) -> str:
+    state.charge(25)
     return sprintf(state, template, list(values))
 
 
@@ -418,7 +425,7 @@ _ARITIES: Final = {
 def render(state: State, template: Value, variables: Value) -> str:
     """Fill a template with the members of an object; a missing one shows as `<undefined>`."""
     text = string(template)
-    charge_value(state, mapping(variables, 2))
+    charge_value(dear(state, 3), mapping(variables, 2))
     state.charge(5 * len(text))
     nodes, stop = _Parser(state, text).parse()
     if stop:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -53,7 +52,7 @@ def parse(state: State, layout: Value, value: Value) -> int:
     shape, text = string(layout), string(value, 2)
     if len(shape) > MAX_TEXT or len(text) > MAX_TEXT:
         raise BuiltinError("time or layout too long")
-    state.charge(PARSE_STEPS + len(shape))
+    state.charge(PARSE_STEPS + 4 * len(shape))
     try:
         return _in_range(go_layout.read(shape, text))
     except go_layout.LayoutError as error:
@@ -66,10 +65,10 @@ def parse_rfc3339(state: State, value: Value) -> int:
     return parse(state, "RFC3339", value)
 
 
-_DURATION: Final = re.compile(
-    r"([+-]?)((?:(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:ns|us|µs|μs|ms|s|m|h))+|0)"
+_DURATION_PART: Final = re.compile(
+    r"(?=\.?[0-9])([0-9]*+)(?:\.([0-9]*+))?+(ns|us|µs|μs|ms|s|m|h|d|w|y)", re.ASCII
 )
-_DURATION_PART: Final = re.compile(r"([0-9]++\.?[0-9]*+|\.[0-9]++)(ns|us|µs|μs|ms|s|m|h)")
+_HOURS: Final = 3600 * NANOSECONDS
 _DURATIONS: Final = {
     "ns": 1,
     "us": 1_000,
@@ -78,23 +77,46 @@ _DURATIONS: Final = {
     "ms": 1_000_000,
     "s": NANOSECONDS,
     "m": 60 * NANOSECONDS,
-    "h": 3600 * NANOSECONDS,
+    "h": _HOURS,
+    "d": 24 * _HOURS,
+    "w": 7 * 24 * _HOURS,
+    "y": 365 * 24 * _HOURS,
 }
 
 
 def parse_duration(state: State, value: Value) -> int:
-    """Read a duration like `1h30m` or `-1.5s`: nanoseconds."""
+    """Read a duration like `1h30m`, `-1.5s` or `2d`: nanoseconds."""
     text = string(value)
-    charge_text(state, text)
-    shape = _DURATION.fullmatch(text) if len(text) <= MAX_TEXT else None
-    if shape is None:
+    state.charge(6 * len(text))
+    sign = -1 if text.startswith("-") else 1
+    rest = text[1:] if text[:1] in ("+", "-") else text
+    total = 0 if rest == "0" else _duration(rest)
+    if total is None or not -INT64 <= sign * total < INT64:
         raise BuiltinError(f'time: invalid duration "{text[:100]}"')
-    total = sum(
-        int(Decimal(amount) * _DURATIONS[unit]) for amount, unit in _DURATION_PART.findall(text)
-    )
-    if total >= INT64:
-        raise BuiltinError(f'time: invalid duration "{text[:100]}"')
-    return -total if shape[1] == "-" else total
+    return sign * total
+
+
+def _duration(text: str) -> int | None:
+    total = at = 0
+    while at < len(text) <= MAX_TEXT:
+        part = _DURATION_PART.match(text, at)
+        if part is None:
+            return None
+        whole, fraction, unit = part.groups()
+        total += int(whole or 0) * _DURATIONS[unit] + _of_unit(fraction or "", _DURATIONS[unit])
+        at = part.end()
+    return total if text and at == len(text) else None
+
+
+def _of_unit(fraction: str, unit: int) -> int:
+    """Return a decimal fraction of a unit as Go rounds it: 64-bit digits, then binary floats."""
+    digits, scale = 0, 1.0
+    for digit in fraction:
+        longer = digits * 10 + int(digit)
+        if digits > (INT64 - 1) // 10 or longer > INT64:
+            break
+        digits, scale = longer, scale * 10
+    return int(digits * (unit / scale))
 
 
 # --- a time with its zone
@@ -163,7 +185,7 @@ def write(state: State, value: Value) -> str:
     moment, nanosecond, layout = _moment(value)
     if len(layout) > MAX_TEXT:
         raise BuiltinError("layout too long")
-    state.charge(PARSE_STEPS + len(layout))
+    state.charge(PARSE_STEPS + 5 * len(layout))
     return go_layout.write(layout or "RFC3339Nano", moment, nanosecond)
 
 
@@ -209,12 +231,12 @@ def _fields(moment: datetime) -> tuple[int, ...]:
 BUILTINS: Final[tuple[Builtin, ...]] = (
     impure("time.now_ns", now, 0),
     charged("time.parse_ns", parse, 2),
-    charged("time.parse_rfc3339_ns", parse_rfc3339, 1, steps=40),
+    charged("time.parse_rfc3339_ns", parse_rfc3339, 1, steps=90),
     charged("time.parse_duration_ns", parse_duration, 1, steps=60),
-    pure("time.date", date, 1, steps=25),
-    pure("time.clock", clock, 1, steps=25),
-    pure("time.weekday", weekday, 1, steps=30),
+    pure("time.date", date, 1, steps=35),
+    pure("time.clock", clock, 1, steps=35),
+    pure("time.weekday", weekday, 1, steps=40),
     charged("time.format", write, 1),
-    pure("time.add_date", add_date, 4, steps=50),
-    pure("time.diff", difference, 2, steps=80),
+    pure("time.add_date", add_date, 4, steps=65),
+    pure("time.diff", difference, 2, steps=100),
 )

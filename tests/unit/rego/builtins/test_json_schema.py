@@ -61,6 +61,10 @@ CASES = [
     ({"items": {"format": "uri"}}, [["https://a/b"]], [["/b"], ["%"]]),
     ({"items": {"format": "uuid"}}, [["6ba7b810-9dad-11d1-80b4-00c04fd430c8"]], [["6ba7b810"]]),
     ({"items": {"format": "regex"}}, [["a+"]], [["("]]),
+    ({"items": {"format": "json-pointer"}}, [["/a~0", ""]], [["a"], ["/~2"]]),
+    ({"items": {"format": "relative-json-pointer"}}, [["0#", "1/a"]], [["a"], ["01"]]),
+    ({"items": {"format": "uri-template"}}, [["/{a}"]], [["/{a"]]),
+    ({"items": {"format": "uri-reference"}}, [["", "a"]], [["\\"]]),
     ({"items": {"format": "unheard-of"}}, [["x"]], []),
     ({"items": False}, [[]], [[1]]),
 ]  # fmt: skip
@@ -92,10 +96,55 @@ def test_a_combination_is_an_error_of_its_own():
     assert [error["type"] for error in errors] == ["required", "number_all_of"]
 
 
+def kinds(document, schema):
+    return [error["type"] for error in call("json.match_schema", document, schema)[1]]
+
+
+def test_the_nearest_of_what_does_not_fit_is_shown():
+    schemas = [{"type": "string"}, {"required": ["a"]}, {"required": ["a", "b"]}]
+    assert kinds({}, {"anyOf": schemas}) == ["number_any_of", "required"]
+    assert kinds({}, {"oneOf": schemas}) == ["number_one_of", "required"]
+    assert kinds({}, {"oneOf": [True, {}]}) == ["number_one_of"]
+    assert kinds([1], {"contains": {"type": "string"}}) == ["contains", "invalid_type"]
+    assert kinds({"ab": 1}, {"propertyNames": {"maxLength": 1}}) == [
+        "invalid_property_name",
+        "string_lte",
+    ]
+    assert kinds({}, {"if": True, "then": {"required": ["a"]}}) == ["condition_then", "required"]
+
+
+def test_the_draft_says_which_keywords_there_are():
+    four, six = (f"http://json-schema.org/draft-0{draft}/schema#" for draft in (4, 6))
+    assert kinds([], {"$schema": four, "const": 1}) == []
+    assert kinds([], {"$schema": six, "const": 1}) == ["const"]
+    assert kinds([], {"$schema": six, "if": True, "then": False}) == []
+
+
+@pytest.mark.parametrize(
+    ("document", "schema", "text"),
+    [
+        (
+            "1",
+            {"type": ["string", "null"]},
+            "Invalid type. Expected: [string,null], given: integer",
+        ),
+        ("3", {"maximum": 3, "exclusiveMaximum": True}, "Must be less than 3"),
+        ([1, 2, 1], {"uniqueItems": True}, "array items[0,2] must be unique"),
+        ("1", {"const": {"a": 1}}, '(Root) does not match: {"a":1}'),
+        ("1", {"enum": ["a", [1, 2]]}, '(Root) must be one of the following: "a", [1,2]'),
+    ],
+)
+def test_texts(document, schema, text):
+    _, (error,) = call("json.match_schema", document, schema)
+    assert error["desc"] == text
+    assert error["error"] == f"(Root): {text}"
+
+
 BAD = [
-    {"type": "text"}, {"type": 5}, {"type": []}, {"required": "a"}, {"enum": []}, {"multipleOf": 0},
+    {"type": "text"}, {"type": 5}, {"type": ["null", "null"]}, {"required": "a"}, {"enum": [1, 1]}, {"multipleOf": 0},
     {"maximum": "1"}, {"maxLength": -1}, {"minItems": 1.5}, {"pattern": "("}, {"pattern": 1},
-    {"properties": []}, {"allOf": {}}, {"allOf": []}, {"items": 5}, {"not": 5}, {"uniqueItems": 1},
+    {"properties": []}, {"allOf": {}}, {"minLength": 2, "maxLength": 1}, {"$ref": "#a"}, {"title": 5},
+    {"exclusiveMaximum": True}, {"required": ["a", "a"]}, {"items": 5}, {"not": 5}, {"uniqueItems": 1},
     {"patternProperties": {"(": {}}}, {"$ref": "#/nowhere"}, {"$ref": "other.json"}, {"$ref": 5},
     {"definitions": {"a": {"type": "x"}}}, {"dependencies": {"a": 5}},
 ]  # fmt: skip

@@ -244,3 +244,28 @@ def test_nested_tokens():
 def test_what_cannot_be_signed(header, payload, key):
     with pytest.raises(BuiltinError):
         call("io.jwt.encode_sign_raw", header, payload, key)
+
+
+def test_a_private_key_verifies_nothing():
+    token = signed("RS256", {"a": 1})
+    assert call("io.jwt.verify_rs256", token, json.dumps(jwk("RS256", public=True))) is True
+    assert call("io.jwt.verify_rs256", token, json.dumps(jwk("RS256"))) is False
+
+
+@pytest.mark.parametrize("changed", ["p", "d", "e", "n"])
+def test_an_rsa_key_whose_numbers_do_not_agree_signs_nothing(changed):
+    key = jwk("RS256") | {changed: jwk("RS256", "b")[changed] if changed != "e" else "AQAD"}
+    with pytest.raises(BuiltinError):
+        call("io.jwt.encode_sign", {"alg": "RS256"}, {}, key)
+
+
+@pytest.mark.parametrize("changed", [{"kid": 5}, {"alg": 5}])
+def test_the_names_of_a_key_are_strings(changed):
+    with pytest.raises(BuiltinError):
+        call("io.jwt.verify_rs256", signed("RS256", {}), json.dumps(jwk("RS256") | changed))
+
+
+def test_a_shared_secret_verifies_whatever_the_header_is():
+    token = hs256({"alg": "HS256"}, {}, "k")
+    assert call("io.jwt.verify_hs256", token, "k") is True
+    assert call("io.jwt.verify_hs256", "=." + token.split(".", 1)[1], "k") is False
