@@ -29,6 +29,7 @@ from gateway.rego.culprit import culprits
 from gateway.rego.errors import CompileError, RegoProblem
 from gateway.rego.faults import faults, hidden_builtins, taken_for_packages
 from gateway.rego.footprint import footprint
+from gateway.rego.negation import narrowed
 from gateway.rego.places import FILE
 from gateway.rego.plan import At, PlanError, read_plan
 from gateway.rego.program import Program
@@ -312,7 +313,7 @@ def finish(unit: Unit, text: str) -> Program:
     """Turn plan JSON into a program, or raise CompileError."""
     sources = read_modules(unit.modules, _NAMES)
     try:
-        plan = read_plan(text)
+        plan = narrowed(read_plan(text))
         problems = plan_problems(plan, sources, unit.entrypoints)
         if problems:
             raise CompileError(problems)

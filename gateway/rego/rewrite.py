@@ -67,6 +67,8 @@ def edits_of(text: str, found: Sequence[Token], known: Names) -> Iterator[Edit]:
     for statement in statements(found):
         if statement.comprehension:
             yield from _unrolled_some(found, statement)
+        if found[statement.start].text == "not":
+            yield from _equated(found, statement)
         if statement.enclosing:
             yield from _compared_every(found, statement)
         yield from _lifted(iterations, statement)
@@ -141,6 +143,21 @@ def _ends(found: Sequence[Token], index: int) -> bool:
 
 def _starts_line(found: Sequence[Token], index: int) -> bool:
     return index == 0 or found[index - 1].kind == "newline"
+
+
+def _equated(found: Sequence[Token], statement: Statement) -> Iterator[Edit]:
+    """Write `==` for the `=` of a negated equation, which can bind nothing.
+
+    The compiler takes both sides of a unification apart, so that the plan does not tell any more
+    what is negated (negation.py).
+    """
+    position = statement.start
+    while position < statement.end:
+        token = found[position]
+        if token.text == "=" and token.kind == "mark":
+            yield Edit(token.start, token.end, "==")
+        opens = token.kind == "mark" and token.text in OPENING
+        position = after_bracket(found, position) if opens else position + 1
 
 
 def _compared_every(found: Sequence[Token], statement: Statement) -> Iterator[Edit]:

@@ -67,9 +67,7 @@ def fields(random: Random) -> dict[str, Any]:
 def inputs(random: Random, count: int) -> list[Any]:
     """Return inputs, most of them with the fields that policies read."""
     odd = (None, 1, "a", [1, 2], {})
-    return [
-        random.choice(odd) if random.random() < 0.1 else fields(random) for _ in range(count)
-    ]
+    return [random.choice(odd) if random.random() < 0.1 else fields(random) for _ in range(count)]
 
 
 def policy(random: Random, *, packages: int = 3, rules: int = 5) -> Made:
@@ -238,7 +236,9 @@ class _Maker:
 
     def body(self, least: int = 1) -> str:
         return "\n".join(
-            f"\t{literal}" for _ in range(self.random.randint(least, 3)) for literal in self.literal()
+            f"\t{literal}"
+            for _ in range(self.random.randint(least, 3))
+            for literal in self.literal()
         )
 
     def inline(self) -> str:
@@ -348,7 +348,8 @@ class _Maker:
             called = self.random.choice(functions)
             target = f"{called.path}({', '.join(self.term(1) for _ in range(called.arity))})"
         changes = "".join(
-            f" with {self.replaced()} as {self.term(1)}" for _ in range(self.random.choice((1, 1, 2)))
+            f" with {self.replaced()} as {self.term(1)}"
+            for _ in range(self.random.choice((1, 1, 2)))
         )
         if self.chance(0.3):
             changes += self.replaced_function()
