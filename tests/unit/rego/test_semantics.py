@@ -292,3 +292,21 @@ def negations():
 def test_a_negation_covers_its_test_and_not_the_operands_of_that(negations, text):
     seen = negations[f"p{list(NEGATIONS).index(text)}"]
     assert seen is NEGATIONS[text]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "not words",
+        "every x in input.xs { to_number(x) == 3 }",
+        "every x in input.xs { every y in input.xs { x == y; to_number(y) == 3 } }",
+        "every _ in [1] { some x in input.xs; to_number(x) == 2 }; input.none",
+        "every _ in [1] { some x in input.xs; some y in input.xs; to_number(x) == 2; x == y }; false",
+    ],
+)
+def test_what_is_settled_looks_at_no_more_members(body):
+    """The second member is one that `to_number` fails on."""
+    source = f"package t\nwords if {{ some x in input.xs; to_number(x) == 2 }}\np if {{ {body} }}\n"
+    assert decide(source, "t/p", {"xs": ["2", "two"]}) is UNDEFINED
+    with pytest.raises(EvalError):
+        decide(source, "t/p", {"xs": ["two", "2"]})
