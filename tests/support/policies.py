@@ -23,10 +23,11 @@ PACKAGES = ("low.deep", "low", "high", "top")
 
 KEYS = ("a", "b", "c", "xs", "o")
 NUMBERS = (0, 1, 2, 3, -1, 0.5, 2.5, 10, 100, 12345678901234567890)
-STRINGS = ("", "a", "b", "1", "ab", "a/b", "é", "true")
+STRINGS = ("", "a", "b", "ab", "a/b", "é")
+"""None is the text of a number or boolean: as keys of one JSON object they could not be told apart,
+and below `data` OPA finds `"1"` at `1`, too (tests/conformance/known_issues.yaml)."""
 SCALARS = (None, True, False, *NUMBERS, *STRINGS)
 NUMBER_TEXTS = ("0", "1", "2", "3", "-1", "1.0", "0.5", "2.50", "1e2", "12345678901234567890")
-TYPES = ("null", "boolean", "number", "string", "array", "object", "set")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def fields(random: Random) -> dict[str, Any]:
         "b": document(random, 1),
         "c": document(random),
         "xs": [document(random, 1) for _ in range(random.randrange(5))],
-        "o": {random.choice((*KEYS, "1")): document(random, 2) for _ in range(random.randrange(4))},
+        "o": {random.choice(KEYS): document(random, 2) for _ in range(random.randrange(4))},
     }
     for key in KEYS:
         if random.random() < 0.12:
@@ -70,7 +71,7 @@ def inputs(random: Random, count: int) -> list[Any]:
     return [random.choice(odd) if random.random() < 0.1 else fields(random) for _ in range(count)]
 
 
-def policy(random: Random, *, packages: int = 3, rules: int = 5) -> Made:
+def policy(random: Random, *, packages: int = 3, rules: int = 4) -> Made:
     """Return a random policy."""
     return _Maker(random).policy(packages, rules)
 
@@ -116,6 +117,8 @@ class _Maker:
         for name in PACKAGES[-packages:]:
             self.package = name
             parts = [f"package {name}\n"]
+            if not self.rules:
+                parts += [*self.constant_rule("r0"), ""]
             for _ in range(self.random.randint(2, rules)):
                 parts += self.rule()
             texts[f"{name}.rego"] = "\n".join(parts) + "\n"
@@ -155,7 +158,7 @@ class _Maker:
     def complete_rule(self, name: str) -> list[str]:
         made = []
         if self.chance(0.4):
-            made.append(f"default {name} := {self.value(2)}")
+            made.append(f"default {name} := {self.scalar()}")
         same = self.chance(0.5) and self.value(1)
         for _ in range(self.random.choice((1, 1, 2, 3))):
             made.append(self.clause(f"{name} := ", same or None))
@@ -196,11 +199,16 @@ class _Maker:
     def tree_rule(self, name: str) -> list[str]:
         made = []
         sets = self.chance(0.4)
+        # Not both in one rule: OPA leaves a named branch without members out beside a variable.
+        named = self.chance(0.5)
         for _ in range(self.random.choice((1, 2, 2))):
             with self.scope():
                 body = self.body()
-                path = self.random.choice(KEYS) if self.chance(0.5) else ""
-                head = f"{name}.{path}" if path else f"{name}[{self.variable() or self.scalar()}]"
+                head = f"{name}.{self.random.choice(KEYS)}"
+                if not named:
+                    key = self.bind(self.new())
+                    body += f"\n\tsome {key} in input.xs"
+                    head = f"{name}[{key}]"
                 if self.chance(0.6):
                     head += f"[{self.variable() or self.scalar()}]"
                 end = f" contains {self.term(1)}" if sets else f" := {self.term(1)}"
@@ -212,7 +220,7 @@ class _Maker:
         arity = self.random.choice((1, 1, 2))
         made = []
         if self.chance(0.25):
-            made.append(f"default {name}({', '.join('_' * arity)}) := {self.value(1)}")
+            made.append(f"default {name}({', '.join('_' * arity)}) := {self.scalar()}")
         same = self.chance(0.4) and self.value(1)
         for _ in range(self.random.choice((1, 2, 3))):
             with self.scope():
