@@ -14,15 +14,23 @@ from gateway.rego.plan import (
     Append,
     Assign,
     Block,
+    Blocks,
     Call,
     Compare,
     Const,
     Dot,
     Insert,
     IsDefined,
+    IsKind,
+    IsUndefined,
+    Length,
     Make,
+    Not,
     Operand,
+    Reset,
+    Scan,
     Statement,
+    steps,
 )
 from gateway.rego.runtime import COLLECTIONS, State, lookup
 from gateway.rego.values import UNDEFINED, RegoSet, Value, key_form
@@ -40,7 +48,7 @@ WORTHWHILE: Final = 0.3
 
 GLOB_SPECIAL: Final = frozenset("[]{}\\!,")
 
-Place = tuple[int, tuple[str, ...]]
+Place = tuple[int, tuple[str | int, ...]]
 """A parameter's position and the keys below it."""
 
 
@@ -78,10 +86,12 @@ class _Reader:
     def passes(self, step: Statement, after: Statement | None) -> bool:
         """Take a statement in; False if the ones after it are out of reach."""
         match step:
-            case Dot(target=target, source=int() as source, key=Const(value=str() as key)):
-                if source in self.places and self.usage.stable(target):
-                    position, path = self.places[source]
-                    self.places[target] = (position, (*path, key))
+            case Dot(target=target, source=source):
+                above, key = self.place(source), self.usage.constant(step.key)
+                if above is None:
+                    self.has(self.usage.constant(source), step.key)
+                elif key.__class__ in (str, int) and self.usage.stable(target):
+                    self.places[target] = (above[0], (*above[1], key))
                 return True
             case Assign(target=target, source=int() as source):
                 if source in self.places and self.usage.stable(target):
@@ -94,10 +104,18 @@ class _Reader:
             case Call():
                 return self.call(step, after)
             case _:
-                return isinstance(step, _HARMLESS)
+                return all(map(_harmless, steps(((step,),))))
 
     def place(self, operand: Operand) -> Place | None:
         return self.places.get(operand) if isinstance(operand, int) else None
+
+    def has(self, collection: Value, key: Operand) -> None:
+        """Take in that a constant collection has the key at a place."""
+        place = self.place(key)
+        if place is not None and collection.__class__ in (RegoSet, dict):
+            forms = frozenset(collection)
+            if not any(form.__class__ is tuple for form in forms):
+                self.require(place, forms)
 
     def compare(self, left: Operand, right: Operand) -> None:
         place, value = self.place(left), self.usage.constant(right)
@@ -108,6 +126,8 @@ class _Reader:
         self.equal[place] = forms & self.equal.get(place, forms)
 
     def call(self, step: Call, after: Statement | None) -> bool:
+        if step.function in _HARMLESS_CALLS:
+            return True
         match after:
             case Compare(left=left, right=Const(value=False), negate=True) if left == step.target:
                 constants = tuple(map(self.usage.constant, step.arguments))
@@ -134,7 +154,8 @@ class _Reader:
     def matches(self, step: Call, constants: tuple[Value, ...]) -> bool:
         pattern, delimiters, _ = constants
         place = self.place(step.arguments[2])
-        known = pattern.__class__ is str and delimiters is not UNDEFINED
+        given = delimiters is not UNDEFINED or self.usage.empty(step.arguments[1])
+        known = pattern.__class__ is str and given
         if place is None or not known or GLOB_SPECIAL & set(pattern):
             return False
         start = pattern.split("*")[0].split("?")[0]
@@ -147,7 +168,23 @@ def _members(collection: Any) -> Iterable[Value]:
     return collection if collection.__class__ is list else collection.values()
 
 
-_HARMLESS: Final = (Add, Append, Assign, Compare, Dot, Insert, IsDefined, Make)
+def _harmless(step: Statement) -> bool:
+    """Whether a statement cannot fail with an error, whatever its values are."""
+    if isinstance(step, Call):
+        return step.function in _HARMLESS_CALLS
+    if isinstance(step, Insert):
+        return not step.once
+    return isinstance(step, _HARMLESS)
+
+
+_HARMLESS: Final = (
+    *(Add, Append, Assign, Blocks, Compare, Dot, IsDefined, IsKind, IsUndefined, Length, Make),
+    *(Not, Reset, Scan),
+)
+
+_HARMLESS_CALLS: Final = frozenset(
+    ("neq", "lt", "lte", "gt", "gte", "internal.member_3", "is_string", "is_array", "is_object")
+)
 
 _CALLS: Final[Mapping[str, Callable[[_Reader, Call, tuple[Value, ...]], bool]]] = {
     "internal.member_2": _Reader.member,

@@ -133,6 +133,15 @@ class Usage:
             and self._last_change[local] < self._first_read.get(local, self._clock + 1)
         )
 
+    def empty(self, operand: Operand) -> bool:
+        """Whether an operand is always a collection without members."""
+        return (
+            isinstance(operand, int)
+            and self.stable(operand)
+            and isinstance(self._definition.get(operand), Make)
+            and operand not in self.changes
+        )
+
     def displays(self, local: int) -> bool:
         """Whether a collection's changes amount to one array or object display."""
         if not self._whole(local) or self.constant(local) is not UNDEFINED:

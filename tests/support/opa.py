@@ -98,8 +98,9 @@ def _answers(asked: dict[str, Any]) -> list[tuple[Any, ...]]:
             except OpaUndefinedError:
                 answers.append(("undefined",))
             except OpaError as error:
-                kind = "error" if error.code == "eval_error" else "refused"
-                answers.append((kind, None, str(error)))
+                if error.code != "eval_error":  # found before any is answered
+                    return [("refused", None, str(error))] * len(asked["asks"])
+                answers.append(("error", None, str(error)))
     return answers
 
 

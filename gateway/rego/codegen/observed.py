@@ -105,6 +105,7 @@ class TracedWriter(Writer):
             if at is not None:
                 self.body.append(f"x.body({self.program.place(at)})")
         super().once(block)
+        self.read = {}  # what the block set may be unset behind it
 
     def body_of_rule(self, block: Block) -> bool:
         """Whether a block is one of the function's own, other than its default and its end."""

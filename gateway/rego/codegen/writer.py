@@ -14,6 +14,7 @@ and before a scan by its length times the statements inside.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.builtins import BUILTINS
@@ -51,6 +52,7 @@ from gateway.rego.plan import (
     Statement,
     With,
     inner_blocks,
+    operands,
     steps,
 )
 from gateway.rego.usage import Usage
@@ -524,9 +526,12 @@ class Writer:
             charge = f"{weight} * len({source.text})"
         inside = self.defined - assigned | {step.key, step.value}
         body, _, _ = self.inside(step.block, "continue", inside)
-        self.ended = False
+        ended, self.ended = self.ended, False
         if body and body[-1] == "continue":
             body.pop()
+        flag = None if ended else self.flag(step.block)
+        if flag is not None:
+            body.append(Suite(f"if {self.name(flag)} is not U:", ["break"]))
         target = self.name(step.value)
         if keyed:
             target = f"{self.name(step.key)}, {target}"
@@ -534,6 +539,28 @@ class Writer:
         self.body.append(Suite("if s.steps < 0:", ["s.exceeded()"]))
         self.body.append(Suite(f"for {target} in {each}:", body or ["pass"]))
         self.defined -= assigned
+
+    def flag(self, block: Block) -> int | None:
+        """Return the flag that a scan's block sets last, if it does nothing else.
+
+        Once it is set the rest of the scan changes nothing, and could only fail.
+        """
+        last = block
+        while last and isinstance(last[-1], Scan):
+            last = last[-1].block
+        if not last or not isinstance(last[-1], Assign) or not isinstance(last[-1].source, Const):
+            return None
+        flag = last[-1].target
+        inside = steps((block,))
+        made = {step.target for step in inside if isinstance(step, Make)}
+        if any(_shows(step, made) for step in inside):
+            return None
+        read = Counter(
+            operand for step in inside for operand in operands(step) if isinstance(operand, int)
+        )
+        set_ = self.usage.assigned(block)
+        outside = {local for local in set_ if self.usage.reads.get(local, 0) > read[local]}
+        return flag if outside == {flag} else None
 
     def ordered(self, block: Block) -> bool:
         """Whether anything shows the order in which a block's scan runs."""
@@ -694,6 +721,17 @@ _WRITERS: Final[Mapping[type, Callable[[Writer, Any], None]]] = {
     Return: Writer.give_back,
     Result: Writer.row,
 }
+
+
+def _shows(step: Statement, made: set[int]) -> bool:
+    """Whether a statement does more than to set locals, `made` being collections of its own."""
+    match step:
+        case Append(array=local) | Add(set=local) | Insert(object=local):
+            return local not in made
+        case Call(function=name):
+            return _is_impure(name)
+        case _:
+            return isinstance(step, (AssignOnce, Return, Result))
 
 
 def _is_impure(name: str) -> bool:

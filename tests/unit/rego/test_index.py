@@ -16,8 +16,32 @@ BODIES = {
     "set": 'p contains "{n}" if {{\n\tinput.path == "/{n}"\n}}',
     "object": 'p["{n}"] := 1 if {{\n\tinput.path == "/{n}"\n}}',
     "function": 'f(x, y) := {n} if {{\n\tx == "/{n}"\n\ty\n}}\n',
+    "function constant": 'f("/{n}", y) := {n} if y',
+    "function field": 'f(x, y) := {n} if {{\n\tx.path == "/{n}"\n\ty\n}}\n',
+    "function membership": 'f(x, y) := {n} if {{\n\tx in {{"/{n}", "/x{n}"}}\n\ty\n}}\n',
+    "function prefix": 'f(x, y) := {n} if {{\n\tstartswith(x, "/{n}/")\n\ty\n}}\n',
+    "array membership": 'p if input.path in ["/{n}", "/x{n}"]',
+    "set reference": 'p if {{"/{n}", "/x{n}"}}[input.path]',
+    "object reference": 'p if {{ {{"/{n}": true}}[input.path] }}',
+    "set membership": 'p contains "{n}" if input.path in {{"/{n}", "/x{n}"}}',
+    "set prefix": 'p contains "{n}" if startswith(input.path, "/{n}/")',
+    "local": 'p if {{\n\tpath := input.path\n\tpath == "/{n}"\n}}',
+    "local of a local": 'p if {{\n\tx := input.path\n\ty := x\n\ty in {{"/{n}"}}\n}}',
+    "unification": 'p if {{\n\tinput.path = "/{n}"\n}}',
+    "segment": 'p if input.segments[0] == "{n}"',
+    "pattern": 'p if {{\n\t["{n}", _] = input.segments\n}}',
+    "glob without delimiters": 'p if glob.match("/{n}/**", [], input.path)',
+    "glob with null": 'p if glob.match("/{n}/**", null, input.path)',
+    "after a comparison": 'p if {{\n\tinput.method != "PUT"\n\tinput.path == "/{n}"\n}}',
+    "after a negation": 'p if {{\n\tnot input.method == "PUT"\n\tinput.path == "/{n}"\n}}',
 }
-HEADS = {"function": "p := f(input.path, true)\n"}
+HEADS = {
+    "function": "p := f(input.path, true)\n",
+    "function constant": "p := f(input.path, true)\n",
+    "function field": "p := f(input, true)\n",
+    "function membership": "p := f(input.path, true)\n",
+    "function prefix": "p := f(input.path, true)\n",
+}
 
 
 def _source(name, count):
@@ -29,8 +53,8 @@ def _source(name, count):
 def test_few_bodies_are_tried(name):
     policy = Policy(program(_source(name, 200)))
     assert len(policy.program.indexes) == 1
-    path = "/150/x" if name in ("prefix", "glob") else "/150"
-    document = {"path": path, "method": "GET"}
+    path = "/150/x" if "prefix" in name or "glob" in name else "/150"
+    document = {"path": path, "method": "GET", "segments": ["150", "x"]}
     seen = policy.decide("t/p", document, now=NOW, steps=150)
     assert seen is not UNDEFINED
     assert seen == Policy(program(_source(name, 200), indexed=False)).decide(
@@ -51,6 +75,7 @@ p := "odd" if { input.path == "/odd"; input.no } else := "else" if input.path ==
     "not text": "p if input.path == 7\np if input.path == true\np if input.path == null\n",
     "an error first": 'p if { to_number(input.word) == 1; input.path == "/never" }\n',
     "an error behind": 'p if { input.path == "/1"; to_number(input.word) == 1 }\n',
+    "a conflict first": 'p if { not {1: v | some v in input.word}; input.path == "/never" }\n',
     "prefix of what is no text": 'p if { startswith(input.path, "/9"); input.method == "PUT" }\n',
 }
 DOCUMENTS = [
@@ -62,6 +87,10 @@ DOCUMENTS = [
         {"kind": "b", "method": "PUT"},
         {"word": "no", "method": "GET"},
         {"word": "1"},
+        {"word": [1, 2]},
+        {"segments": ["1", "x"]},
+        {"segments": {0: "1"}},
+        {"segments": "1"},
     )
 ] + [{}, None, "text", {"method": "PUT"}]
 
@@ -74,7 +103,13 @@ def _outcome(policy, document):
 
 
 @pytest.mark.parametrize("other", OTHERS)
-@pytest.mark.parametrize("name", ["equality", "prefix", "glob", "second condition", "membership"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("equality", "prefix", "glob", "second condition", "membership", "set reference"),
+        *("object reference", "segment", "pattern", "after a comparison", "after a negation"),
+    ],
+)
 def test_the_index_changes_nothing(name, other):
     source = _source(name, 12) + OTHERS[other]
     with_index, without = Policy(program(source)), Policy(program(source, indexed=False))

@@ -160,3 +160,9 @@ def test_what_is_observed_has_no_index_and_is_not_the_served_program():
     assert plain.indexes
     assert not seen.indexes
     assert "observer" not in plain.source
+
+
+def test_a_local_that_a_failed_body_did_not_set_is_not_told():
+    source = "package t\np[[]] := {1 | input.x == 1} if input.no\n"
+    policy = Policy(compile_rego({"a.rego": source}, ("t/p",), observe="trace"))
+    assert policy.decide("t/p", {}, now=NOW) == {}

@@ -240,3 +240,73 @@ def test_a_query_gives_its_bindings():
     made = compile_rego({"a.rego": "package a\nxs := [1, 2]\n"}, query="some x in data.a.xs; y = x")
     rows = Policy(made).run(made.query, None, now=NOW)
     assert [row["result"]["bindings"] for row in rows] == [{"x": 1, "y": 1}, {"x": 2, "y": 2}]
+
+
+NEGATIONS = {  # with what OPA makes of each where `input.zz` is undefined
+    "input.zz": True,
+    "input.zz.y": True,
+    "input.zz == 1": True,
+    "input.zz = [1]": True,
+    "input.b == input.zz": True,
+    "g(1)": True,
+    "f(1, 2)": True,
+    "f(1, 3)": True,
+    "data.t.none == 1": True,
+    "none.x": True,
+    "input.o.k with input.o as {}": True,
+    "f({x | x := input.zz}) == 3": True,
+    "input.zz > 1": UNDEFINED,
+    "1 != input.zz": UNDEFINED,
+    'startswith(input.zz, "a")': UNDEFINED,
+    'glob.match("a", [], input.zz)': UNDEFINED,
+    "count(input.zz) == 0": UNDEFINED,
+    "input.zz + 1 == 2": UNDEFINED,
+    "input.zz in {1}": UNDEFINED,
+    "1 in input.zz": UNDEFINED,
+    "f(input.zz)": UNDEFINED,
+    "f(none)": UNDEFINED,
+    "f(g(1))": UNDEFINED,
+    "g(1) == 1": UNDEFINED,
+    "g(1) = 1": UNDEFINED,
+    "input.b[input.zz]": UNDEFINED,
+    "input.b[g(1)] == 1": UNDEFINED,
+    "[input.zz] == [1]": UNDEFINED,
+    "{1: input.zz} in [1]": UNDEFINED,
+    "input.o == {1: [input.zz]}": UNDEFINED,
+    "f(input.zz) with input.b as 1": UNDEFINED,
+    "f(input.zz) with input.zz as false": True,
+    "input.o.k with input.o as input.zz": UNDEFINED,
+}
+
+
+@pytest.fixture(scope="module")
+def negations():
+    bodies = "\n".join(f"p{n} if {{ not {text} }}" for n, text in enumerate(NEGATIONS))
+    return rules(
+        f"package t\nf(x) := x\ng(x) := x if input.zz\nnone := input.none\n{bodies}\n",
+        {"b": [1, 2], "o": {"k": 1}},
+    )
+
+
+@pytest.mark.parametrize("text", NEGATIONS)
+def test_a_negation_covers_its_test_and_not_the_operands_of_that(negations, text):
+    seen = negations[f"p{list(NEGATIONS).index(text)}"]
+    assert seen is NEGATIONS[text]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "not words",
+        "every x in input.xs { to_number(x) == 3 }",
+        "every x in input.xs { every y in input.xs { x == y; to_number(y) == 3 } }",
+        "every _ in [1] { some x in input.xs; to_number(x) == 2 }; input.none",
+        "every _ in [1] { some x in input.xs; some y in input.xs; to_number(x) == 2; x == y }; false",
+    ],
+)
+def test_what_is_settled_looks_at_no_more_members(body):
+    """The second member is one that `to_number` fails on."""
+    source = f"package t\nwords if {{ some x in input.xs; to_number(x) == 2 }}\np if {{ {body} }}\n"
+    assert decide(source, "t/p", {"xs": ["2", "two"]}) is UNDEFINED
+    with pytest.raises(EvalError):
+        decide(source, "t/p", {"xs": ["two", "2"]})
