@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,10 +63,13 @@ def warnings(asked: Mapping[str, Asked]) -> list[Problem]:
     return list(dict.fromkeys(found))
 
 
-def dotted(path: tuple[str, ...]) -> str:
+def dotted(path: tuple[str | int, ...]) -> str:
     """Return a path below `input` as Rego writes it."""
     return "input" + "".join(
-        f".{name}" if name.isidentifier() and name.isascii() else f"[{name!a}]" for name in path
+        f".{name}"
+        if isinstance(name, str) and name.isidentifier() and name.isascii()
+        else f"[{json.dumps(name)}]"
+        for name in path
     )
 
 
