@@ -14,7 +14,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from gateway.rego.builtins import BUILTINS, UNSUPPORTED
+from gateway.rego.builtins import ANNOTATIONS, BUILTINS, UNSUPPORTED
 from gateway.rego.errors import RegoProblem
 from gateway.rego.hints import OTHER_NAMES, hint
 from gateway.rego.plan import (
@@ -173,9 +173,11 @@ class _Check:
             if given != builtin.arity:
                 yield self.arity(at, name, builtin.arity, given)
             return
-        if name in UNSUPPORTED:
-            message = f"the builtin `{name}` is not supported"
-            yield self.problem(at, "unsupported-builtin", message, UNSUPPORTED[name])
+        remedy = UNSUPPORTED.get(name) or ANNOTATIONS.get(name)
+        if remedy is not None:
+            where = " here" if name in ANNOTATIONS else ""
+            message = f"the builtin `{name}` is not supported{where}"
+            yield self.problem(at, "unsupported-builtin", message, remedy)
             return
         functions = [item for item in self.plan.functions if len(item.parameters) > 2]
         known = [*BUILTINS, *(".".join(("data", *item.path)) for item in functions)]

@@ -19,7 +19,7 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego import plan_cache
-from gateway.rego.builtins import BUILTINS, UNSUPPORTED
+from gateway.rego.builtins import ANNOTATIONS, BUILTINS, UNSUPPORTED
 from gateway.rego.checks import plan_problems, source_of
 from gateway.rego.children import WALL_SECONDS, Children
 from gateway.rego.codegen import generate
@@ -54,7 +54,7 @@ SEARCH_SECONDS: Final = 10.0
 
 _LATE: Final = "the compiler did not finish in time"
 
-_NAMES: Final = frozenset((*BUILTINS, *UNSUPPORTED))
+_NAMES: Final = frozenset((*BUILTINS, *UNSUPPORTED, *ANNOTATIONS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,7 @@ def faults(source: Source, builtins: Collection[str]) -> Iterator[RegoProblem]:
     if wrong:  # the rest of the text would be misread
         yield from wrong
         return
+    yield from source.faults
     yield from unaccepted(source)
     for statement in source.statements:
         yield from _head_faults(source, statement)

@@ -7,12 +7,14 @@ misreads some that is (rewrite.py rewrites it); places in the rewritten text are
 from __future__ import annotations
 
 import bisect
+import copy
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
+from gateway.rego.annotations import valued_calls, with_stand_ins, with_values
 from gateway.rego.errors import RegoProblem
 from gateway.rego.rewrite import edits_of, moved_imports
 from gateway.rego.tokens import (
@@ -30,6 +32,9 @@ from gateway.rego.tokens import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from gateway.rego.annotations import Valued
+    from gateway.rego.rewrite import Edit
+
 _GOES_ON: Final = frozenset(("with", "as", "else", ")", "]", "}"))
 
 _UNFINISHED: Final = frozenset(
@@ -38,37 +43,60 @@ _UNFINISHED: Final = frozenset(
 
 
 class Source:
-    """One module: its name, its text as written, and its text as the compiler gets it.
+    """One module: its name, its text as written, and its text as the compiler gets it."""
 
-    `known` are the names that all modules define: see `_enclosed_value`.
-    """
-
-    def __init__(self, name: str, text: str, known: Names | None = None) -> None:
+    def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.text = text.removeprefix("\ufeff")
         split = tokens(self.text)
         self.tokens = [token for token in split if token.kind != "comment"]
-        self._comments = [token for token in split if token.kind == "comment"]
-        self._known = known or Names(frozenset(), frozenset())
-        found = [
-            *edits_of(self.text, self.tokens, self._known),
-            *moved_imports(self.text, self.statements),
-        ]
-        self.edits = sorted(found, key=lambda edit: (edit.start, edit.order))
-        self.prepared = self._rewritten()
-        self._prepared_lines = self.prepared.split("\n")
-        self._prepared_starts = _line_starts(self.prepared) if self.edits else []
+        self.comments = [token for token in split if token.kind == "comment"]
+        self.faults: Sequence[RegoProblem] = ()
+        self._known = Names(frozenset(), frozenset())
+        self._valued: Sequence[Valued] = ()
         self._line_starts = _line_starts(self.text)
 
-    def _rewritten(self) -> str:
-        """Return the text with its edits, and blanks for comments.
+    def among(self, known: Names, valued: Sequence[Valued], wrong: Sequence[RegoProblem]) -> Source:
+        """Return the module among others.
+
+        `known` are the names that all define: see `_enclosed_value`. `valued` are its calls of
+        constant value, and `wrong` what is wrong with others.
+        """
+        made = copy.copy(self)
+        made.faults, made._known, made._valued = wrong, known, valued  # noqa: SLF001  a copy
+        return made
+
+    @cached_property
+    def edits(self) -> list[Edit]:
+        """What the compiler gets in other words, by where it is."""
+        if self._valued:
+            text = with_stand_ins(self.text, self._valued)
+            found = [token for token in tokens(text) if token.kind != "comment"]
+        else:
+            text, found = self.text, self.tokens
+        edits = [*edits_of(text, found, self._known), *moved_imports(text, self.statements)]
+        if self._valued:
+            edits = with_values(edits, self._valued)
+        return sorted(edits, key=lambda edit: (edit.start, edit.order))
+
+    @cached_property
+    def _prepared_lines(self) -> list[str]:
+        return self.prepared.split("\n")
+
+    @cached_property
+    def _prepared_starts(self) -> list[int]:
+        return _line_starts(self.prepared)
+
+    @cached_property
+    def prepared(self) -> str:
+        """The text with its edits, and blanks for comments.
 
         The compiler refuses a comment on the line of the package or at the very end.
         """
         text = self.text
         parts: list[str] = []
         position = 0
-        for token in self._comments:
+        for token in self.comments:
             parts += (text[position : token.start], " " * (token.end - token.start))
             position = token.end
         text = "".join((*parts, text[position:]))
@@ -112,6 +140,12 @@ class Source:
         """Return the statement at the top that an offset is in, or behind; empty before all."""
         index = bisect.bisect_right(self._statement_starts, offset)
         return self.statements[index - 1] if index else []
+
+    def statement_below(self, offset: int) -> list[Token]:
+        """Return the first statement at the top below the line of an offset; empty if none is."""
+        end = self.text.find("\n", offset)
+        index = bisect.bisect_left(self._statement_starts, end)
+        return self.statements[index] if end >= 0 and index < len(self.statements) else []
 
     @cached_property
     def defined(self) -> frozenset[str]:
@@ -271,8 +305,8 @@ def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[So
     """Return modules (name to text) as sources."""
     functions = set(builtins)
     rules: set[str] = set()
-    for name, text in modules.items():
-        source = Source(name, text)
+    sources = [Source(name, text) for name, text in modules.items()]
+    for source in sources:
         for statement in source.statements:
             if statement[0].text == "import":
                 if (
@@ -288,7 +322,10 @@ def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[So
             else:
                 rules.update((*head[:1], *head[-1:]))
     known = Names(frozenset(functions), frozenset(rules))
-    return [Source(name, text, known) for name, text in modules.items()]
+    return [
+        source.among(known, valued, wrong)
+        for source, (valued, wrong) in zip(sources, valued_calls(sources), strict=True)
+    ]
 
 
 def head_name(statement: list[Token]) -> tuple[list[str], bool]:

@@ -33,9 +33,10 @@ READ_STEPS: Final = 10
 WRITE_STEPS: Final = 500
 """What writing one value costs, with the pure-Python emitter."""
 
-_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG: Final = "tag:yaml.org,2002:"
-_MERGE: Final = object()
+MERGE: Final = object()
+"""The key `<<`."""
 
 
 def unmarshal(state: State, value: Value) -> Value:
@@ -43,7 +44,7 @@ def unmarshal(state: State, value: Value) -> Value:
     text = string(value)
     state.charge(len(text) * READ_STEPS)
     try:
-        return _Builder(state).build(yaml.parse(text, Loader=_LOADER))
+        return Builder(state).build(yaml.parse(text, Loader=LOADER))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -63,7 +64,7 @@ def is_valid(state: State, value: Value) -> bool:
     return True
 
 
-class _Builder:
+class Builder:
     """Builds the value of the first document from its events."""
 
     def __init__(self, state: State) -> None:
@@ -84,7 +85,7 @@ class _Builder:
 
     def _take(self, event: Any) -> None:
         if isinstance(event, yaml.ScalarEvent):
-            scalar = _scalar(event)
+            scalar = self.scalar(event)
             self._name(event.anchor, scalar)
             self._put(scalar)
         elif isinstance(event, yaml.AliasEvent):
@@ -98,9 +99,37 @@ class _Builder:
         elif isinstance(event, yaml.CollectionEndEvent):
             items, anchor = self.open.pop()
             is_mapping = isinstance(event, yaml.MappingEndEvent)
-            made = _object(self.state, items) if is_mapping else list(map(_merge_text, items))
+            made = self.mapping(items) if is_mapping else list(map(_merge_text, items))
             self._name(anchor, made)
             self._put(made)
+
+    def scalar(self, event: Any) -> Any:
+        """Return the value of a scalar, or MERGE."""
+        return _scalar(event)
+
+    def key(self, key: Any) -> str:
+        """Return a value as the key that it is in an object."""
+        return _key(key)
+
+    def charge_copy(self, value: Any) -> None:
+        """Charge for what an alias stands for."""
+        charge_value(self.state, value)
+
+    def mapping(self, items: list[Any]) -> dict[str, Any]:
+        """Return an object of its keys and values in turn."""
+        made: dict[str, Value] = {}
+        merged: list[dict[str, Value]] = []
+        for key, item in zip(items[::2], items[1::2], strict=True):
+            if key is MERGE:
+                merged += item if item.__class__ is list else [item]
+            else:
+                made[self.key(key)] = _merge_text(item)
+        for base in merged:
+            if base.__class__ is not dict:
+                raise BuiltinError("yaml: map merge requires map or sequence of maps as the value")
+            self.state.charge(len(base))
+            made = base | made
+        return made
 
     def _name(self, anchor: str | None, value: Value) -> None:
         if anchor is not None:
@@ -110,8 +139,8 @@ class _Builder:
         if anchor is None or anchor not in self.anchors:
             raise BuiltinError("yaml: unknown anchor, or an alias inside of its anchor")
         value = self.anchors[anchor]
-        charge_value(self.state, value)
-        if sum(1 for _ in _levels(value)) + len(self.open) > MAX_DEPTH:
+        self.charge_copy(value)
+        if sum(1 for _ in levels(value)) + len(self.open) > MAX_DEPTH:
             raise BuiltinError("yaml: nested too deeply")
         return value
 
@@ -119,7 +148,7 @@ class _Builder:
         (self.open[-1][0] if self.open else self.root).append(value)
 
 
-def _levels(value: Value) -> Iterator[list[Value]]:
+def levels(value: Value) -> Iterator[list[Value]]:
     """Yield what is nested equally deep, from the top down."""
     level = [value]
     while level:
@@ -132,24 +161,8 @@ def _levels(value: Value) -> Iterator[list[Value]]:
         ]
 
 
-def _object(state: State, items: list[Any]) -> dict[str, Value]:
-    made: dict[str, Value] = {}
-    merged: list[dict[str, Value]] = []
-    for key, item in zip(items[::2], items[1::2], strict=True):
-        if key is _MERGE:
-            merged += item if item.__class__ is list else [item]
-        else:
-            made[_key(key)] = _merge_text(item)
-    for base in merged:
-        if base.__class__ is not dict:
-            raise BuiltinError("yaml: map merge requires map or sequence of maps as the value")
-        state.charge(len(base))
-        made = base | made
-    return made
-
-
 def _merge_text(value: Any) -> Value:
-    return "<<" if value is _MERGE else value
+    return "<<" if value is MERGE else value
 
 
 def _key(key: Value) -> str:
@@ -190,7 +203,7 @@ def _scalar(event: Any) -> Any:
     if not event.implicit[0]:
         return text
     if text == "<<":
-        return _MERGE
+        return MERGE
     return _plain(text)
 
 
@@ -199,6 +212,11 @@ def _plain(text: str) -> Value:
         return None
     if text in _BOOLEANS:
         return _BOOLEANS[text]
+    return number_or_text(text)
+
+
+def number_or_text(text: str) -> Value:
+    """Read a plain scalar that is no word for null or a boolean."""
     integer = _INTEGER.fullmatch(text)
     if integer:
         return _read_integer(integer)
@@ -270,7 +288,7 @@ _Dumper.add_representer(Decimal, _write_number)
 def marshal(state: State, value: Value) -> str:
     """Write YAML, keys sorted."""
     charge_value(state, value)
-    state.charge(WRITE_STEPS * sum(map(len, _levels(value))))
+    state.charge(WRITE_STEPS * sum(map(len, levels(value))))
     document = to_json(value)
     text: str = yaml.dump(document, Dumper=_Dumper, allow_unicode=True, width=1 << 30)
     return text.removesuffix("...\n")
