@@ -29,6 +29,7 @@ from gateway.rego.culprit import culprits
 from gateway.rego.errors import CompileError, RegoProblem
 from gateway.rego.faults import faults, hidden_builtins, taken_for_packages
 from gateway.rego.footprint import footprint
+from gateway.rego.pieces import pieces
 from gateway.rego.places import FILE
 from gateway.rego.plan import At, PlanError, read_plan
 from gateway.rego.program import Program
@@ -190,7 +191,7 @@ def request(unit: Unit, sources: Sequence[Source]) -> dict[str, Any]:
     """Return what the first child is asked for a unit."""
     idle = unit.query is None and not unit.entrypoints
     return {
-        "modules": [source.prepared for source in sources],
+        "modules": [pieces(source) for source in sources],
         "skeleton": skeleton(sources),
         "entrypoints": list(unit.entrypoints),
         "query": "true" if idle else unit.query,
@@ -295,7 +296,7 @@ def _placed(
     def tried(alone: Iterable[tuple[Source, str]]) -> Iterator[list[RegoProblem]]:
         asked = list(alone)
         requests = [
-            request(Unit(modules={}), [source]) | {"modules": [text]} for source, text in asked
+            request(Unit(modules={}), [source]) | {"modules": [[text]]} for source, text in asked
         ]
         for (source, _), answer in zip(asked, ask(requests, children, until), strict=True):
             if "untried" in answer:
