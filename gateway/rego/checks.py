@@ -282,7 +282,7 @@ class _Check:
                 place = source.place_prepared(site.at.row, site.at.col)
                 bisect.insort(rows.setdefault(source, []), place[0])
         for source in self.sources:
-            for statement in source.statements:
+            for statement in source.statements if "with" in source.text else ():
                 wanted = source.replacements(statement)
                 if not wanted:
                     continue

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import json
 import marshal
 import math
@@ -115,10 +116,11 @@ def compile_all(
     until = time.monotonic() + WALL_SECONDS
     made: dict[int, Program | CompileError] = {}
     texts: dict[int, str] = {}
+    read: dict[int, list[Source]] = {}
     asked: dict[int, list[Source]] = {}
     for number, unit in enumerate(units):
         try:
-            sources = read_sources(unit)
+            read[number] = sources = read_sources(unit)
         except CompileError as error:
             made[number] = error
             continue
@@ -141,7 +143,7 @@ def compile_all(
             continue
         if cache_dir:
             plan_cache.keep(units[number], cache_dir, texts[number])
-    plans = [(units[number], text) for number, text in texts.items()]
+    plans = [(units[number], text, read[number]) for number, text in texts.items()]
     apart = children.generate.ahead or sum(map(len, texts.values())) > LARGE_PLAN
     if plans and apart:
         finished = _finish_apart(plans, children, until)
@@ -309,9 +311,8 @@ def _placed(
 # --- plan to program
 
 
-def finish(unit: Unit, text: str) -> Program:
-    """Turn plan JSON into a program, or raise CompileError."""
-    sources = read_modules(unit.modules, _NAMES)
+def finish(unit: Unit, text: str, sources: Sequence[Source]) -> Program:
+    """Turn plan JSON of `sources` into a program, or raise CompileError."""
     try:
         plan = read_plan(text)
         problems = plan_problems(plan, sources, unit.entrypoints)
@@ -384,15 +385,15 @@ def _places(plan: Plan, sources: Sequence[Source]) -> dict[tuple[str, ...], tupl
     return places
 
 
-def _finished(unit: Unit, text: str) -> Program | CompileError:
+def _finished(unit: Unit, text: str, sources: Sequence[Source]) -> Program | CompileError:
     try:
-        return finish(unit, text)
+        return finish(unit, text, sources)
     except CompileError as error:
         return error
 
 
 def _finish_apart(
-    plans: Sequence[tuple[Unit, str]], children: Children, until: float
+    plans: Sequence[tuple[Unit, str, Sequence[Source]]], children: Children, until: float
 ) -> list[Program | CompileError]:
     """Turn plans into programs in a child of ours."""
     try:
@@ -407,6 +408,7 @@ def _finish_apart(
 
 
 def finish_in_child() -> None:
-    """Be the second child: pickled (unit, plan JSON) pairs in, programs or CompileErrors out."""
+    """Be the second child: pickled (unit, plan JSON, sources) in, programs or CompileErrors out."""
+    gc.disable()  # there is little to collect before all is over, and much to look through
     plans = pickle.load(sys.stdin.buffer)  # noqa: S301  from our own parent
     sys.stdout.buffer.write(pickle.dumps(list(starmap(_finished, plans))))

@@ -8,7 +8,6 @@ from gateway.rego.hints import hint
 from gateway.rego.iterations import Iterations
 from gateway.rego.mistakes import mistakes
 from gateway.rego.source import Source, default_name
-from gateway.rego.statements import statements
 from gateway.rego.strict import unaccepted
 from gateway.rego.tokens import (
     CLOSING,
@@ -47,7 +46,7 @@ def faults(source: Source, builtins: Collection[str]) -> Iterator[RegoProblem]:
         yield from _head_faults(source, statement)
     yield from _Bodies(source).faults()
     iterations = Iterations(source.text, source.tokens, frozenset())
-    for each in statements(source.tokens):
+    for each in source.parts:
         for token in iterations.unbound_in_negation(each):
             message = "`_` inside of `not` is never bound"
             remedy = "put what is negated into a rule of its own, and negate that"

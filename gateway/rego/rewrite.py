@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.iterations import Iterations
-from gateway.rego.statements import CONTINUES, Statement, statements
+from gateway.rego.statements import CONTINUES, Statement
 from gateway.rego.tokens import (
     CLOSING,
     OPENING,
@@ -23,7 +23,7 @@ from gateway.rego.tokens import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gateway.rego.source import Names
+    from gateway.rego.source import Names, Source
 
 WHOLE_INPUT: Final = "whole_input__"
 """Below `input`, stands for all of it in what the compiler gets."""
@@ -55,8 +55,9 @@ def _enclosed(first: Token, last: Token, opening: str, closing: str) -> Iterator
     yield Edit(last.end, last.end, closing, -1 - first.start)
 
 
-def edits_of(text: str, found: Sequence[Token], known: Names) -> Iterator[Edit]:
+def edits_of(source: Source, known: Names) -> Iterator[Edit]:
     """Yield what to change in a module's text."""
+    text, found = source.text, source.tokens
     if text and not text.endswith("\n"):
         yield Edit(len(text), len(text), "\n")
     if too_deep(found) is not None:
@@ -64,7 +65,7 @@ def edits_of(text: str, found: Sequence[Token], known: Names) -> Iterator[Edit]:
     for index, token in enumerate(found):
         yield from _at(found, index, token, known)
     iterations = Iterations(text, found, known.rules)
-    for statement in statements(found):
+    for statement in source.parts:
         if statement.comprehension:
             yield from _unrolled_some(found, statement)
         if statement.enclosing:

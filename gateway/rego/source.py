@@ -7,16 +7,16 @@ misreads some that is (rewrite.py rewrites it); places in the rewritten text are
 from __future__ import annotations
 
 import bisect
-import copy
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.annotations import valued_calls, with_stand_ins, with_values
 from gateway.rego.errors import RegoProblem
 from gateway.rego.rewrite import edits_of, moved_imports
+from gateway.rego.statements import statements
 from gateway.rego.tokens import (
     CLOSING,
     KEYWORDS,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from gateway.rego.annotations import Valued
     from gateway.rego.rewrite import Edit
+    from gateway.rego.statements import Statement
 
 _GOES_ON: Final = frozenset(("with", "as", "else", ")", "]", "}"))
 
@@ -48,13 +49,14 @@ class Source:
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.text = text.removeprefix("\ufeff")
-        split = tokens(self.text)
-        self.tokens = [token for token in split if token.kind != "comment"]
-        self.comments = [token for token in split if token.kind == "comment"]
         self.faults: Sequence[RegoProblem] = ()
         self._known = Names(frozenset(), frozenset())
         self._valued: Sequence[Valued] = ()
-        self._line_starts = _line_starts(self.text)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle what plans are read with; the rest is found again when it is asked for."""
+        names = ("name", "text", "faults", "_known", "_valued", "edits", "prepared", "package")
+        return {name: getattr(self, name) for name in names}
 
     def among(self, known: Names, valued: Sequence[Valued], wrong: Sequence[RegoProblem]) -> Source:
         """Return the module among others.
@@ -62,22 +64,42 @@ class Source:
         `known` are the names that all define: see `_enclosed_value`. `valued` are its calls of
         constant value, and `wrong` what is wrong with others.
         """
-        made = copy.copy(self)
-        made.faults, made._known, made._valued = wrong, known, valued  # noqa: SLF001  a copy
+        made = object.__new__(Source)
+        made.__dict__ |= self.__dict__
+        made.faults, made._known, made._valued = wrong, known, valued
         return made
+
+    @cached_property
+    def _split(self) -> list[Token]:
+        return tokens(self.text)
+
+    @cached_property
+    def tokens(self) -> list[Token]:
+        """The tokens of the text, without comments."""
+        return [token for token in self._split if token.kind != "comment"]
+
+    @cached_property
+    def comments(self) -> list[Token]:
+        """The comments of the text."""
+        return [token for token in self._split if token.kind == "comment"]
+
+    @cached_property
+    def parts(self) -> list[Statement]:
+        """The statements of all bodies."""
+        return statements(self.tokens)
 
     @cached_property
     def edits(self) -> list[Edit]:
         """What the compiler gets in other words, by where it is."""
-        if self._valued:
-            text = with_stand_ins(self.text, self._valued)
-            found = [token for token in tokens(text) if token.kind != "comment"]
-        else:
-            text, found = self.text, self.tokens
-        edits = [*edits_of(text, found, self._known), *moved_imports(text, self.statements)]
+        shown = Source(self.name, with_stand_ins(self.text, self._valued)) if self._valued else self
+        edits = [*edits_of(shown, self._known), *moved_imports(shown.text, shown.statements)]
         if self._valued:
             edits = with_values(edits, self._valued)
         return sorted(edits, key=lambda edit: (edit.start, edit.order))
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return _line_starts(self.text)
 
     @cached_property
     def _prepared_lines(self) -> list[str]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.rego.hints import CONSTANTS
 from gateway.rego.source import default_name
-from gateway.rego.statements import Statement, statements
 from gateway.rego.tokens import (
     CLOSING,
     KEYWORDS,
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.rego.errors import RegoProblem
     from gateway.rego.source import Source
+    from gateway.rego.statements import Statement
 
 _FUTURE: Final = ("in", "every", "if", "contains")
 
@@ -37,7 +37,7 @@ def unaccepted(source: Source) -> Iterator[RegoProblem]:
     yield from _bodies(source)
     yield from _targets(source)
     uses = _Uses(source)
-    for each in statements(source.tokens):
+    for each in source.parts:
         yield from _assigned(source, each)
         yield from _unused(source, each, uses)
 
