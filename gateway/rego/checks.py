@@ -106,6 +106,9 @@ def data_problems(
     ]
 
 
+_WITH: Final = re.compile(r"\bwith\b")
+
+
 def source_of(plan: Plan, sources: Sequence[Source], at: At | None) -> Source | None:
     """Return the module that a place is in: the compiler is given `m0.rego`, `m1.rego` …."""
     if at is None or at.file >= len(plan.files):
@@ -282,7 +285,7 @@ class _Check:
                 place = source.place_prepared(site.at.row, site.at.col)
                 bisect.insort(rows.setdefault(source, []), place[0])
         for source in self.sources:
-            for statement in source.statements if "with" in source.text else ():
+            for statement in source.statements if _WITH.search(source.text) else ():
                 wanted = source.replacements(statement)
                 if not wanted:
                     continue
