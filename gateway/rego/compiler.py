@@ -15,6 +15,7 @@ import math
 import pickle
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 
 LARGE_PLAN: Final = 256 << 10
 """Plans longer than this (bytes) are turned into code in a child: 0.1 s and more."""
+
+LARGE_SOURCE: Final = 24 << 10
+"""Sources longer than this (characters) make such plans, so that child is started at once."""
 
 MOST_FAILURES: Final = 8
 """How often the compiler may stop in one compilation; each time takes a new process."""
@@ -112,8 +116,11 @@ def compile_all(
 
     All of it takes WALL_SECONDS at most; units that are left then are errors.
     """
-    children = children or Children()
+    if children is None:
+        with closing(Children()) as own:
+            return compile_all(units, cache_dir=cache_dir, children=own)
     until = time.monotonic() + WALL_SECONDS
+    _prepare(units, children)
     made: dict[int, Program | CompileError] = {}
     texts: dict[int, str] = {}
     read: dict[int, list[Source]] = {}
@@ -151,6 +158,12 @@ def compile_all(
         finished = list(starmap(_finished, plans))
     made.update(zip(texts, finished, strict=True))
     return [made[number] for number in range(len(units))]
+
+
+def _prepare(units: Sequence[Unit], children: Children) -> None:
+    """Start the second child where there will be work for it."""
+    if sum(len(text) for unit in units for text in unit.modules.values()) > LARGE_SOURCE:
+        children.generate.start()
 
 
 def all_good(made: Sequence[Program | CompileError]) -> list[Program]:
