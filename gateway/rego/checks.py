@@ -14,7 +14,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from gateway.rego.builtins import BUILTINS, UNSUPPORTED
+from gateway.rego.builtins import ANNOTATIONS, BUILTINS, UNSUPPORTED
 from gateway.rego.errors import RegoProblem
 from gateway.rego.hints import OTHER_NAMES, hint
 from gateway.rego.plan import (
@@ -106,6 +106,9 @@ def data_problems(
     ]
 
 
+_WITH: Final = re.compile(r"\bwith\b")
+
+
 def source_of(plan: Plan, sources: Sequence[Source], at: At | None) -> Source | None:
     """Return the module that a place is in: the compiler is given `m0.rego`, `m1.rego` …."""
     if at is None or at.file >= len(plan.files):
@@ -173,9 +176,11 @@ class _Check:
             if given != builtin.arity:
                 yield self.arity(at, name, builtin.arity, given)
             return
-        if name in UNSUPPORTED:
-            message = f"the builtin `{name}` is not supported"
-            yield self.problem(at, "unsupported-builtin", message, UNSUPPORTED[name])
+        remedy = UNSUPPORTED.get(name) or ANNOTATIONS.get(name)
+        if remedy is not None:
+            where = " here" if name in ANNOTATIONS else ""
+            message = f"the builtin `{name}` is not supported{where}"
+            yield self.problem(at, "unsupported-builtin", message, remedy)
             return
         functions = [item for item in self.plan.functions if len(item.parameters) > 2]
         known = [*BUILTINS, *(".".join(("data", *item.path)) for item in functions)]
@@ -280,7 +285,7 @@ class _Check:
                 place = source.place_prepared(site.at.row, site.at.col)
                 bisect.insort(rows.setdefault(source, []), place[0])
         for source in self.sources:
-            for statement in source.statements:
+            for statement in source.statements if _WITH.search(source.text) else ():
                 wanted = source.replacements(statement)
                 if not wanted:
                     continue

@@ -117,8 +117,13 @@ class Kind:
 
     def prepare(self) -> None:
         """Start the child of the next question, if `ahead` and there is none."""
+        if self.ahead:
+            self.start()
+
+    def start(self) -> None:
+        """Start the child of the next question, if there is none; `close` ends it, too."""
         with self._lock:
-            if self.ahead and not self._closed and self._spare is None:
+            if not self._closed and self._spare is None:
                 try:
                     self._spare = Child(self._command())
                 except OSError:

@@ -3,11 +3,11 @@
 regopy parses untrusted text in C++, so it runs here: with limits, and with nothing to say but
 JSON. A line of JSON on standard input asks
 
-    {"modules": [text, …], "skeleton": {…}, "entrypoints": [name, …], "query": text or null}
+    {"modules": [[text, …], …], "skeleton": {…}, "entrypoints": [name, …], "query": text or null}
 
-and a line on standard output answers `{"plan": text}`, or `{"faults": [[module or -1, text],
-…]}` with what regopy says, where module is an index. Nothing but the standard library and
-regopy is imported, and nothing else in this package imports regopy.
+where a module is its pieces, and a line on standard output answers `{"plan": text}`, or
+`{"faults": [[module or -1, text], …]}` with what regopy says, where module is an index. Nothing
+but the standard library and regopy is imported, and nothing else in this package imports regopy.
 """
 
 from __future__ import annotations
@@ -68,11 +68,12 @@ def compile_modules(request: dict[str, Any], said: Said) -> dict[str, Any]:
     interpreter.log_level = LogLevel.NONE
     interpreter.add_data_json(json.dumps(request["skeleton"]))
     faults: list[tuple[int, str]] = []
-    for index, text in enumerate(request["modules"]):
-        try:
-            interpreter.add_module(f"m{index}.rego", text)
-        except RegoError as error:
-            faults.append((index, str(error)))
+    for index, pieces in enumerate(request["modules"]):
+        for text in pieces:
+            try:
+                interpreter.add_module(f"m{index}.rego", text)
+            except RegoError as error:
+                faults.append((index, str(error)))
     if faults:
         return {"faults": faults}
     interpreter.log_level = LogLevel.ERROR

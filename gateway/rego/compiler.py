@@ -8,18 +8,20 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import json
 import marshal
 import math
 import pickle
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego import plan_cache
-from gateway.rego.builtins import BUILTINS, UNSUPPORTED
+from gateway.rego.builtins import ANNOTATIONS, BUILTINS, UNSUPPORTED
 from gateway.rego.checks import plan_problems, source_of
 from gateway.rego.children import WALL_SECONDS, Children
 from gateway.rego.codegen import generate
@@ -29,6 +31,7 @@ from gateway.rego.culprit import culprits
 from gateway.rego.errors import CompileError, RegoProblem
 from gateway.rego.faults import faults, hidden_builtins
 from gateway.rego.footprint import footprint
+from gateway.rego.pieces import pieces
 from gateway.rego.places import FILE
 from gateway.rego.plan import At, PlanError, read_plan
 from gateway.rego.program import Program
@@ -46,6 +49,9 @@ if TYPE_CHECKING:
 LARGE_PLAN: Final = 256 << 10
 """Plans longer than this (bytes) are turned into code in a child: 0.1 s and more."""
 
+LARGE_SOURCE: Final = 24 << 10
+"""Sources longer than this (characters) make such plans, so that child is started at once."""
+
 MOST_FAILURES: Final = 8
 """How often the compiler may stop in one compilation; each time takes a new process."""
 
@@ -54,7 +60,7 @@ SEARCH_SECONDS: Final = 10.0
 
 _LATE: Final = "the compiler did not finish in time"
 
-_NAMES: Final = frozenset((*BUILTINS, *UNSUPPORTED))
+_NAMES: Final = frozenset((*BUILTINS, *UNSUPPORTED, *ANNOTATIONS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,14 +116,18 @@ def compile_all(
 
     All of it takes WALL_SECONDS at most; units that are left then are errors.
     """
-    children = children or Children()
+    if children is None:
+        with closing(Children()) as own:
+            return compile_all(units, cache_dir=cache_dir, children=own)
     until = time.monotonic() + WALL_SECONDS
+    _prepare(units, children)
     made: dict[int, Program | CompileError] = {}
     texts: dict[int, str] = {}
+    read: dict[int, list[Source]] = {}
     asked: dict[int, list[Source]] = {}
     for number, unit in enumerate(units):
         try:
-            sources = read_sources(unit)
+            read[number] = sources = read_sources(unit)
         except CompileError as error:
             made[number] = error
             continue
@@ -140,7 +150,7 @@ def compile_all(
             continue
         if cache_dir:
             plan_cache.keep(units[number], cache_dir, texts[number])
-    plans = [(units[number], text) for number, text in texts.items()]
+    plans = [(units[number], text, read[number]) for number, text in texts.items()]
     apart = children.generate.ahead or sum(map(len, texts.values())) > LARGE_PLAN
     if plans and apart:
         finished = _finish_apart(plans, children, until)
@@ -148,6 +158,12 @@ def compile_all(
         finished = list(starmap(_finished, plans))
     made.update(zip(texts, finished, strict=True))
     return [made[number] for number in range(len(units))]
+
+
+def _prepare(units: Sequence[Unit], children: Children) -> None:
+    """Start the second child where there will be work for it."""
+    if sum(len(text) for unit in units for text in unit.modules.values()) > LARGE_SOURCE:
+        children.generate.start()
 
 
 def all_good(made: Sequence[Program | CompileError]) -> list[Program]:
@@ -189,7 +205,7 @@ def request(unit: Unit, sources: Sequence[Source]) -> dict[str, Any]:
     """Return what the first child is asked for a unit."""
     idle = unit.query is None and not unit.entrypoints
     return {
-        "modules": [source.prepared for source in sources],
+        "modules": [pieces(source) for source in sources],
         "skeleton": skeleton(sources),
         "entrypoints": list(unit.entrypoints),
         "query": "true" if idle else unit.query,
@@ -294,7 +310,7 @@ def _placed(
     def tried(alone: Iterable[tuple[Source, str]]) -> Iterator[list[RegoProblem]]:
         asked = list(alone)
         requests = [
-            request(Unit(modules={}), [source]) | {"modules": [text]} for source, text in asked
+            request(Unit(modules={}), [source]) | {"modules": [[text]]} for source, text in asked
         ]
         for (source, _), answer in zip(asked, ask(requests, children, until), strict=True):
             if "untried" in answer:
@@ -307,9 +323,8 @@ def _placed(
 # --- plan to program
 
 
-def finish(unit: Unit, text: str) -> Program:
-    """Turn plan JSON into a program, or raise CompileError."""
-    sources = read_modules(unit.modules, _NAMES)
+def finish(unit: Unit, text: str, sources: Sequence[Source]) -> Program:
+    """Turn plan JSON of `sources` into a program, or raise CompileError."""
     try:
         plan = read_plan(text)
         problems = plan_problems(plan, sources, unit.entrypoints)
@@ -382,15 +397,15 @@ def _places(plan: Plan, sources: Sequence[Source]) -> dict[tuple[str, ...], tupl
     return places
 
 
-def _finished(unit: Unit, text: str) -> Program | CompileError:
+def _finished(unit: Unit, text: str, sources: Sequence[Source]) -> Program | CompileError:
     try:
-        return finish(unit, text)
+        return finish(unit, text, sources)
     except CompileError as error:
         return error
 
 
 def _finish_apart(
-    plans: Sequence[tuple[Unit, str]], children: Children, until: float
+    plans: Sequence[tuple[Unit, str, Sequence[Source]]], children: Children, until: float
 ) -> list[Program | CompileError]:
     """Turn plans into programs in a child of ours."""
     try:
@@ -405,6 +420,7 @@ def _finish_apart(
 
 
 def finish_in_child() -> None:
-    """Be the second child: pickled (unit, plan JSON) pairs in, programs or CompileErrors out."""
+    """Be the second child: pickled (unit, plan JSON, sources) in, programs or CompileErrors out."""
+    gc.disable()  # there is little to collect before all is over, and much to look through
     plans = pickle.load(sys.stdin.buffer)  # noqa: S301  from our own parent
     sys.stdout.buffer.write(pickle.dumps(list(starmap(_finished, plans))))

@@ -38,6 +38,7 @@ def faults(source: Source, builtins: Collection[str]) -> Iterator[RegoProblem]:
     if source.module is None or source.scopes is None:
         yield from _no_rego(source, builtins)
         return
+    yield from source.faults
     yield from unaccepted(source)
     for statement in source.statements:
         yield from _head_faults(source, statement)

@@ -62,6 +62,8 @@ _SIGNS: Final[Mapping[tuple[str, ...], Said]] = {
     (".", "."): ("a name is missing between two dots", "write `a.b`, or `a[_]` for each member"),
 }
 
+_FIRST_SIGNS: Final = frozenset(signs[0] for signs in _SIGNS)
+
 _HIDES_THE_LINE: Final = frozenset("'\"`“”\u2018\u2019/")
 """After a sign that starts with one of these, the rest of the line is no code."""
 
@@ -117,7 +119,7 @@ def _signs(source: Source) -> Iterator[RegoProblem]:
     found = source.tokens
     position = 0
     while position < len(found):
-        for length in (2, 1):
+        for length in (2, 1) if found[position].text in _FIRST_SIGNS else ():
             row = found[position : position + length]
             said = _SIGNS.get(tuple(token.text for token in row))
             if said and row[-1].kind == "mark" and _adjacent(row):

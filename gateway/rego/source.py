@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from gateway.rego.annotations import valued_calls
 from gateway.rego.errors import RegoProblem
 from gateway.rego.grammar import NoRego, read_module
 from gateway.rego.lifting import Lifting
@@ -43,35 +44,62 @@ _UNFINISHED: Final = frozenset(
     ("if", "contains", ":=", "=", "default", "else", "package", "import", ".", ",")
 )
 
+_OF_NAMES: Final = frozenset(("scopes", "edits", "prepared"))
+"""What is found by the names that other modules define."""
+
 
 class Source:
-    """One module: its name, its text as written, and its text as the compiler gets it.
+    """One module: its name, its text as written, and its text as the compiler gets it."""
 
-    `known` are the names that all modules define: see `_enclosed_value`.
-    """
-
-    def __init__(
-        self, name: str, text: str, known: Names | None = None, first: Source | None = None
-    ) -> None:
+    def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.text = text.removeprefix("\ufeff")
-        self._known = known or NO_NAMES
-        if first is None:
-            split = tokens(self.text)
-            self.tokens = [token for token in split if token.kind != "comment"]
-            self._comments = [token for token in split if token.kind == "comment"]
-            self.module, self.no_rego = self._parsed()
-        else:
-            self.tokens, self._comments = first.tokens, first._comments  # noqa: SLF001  its own
-            self.module, self.no_rego = first.module, first.no_rego
-        self._line_starts = _line_starts(self.text)
-        self.edits = sorted(self._edits(), key=lambda edit: (edit.start, edit.order))
-        self.prepared = self._rewritten()
-        self._prepared_lines = self.prepared.split("\n")
-        self._prepared_starts = _line_starts(self.prepared) if self.edits else []
+        self.faults: Sequence[RegoProblem] = ()
+        self._known = NO_NAMES
+        self._valued: Sequence[Edit] = ()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle what plans are read with; the rest is found again when it is asked for."""
+        names = ("name", "text", "faults", "_known", "_valued", "edits", "prepared", "package")
+        return {name: getattr(self, name) for name in names}
+
+    def among(self, known: Names, valued: Sequence[Edit], wrong: Sequence[RegoProblem]) -> Source:
+        """Return the module among others.
+
+        `known` are the names that all define, `valued` the values in the place of its calls that
+        are constant, `wrong` what is wrong with others.
+        """
+        made = object.__new__(Source)
+        made.__dict__ |= {name: v for name, v in self.__dict__.items() if name not in _OF_NAMES}
+        made.faults, made._known, made._valued = wrong, known, valued
+        return made
+
+    @cached_property
+    def _split(self) -> list[Token]:
+        return tokens(self.text)
+
+    @cached_property
+    def tokens(self) -> list[Token]:
+        """The tokens of the text, without comments."""
+        return [token for token in self._split if token.kind != "comment"]
+
+    @cached_property
+    def comments(self) -> list[Token]:
+        """The comments of the text."""
+        return [token for token in self._split if token.kind == "comment"]
+
+    @property
+    def module(self) -> Module | None:
+        """What the text says, if it is Rego."""
+        return self._parsed[0]
+
+    @property
+    def no_rego(self) -> NoRego | None:
+        """Why the text is no Rego."""
+        return self._parsed[1]
+
+    @cached_property
     def _parsed(self) -> tuple[Module | None, NoRego | None]:
-        """Return what the text says, or why it is no Rego."""
         if too_deep(self.tokens) is not None:
             return None, None
         try:
@@ -89,22 +117,38 @@ class Source:
         }
         return Scopes(self.module, self._known.globals_of(self.package) | imported)
 
-    def _edits(self) -> Iterator[Edit]:
+    @cached_property
+    def edits(self) -> list[Edit]:
+        """What the compiler gets in other words, by where it is."""
         if self.module is None or self.scopes is None or self._known is NO_NAMES:
-            return
+            return []
         taken = self._known.packages | self.scopes.globals
-        edits = list(edits_of(self.text, self.tokens, self.module, self._known))
-        yield from Lifting(self.text, self.module, self.scopes, taken, edits).edits()
+        edits = [*edits_of(self.text, self.tokens, self.module, self._known), *self._valued]
+        made = Lifting(self.text, self.module, self.scopes, taken, edits).edits()
+        return sorted(made, key=lambda edit: (edit.start, edit.order))
 
-    def _rewritten(self) -> str:
-        """Return the text with its edits, and blanks for comments.
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return _line_starts(self.text)
+
+    @cached_property
+    def _prepared_lines(self) -> list[str]:
+        return self.prepared.split("\n")
+
+    @cached_property
+    def _prepared_starts(self) -> list[int]:
+        return _line_starts(self.prepared)
+
+    @cached_property
+    def prepared(self) -> str:
+        """The text with its edits, and blanks for comments.
 
         The compiler refuses a comment on the line of the package or at the very end.
         """
         text = self.text
         parts: list[str] = []
         position = 0
-        for token in self._comments:
+        for token in self.comments:
             parts += (text[position : token.start], " " * (token.end - token.start))
             position = token.end
         text = "".join((*parts, text[position:]))
@@ -148,6 +192,12 @@ class Source:
         """Return the statement at the top that an offset is in, or behind; empty before all."""
         index = bisect.bisect_right(self._statement_starts, offset)
         return self.statements[index - 1] if index else []
+
+    def statement_below(self, offset: int) -> list[Token]:
+        """Return the first statement at the top below the line of an offset; empty if none is."""
+        end = self.text.find("\n", offset)
+        index = bisect.bisect_left(self._statement_starts, end)
+        return self.statements[index] if end >= 0 and index < len(self.statements) else []
 
     @cached_property
     def defined(self) -> frozenset[str]:
@@ -356,7 +406,10 @@ def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[So
         frozenset(part for source in first for part in source.package),
         {package: frozenset(names) for package, names in heads.items()},
     )
-    return [Source(source.name, source.text, known, source) for source in first]
+    return [
+        source.among(known, valued, wrong)
+        for source, (valued, wrong) in zip(first, valued_calls(first), strict=True)
+    ]
 
 
 def head_name(statement: list[Token]) -> tuple[list[str], bool]:

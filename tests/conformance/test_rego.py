@@ -60,7 +60,8 @@ def plans() -> dict[str, dict]:
 
 
 def _evaluate(unit: Unit, answer: dict, document, data) -> list[dict]:
-    program = finish(unit, plan_text(answer, read_sources(unit)))
+    sources = read_sources(unit)
+    program = finish(unit, plan_text(answer, sources), sources)
     rows = Policy(program, data).run(program.query, document, now=time.time())
     return [row["result"]["bindings"] for row in rows]
 
@@ -74,8 +75,9 @@ def _listed(case: dict, kind: str) -> str | None:
 def test_case(case: dict, plans: dict[str, dict]) -> None:
     refused = _listed(case, "skip")
     if refused:
+        sources = read_sources(_unit(case))
         with pytest.raises(CompileError) as caught:
-            finish(_unit(case), plan_text(plans[case["id"]], read_sources(_unit(case))))
+            finish(_unit(case), plan_text(plans[case["id"]], sources), sources)
         assert {problem.code for problem in caught.value.problems} == {"unsupported-builtin"}
         pytest.skip(refused)
     failing = _listed(case, "fail")

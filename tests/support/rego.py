@@ -50,6 +50,7 @@ def answers(units: Sequence[Unit], size: int = 150) -> list[dict]:
 def compile_all(units: Sequence[Unit]) -> list[Program]:
     """Compile many units in few child processes."""
     return [
-        finish(unit, plan_text(answer, read_sources(unit)))
+        finish(unit, plan_text(answer, sources), sources)
         for unit, answer in zip(units, answers(units), strict=True)
+        for sources in [read_sources(unit)]
     ]

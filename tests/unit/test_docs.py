@@ -53,7 +53,7 @@ def test_the_rego_of_the_guide_compiles(tmp_path):
     from gateway.rego.testing import run_tests
 
     text = (ROOT / "docs/policies.md").read_text()
-    policy, tests = re.findall(r"```rego\n(.*?)```", text, re.S)
+    policy, annotated, tests = re.findall(r"```rego\n(.*?)```", text, re.S)
     data = {"roles": {"reader": [{"methods": ["GET"], "path": "/orders/*"}]}}
     program = compile_rego({"authz.rego": policy, "authz_test.rego": tests})
     results = list(run_tests(program, {"authz_test.rego"}, data, now=0.0))
@@ -62,6 +62,9 @@ def test_the_rego_of_the_guide_compiles(tmp_path):
     decision = Policy(program, data).decide("gateway/authz/decision", asked, now=0.0)
     assert decision["allow"] is False
     assert len(decision["reasons"]) == 1
+    own = compile_rego({"annotated.rego": f"package gateway.authz\n\n{annotated}"})
+    (reason,) = Policy(own).decide("gateway/authz/reasons", asked, now=0.0).values()
+    assert reason["code"] == "role-missing"
 
 
 def test_the_python_of_the_engine_page_runs():

@@ -40,12 +40,12 @@ from gateway.rego.builtins import (
     yaml_text,
 )
 from gateway.rego.builtins.registry import Builtin, State
-from gateway.rego.builtins.unsupported import UNSUPPORTED
+from gateway.rego.builtins.unsupported import ANNOTATIONS, UNSUPPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BUILTINS", "GROUPS", "UNSUPPORTED", "Builtin", "State"]
+__all__ = ["ANNOTATIONS", "BUILTINS", "GROUPS", "UNSUPPORTED", "Builtin", "State"]
 
 GROUPS: Final[Mapping[str, tuple[Builtin, ...]]] = MappingProxyType(
     {

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 _NO_INPUT_OUTPUT: Final = "a decision does no input or output"
 _GRAPHQL: Final = "GraphQL is not parsed here; decide on the parsed body, `input.request.body`"
 _REMOVED: Final = "Rego v1 has it no more"
-_METADATA: Final = "annotations are not in the compiled policy; write the value into a rule"
 
 UNSUPPORTED: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -31,8 +30,6 @@ UNSUPPORTED: Final[Mapping[str, str]] = MappingProxyType(
         "net.lookup_ip_addr": f"{_NO_INPUT_OUTPUT}; compare addresses with net.cidr_contains",
         "opa.runtime": "the process environment is not visible to policies; use a data file",
         "rego.parse_module": "policies are compiled when they are loaded, not while they decide",
-        "rego.metadata.chain": _METADATA,
-        "rego.metadata.rule": _METADATA,
         "graphql.is_valid": _GRAPHQL,
         "graphql.parse": _GRAPHQL,
         "graphql.parse_and_verify": _GRAPHQL,
@@ -43,3 +40,12 @@ UNSUPPORTED: Final[Mapping[str, str]] = MappingProxyType(
         "test.sleep": "a decision does not wait",
     }
 )
+
+ANNOTATIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        name: f"assign `x := {name}()` in the body, outside of texts"
+        for name in ("rego.metadata.chain", "rego.metadata.rule")
+    }
+)
+"""Builtins whose calls have their value before compilation (annotations.py), and what to write
+where a call is in another form and has none."""

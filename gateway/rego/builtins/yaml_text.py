@@ -43,7 +43,7 @@ READ_STEPS: Final = 18
 WRITE_STEPS: Final = 330
 """What writing one value costs."""
 
-_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -52,7 +52,7 @@ def unmarshal(state: State, value: Value) -> Value:
     text = string(value)
     state.charge(len(text) * READ_STEPS)
     try:
-        return _Builder(state).build(yaml.parse(text, Loader=_LOADER))
+        return Builder(state).build(yaml.parse(text, Loader=LOADER))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -72,7 +72,7 @@ def is_valid(state: State, value: Value) -> bool:
     return True
 
 
-class _Builder:
+class Builder:
     """Builds the value of the first document from its events."""
 
     def __init__(self, state: State) -> None:
@@ -93,7 +93,7 @@ class _Builder:
 
     def _take(self, event: Any) -> None:
         if isinstance(event, yaml.ScalarEvent):
-            scalar = _scalar(event)
+            scalar = self.scalar(event)
             self._name(event.anchor, scalar)
             self._put(scalar)
         elif isinstance(event, yaml.AliasEvent):
@@ -106,9 +106,39 @@ class _Builder:
         elif isinstance(event, yaml.CollectionEndEvent):
             items, anchor = self.open.pop()
             is_mapping = isinstance(event, yaml.MappingEndEvent)
-            made = _object(self.state, items) if is_mapping else list(map(_item, items))
+            made = self.mapping(items) if is_mapping else list(map(_item, items))
             self._name(anchor, made)
             self._put(made)
+
+    def scalar(self, event: Any) -> Any:
+        """Return the value of a scalar, or MERGE."""
+        if event.tag is not None:
+            return tagged(event.tag, event.value)
+        return plain(event.value) if event.implicit[0] else event.value
+
+    def key(self, key: Any) -> str:
+        """Return a value as the key that it is in an object."""
+        return _key(key)
+
+    def charge_copy(self, value: Any) -> None:
+        """Charge for what an alias stands for."""
+        charge_value(self.state, value)
+
+    def mapping(self, items: list[Any]) -> dict[str, Any]:
+        """Return an object of its keys and values in turn."""
+        made: dict[str, Any] = {}
+        merged: list[Any] = []
+        for key, item in zip(items[::2], items[1::2], strict=True):
+            if key is MERGE:
+                merged += item if item.__class__ is list else [item]
+            else:
+                made[self.key(key)] = _item(item)
+        for base in merged:
+            if base.__class__ is not dict:
+                raise BuiltinError("yaml: map merge requires map or sequence of maps as the value")
+            self.state.charge(len(base))
+            made = base | made
+        return made
 
     def _name(self, anchor: str | None, value: Any) -> None:
         if anchor is not None:
@@ -118,8 +148,8 @@ class _Builder:
         if anchor is None or anchor not in self.anchors:
             raise BuiltinError("yaml: unknown anchor, or an alias inside of its anchor")
         value = self.anchors[anchor]
-        charge_value(self.state, value)
-        if sum(1 for _ in _levels(value)) + len(self.open) > MAX_DEPTH:
+        self.charge_copy(value)
+        if sum(1 for _ in levels(value)) + len(self.open) > MAX_DEPTH:
             raise BuiltinError("yaml: nested too deeply")
         return value
 
@@ -127,7 +157,7 @@ class _Builder:
         (self.open[-1][0] if self.open else self.root).append(value)
 
 
-def _levels(value: Value) -> Iterator[list[Value]]:
+def levels(value: Value) -> Iterator[list[Value]]:
     """Yield what is nested equally deep, from the top down."""
     level = [value]
     while level:
@@ -138,28 +168,6 @@ def _levels(value: Value) -> Iterator[list[Value]]:
             if item.__class__ in COLLECTIONS
             for inner in (item if item.__class__ is list else list(item.values()))
         ]
-
-
-def _scalar(event: Any) -> Any:
-    if event.tag is not None:
-        return tagged(event.tag, event.value)
-    return plain(event.value) if event.implicit[0] else event.value
-
-
-def _object(state: State, items: list[Any]) -> dict[str, Value]:
-    made: dict[str, Value] = {}
-    merged: list[Any] = []
-    for key, item in zip(items[::2], items[1::2], strict=True):
-        if key is MERGE:
-            merged += item if item.__class__ is list else [item]
-        else:
-            made[_key(key)] = _item(item)
-    for base in merged:
-        if base.__class__ is not dict:
-            raise BuiltinError("yaml: map merge requires map or sequence of maps as the value")
-        state.charge(len(base))
-        made = base | made
-    return made
 
 
 def _item(value: Any) -> Value:
@@ -194,7 +202,7 @@ _CONTROL: Final = re.compile("[\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff
 def marshal(state: State, value: Value) -> str:
     """Write YAML, keys in natural order."""
     charge_value(dear(state, 16), value)
-    state.charge(WRITE_STEPS * sum(map(len, _levels(value))))
+    state.charge(WRITE_STEPS * sum(map(len, levels(value))))
     events = [
         yaml.StreamStartEvent(),
         yaml.DocumentStartEvent(explicit=False),

@@ -144,7 +144,11 @@ class _Program:
         if parts is None:
             return None
         before, within, after = parts
-        usages = [Usage((body,), item.parameters) for body in within]
+        collected = any(
+            isinstance(step, Make) and step.target == item.result for step in steps(before)
+        )
+        parameters = (*item.parameters, item.result) if collected else item.parameters
+        usages = [Usage((body,), parameters) for body in within]
         node = build(
             [
                 conditions(body, item.parameters, usage)
@@ -154,13 +158,10 @@ class _Program:
         if node is None:
             return None
         self.indexes[index] = (node, len(within))
-        collected = any(
-            isinstance(step, Make) and step.target == item.result for step in steps(before)
-        )
         written: list[str] = []
-        for number, body in enumerate(within):
-            parameters = (*item.parameters, item.result) if collected else item.parameters
-            writer = Writer(self.shared, (body,), parameters, None if collected else item.result)
+        result = None if collected else item.result
+        for number, (body, usage) in enumerate(zip(within, usages, strict=True)):
+            writer = Writer(self.shared, (body,), parameters, result, usage)
             written.append(writer.function(f"f{index}_{number}", None))
         writer = Writer(self.shared, (*before, *after), item.parameters, item.result)
         writer.returns = direct_returns(item.blocks, item.result)

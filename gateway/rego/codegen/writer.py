@@ -101,12 +101,13 @@ class Writer:
         blocks: tuple[Block, ...],
         parameters: tuple[int, ...],
         result: int | None,
+        usage: Usage | None = None,
     ) -> None:
         self.program = program
         self.blocks = blocks
         self.parameters = parameters
         self.result = result
-        self.usage = Usage(blocks, parameters)
+        self.usage = usage or Usage(blocks, parameters)
         self.names: dict[int, str] = {INPUT: "input", DATA: "data"}
         self.known: dict[int, Term] = {}
         self.defined: set[int] = set(parameters) - {INPUT}

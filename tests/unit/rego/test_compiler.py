@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -267,3 +268,30 @@ def test_the_plans_used_last_are_kept(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
     monkeypatch.setattr(compiler, "ask", lambda *_: pytest.fail("compiled again"))
     compile_rego({"a.rego": "package a\np := 0\n"}, cache_dir=tmp_path)
+
+
+def test_the_second_child_starts_before_a_large_source_is_read(monkeypatch):
+    unit = compiler.Unit(modules=MODULES)
+    for limit, starts in ((0, True), (compiler.LARGE_SOURCE, False)):
+        monkeypatch.setattr(compiler, "LARGE_SOURCE", limit)
+        own = children.Children()
+        try:
+            (made,) = compiler.compile_all([unit], children=own)
+            assert _decide(made) == 2
+            spare = own.generate._spare
+            assert (spare is not None) is starts
+        finally:
+            own.close()
+        assert spare is None or not spare.alive
+
+
+def test_sources_travel_without_their_tokens():
+    (source,) = compiler.read_sources(compiler.Unit(modules=MODULES))
+    there = pickle.loads(pickle.dumps(source))
+    assert "tokens" not in vars(there)
+    assert (there.prepared, there.edits, there.package) == (
+        source.prepared,
+        source.edits,
+        source.package,
+    )
+    assert there.tokens == source.tokens

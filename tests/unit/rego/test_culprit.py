@@ -52,6 +52,7 @@ def test_no_rule_is_added_once_the_time_is_over():
 
 def test_no_module_is_read_again_for_a_rule(monkeypatch):
     modules = read_modules({"a.rego": TEXT}, ())
+    assert modules[0].prepared
     monkeypatch.setattr(source, "tokens", None)
     monkeypatch.setattr(source, "edits_of", None)
     asked = []
