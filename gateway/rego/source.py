@@ -386,12 +386,8 @@ def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[So
     for source in first:
         own = heads.setdefault(source.package, set())
         for statement in source.statements:
-            if statement[0].text == "import":
-                if (
-                    len(statement) > 1
-                    and statement[1].text in RESERVED
-                    and statement[-1].kind == "name"
-                ):
+            if statement[0].text == "import" and statement[1:] and statement[1].text != ".":
+                if statement[1].text in RESERVED and statement[-1].kind == "name":
                     rules.add(statement[-1].text)
                 continue
             head, is_function = head_name(statement)

@@ -98,9 +98,10 @@ def _answers(asked: dict[str, Any]) -> list[tuple[Any, ...]]:
             except OpaUndefinedError:
                 answers.append(("undefined",))
             except OpaError as error:
-                if error.code != "eval_error":  # found before any is answered
+                if error.code not in ("eval_error", "panic"):  # found before any is answered
                     return [("refused", None, str(error))] * len(asked["asks"])
-                answers.append(("error", None, str(error)))
+                kind = "error" if error.code == "eval_error" else "refused"
+                answers.append((kind, None, str(error)))
     return answers
 
 
