@@ -163,15 +163,16 @@ class Policy:
                 entrypoint, input, now=now, steps=steps, output=output, observer=observer
             )
             return rows[0]["result"] if rows else UNDEFINED
-        state = State(now, steps, strict=self.program.strict)
-        if output is not None:
-            state.output = output
-        state.observer = self._observer(observer)
+        state = self._state(now, steps, output, observer)
         try:
-            return _guarded(rule, state, input, self.data, bounded=bounded)
+            if not bounded:
+                check_size(input)
+            return rule(state, input, self.data)
         except EvalError as error:
             self._places.tell(error)
             raise
+        except Exception as error:
+            raise self._failure(error) from error
 
     def run(
         self,
@@ -187,39 +188,34 @@ class Policy:
         query = self._entries.get(entry)
         if query is None:
             raise EvalError(f"unknown entrypoint {entry!a}")
-        state = State(now, steps, strict=self.program.strict)
-        if output is not None:
-            state.output = output
-        state.observer = self._observer(observer)
+        state = self._state(now, steps, output, observer)
         rows: list[Value] = []
         try:
-            _guarded(query, state, input, self.data, rows)
+            check_size(input)
+            query(state, input, self.data, rows)
         except EvalError as error:
             self._places.tell(error)
             raise
+        except Exception as error:
+            raise self._failure(error) from error
         return rows
 
+    def _state(
+        self, now: float, steps: int, output: list[str] | None, observer: set[int] | Trace | None
+    ) -> State:
+        program = self.program
+        state = State(now, steps, strict=program.strict, output=output)
+        if observer is not None or program.observe:
+            state.observer = self._observer(observer)
+        return state
 
-def _guarded(
-    function: Callable[..., Value],
-    state: State,
-    document: Value,
-    *rest: Any,
-    bounded: bool = False,
-) -> Value:
-    """Run generated code; whatever goes wrong in it is an EvalError."""
-    try:
-        if not bounded:
-            check_size(document)
-        return function(state, document, *rest)
-    except EvalError:
-        raise
-    except RecursionError as error:
-        raise EvalError("values are nested too deeply") from error
-    except MemoryError as error:
-        raise EvalError("out of memory") from error
-    except Exception as error:
-        raise EvalError(f"internal error: {type(error).__name__}") from error
+    def _failure(self, error: Exception) -> EvalError:
+        """Return what a decision fails with where generated code goes wrong, and the place."""
+        known = {RecursionError: "values are nested too deeply", MemoryError: "out of memory"}
+        failure = EvalError(known.get(type(error), f"internal error: {type(error).__name__}"))
+        failure.__cause__ = error
+        self._places.tell(failure)
+        return failure
 
 
 def _names(program: Program) -> dict[str, Any]:

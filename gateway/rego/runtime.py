@@ -34,17 +34,24 @@ class State:
     code tells.
     """
 
-    __slots__ = ("limit", "memo", "now_ns", "observer", "output", "rules", "steps", "strict")
+    __slots__ = ("limit", "memo", "now", "observer", "output", "rules", "steps", "strict")
 
-    def __init__(self, now: float, steps: int, *, strict: bool) -> None:
+    def __init__(
+        self, now: float, steps: int, *, strict: bool, output: list[str] | None = None
+    ) -> None:
         self.limit = steps
         self.steps = steps
-        self.now_ns = round(now * 1e9)
+        self.now = now
         self.strict = strict
         self.rules: dict[int, Any] = {}
         self.memo: dict[Any, Any] = {}
-        self.output: list[str] = []
+        self.output = output
         self.observer: Any = None
+
+    @property
+    def now_ns(self) -> int:
+        """The time of the decision in nanoseconds."""
+        return round(self.now * 1e9)
 
     def charge(self, count: int) -> None:
         """Take `count` steps, or raise StepLimitExceeded."""
@@ -57,8 +64,9 @@ class State:
         raise StepLimitExceeded(f"the policy takes more than {self.limit} steps")
 
     def print(self, text: str) -> None:
-        """Keep what a policy prints."""
-        self.output.append(text)
+        """Keep what a policy prints, if anybody wants it."""
+        if self.output is not None:
+            self.output.append(text)
 
 
 def check_size(document: Value) -> None:
@@ -69,13 +77,13 @@ def check_size(document: Value) -> None:
         below: list[Any] = []
         for value in level:
             kind = value.__class__
-            if kind is dict:
-                left -= len(value)
-                below += [item for item in value.values() if item.__class__ in COLLECTIONS]
-            elif kind in COLLECTIONS:
-                left -= len(value)
-                members = value if kind is list else value.values()
-                below += [item for item in members if item.__class__ in COLLECTIONS]
+            if kind is not list and kind is not dict and kind is not RegoSet:
+                continue
+            items = value if kind is list else value.values()
+            left -= len(items)
+            for item in items:  # a comprehension costs more for the few members that most have
+                if item.__class__ in COLLECTIONS:
+                    below.append(item)  # noqa: PERF401
         if left < 0:
             raise InputLimitError(f"the input has more than {MAX_INPUT_SIZE} members")
         if not below:

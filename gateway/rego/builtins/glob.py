@@ -45,6 +45,8 @@ def _delimiters(value: Value) -> str:
         return ""
     if value.__class__ is not list:
         raise wrong_type(value, 2, "array", "null")
+    if len(value) == 1 and value[0].__class__ is str and len(value[0]) == 1:
+        return str(value[0])
     for mark in value:
         if mark.__class__ is not str:
             raise wrong_element(value, mark, 2, "string")

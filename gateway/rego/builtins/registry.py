@@ -16,7 +16,9 @@ class State(Protocol):
     decision (random numbers, for example), keyed by (builtin, argument's key form).
     """
 
-    now_ns: int
+    @property
+    def now_ns(self) -> int: ...
+
     memo: dict[Any, Any]
 
     def charge(self, steps: int, /) -> None:
