@@ -124,32 +124,32 @@ def compile_all(
     made: dict[int, Program | CompileError] = {}
     texts: dict[int, str] = {}
     read: dict[int, list[Source]] = {}
-    asked: dict[int, list[Source]] = {}
+    asked: dict[int, dict[str, Any]] = {}
     for number, unit in enumerate(units):
         try:
             read[number] = sources = read_sources(unit)
         except CompileError as error:
             made[number] = error
             continue
-        text = plan_cache.find(unit, cache_dir) if cache_dir else None
+        question = request(unit, sources)
+        text = plan_cache.find(question, cache_dir) if cache_dir else None
         if text is None:
-            asked[number] = sources
+            asked[number] = question
         else:
             texts[number] = text
-    requests = [request(units[number], sources) for number, sources in asked.items()]
-    answers = ask(requests, children, until) if requests else []
+    answers = ask(list(asked.values()), children, until) if asked else []
     searched = False
-    for (number, sources), answer in zip(asked.items(), answers, strict=True):
+    for (number, question), answer in zip(asked.items(), answers, strict=True):
         try:
-            texts[number] = plan_text(answer, sources)
+            texts[number] = plan_text(answer, read[number])
         except CompileError as error:
             made[number] = error
             if not searched and any(not problem.row for problem in error.problems):
-                made[number] = _placed(error, sources, children, until)
+                made[number] = _placed(error, read[number], children, until)
                 searched = True  # one search tells enough, and takes its time
             continue
         if cache_dir:
-            plan_cache.keep(units[number], cache_dir, texts[number])
+            plan_cache.keep(question, cache_dir, texts[number])
     plans = [(units[number], text, read[number]) for number, text in texts.items()]
     apart = children.generate.ahead or sum(map(len, texts.values())) > LARGE_PLAN
     if plans and apart:

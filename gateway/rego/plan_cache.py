@@ -1,4 +1,7 @@
-"""Plans kept on disk by the content that they were compiled from, for their owner only."""
+"""Plans kept on disk by what the compiler was asked, for their owner only.
+
+That is the text as it was prepared, so that a newer engine, which prepares it otherwise, asks anew.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 from gateway.rego.plan import PlanError, read_plan
 
 if TYPE_CHECKING:
-    from gateway.rego.compiler import Unit
+    from collections.abc import Mapping
+    from typing import Any
 
 KEPT: Final = 256
 """How many plans are kept; those that were used last."""
@@ -22,9 +26,9 @@ KEPT: Final = 256
 _SUFFIX: Final = ".plan.json"
 
 
-def find(unit: Unit, folder: Path) -> str | None:
+def find(asked: Mapping[str, Any], folder: Path) -> str | None:
     """Return a plan kept before; only from a file that nobody else could have written."""
-    path = _file(unit, folder)
+    path = _file(asked, folder)
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -43,7 +47,7 @@ def find(unit: Unit, folder: Path) -> str | None:
         return text
 
 
-def keep(unit: Unit, folder: Path, text: str) -> None:
+def keep(asked: Mapping[str, Any], folder: Path, text: str) -> None:
     """Keep a plan; a cache that cannot be written is no error."""
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -52,20 +56,13 @@ def keep(unit: Unit, folder: Path, text: str) -> None:
         file, name = tempfile.mkstemp(dir=folder, suffix=".new")
         with open(file, "w", encoding="utf-8") as stream:  # noqa: PTH123  a descriptor
             stream.write(text)
-        Path(name).replace(_file(unit, folder))
+        Path(name).replace(_file(asked, folder))
         _prune(folder)
 
 
-def _file(unit: Unit, folder: Path) -> Path:
-    asked = json.dumps(
-        [
-            metadata.version("regopy"),
-            list(unit.modules.values()),
-            unit.entrypoints,
-            unit.query,
-        ]
-    )
-    return folder / f"{hashlib.sha256(asked.encode()).hexdigest()}{_SUFFIX}"
+def _file(asked: Mapping[str, Any], folder: Path) -> Path:
+    whole = json.dumps([metadata.version("regopy"), asked])
+    return folder / f"{hashlib.sha256(whole.encode()).hexdigest()}{_SUFFIX}"
 
 
 def _prune(folder: Path) -> None:

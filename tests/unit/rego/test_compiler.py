@@ -270,6 +270,15 @@ def test_the_plans_used_last_are_kept(tmp_path, monkeypatch):
     compile_rego({"a.rego": "package a\np := 0\n"}, cache_dir=tmp_path)
 
 
+def test_a_plan_of_a_text_that_was_prepared_otherwise_is_not_taken(tmp_path, monkeypatch):
+    modules = {"a.rego": "package a\np := 1\n"}
+    compile_rego(modules, cache_dir=tmp_path)
+    prepared = compiler.pieces
+    monkeypatch.setattr(compiler, "pieces", lambda source: [f"{t}\n" for t in prepared(source)])
+    compile_rego(modules, cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_the_second_child_starts_before_a_large_source_is_read(monkeypatch):
     unit = compiler.Unit(modules=MODULES)
     for limit, starts in ((0, True), (compiler.LARGE_SOURCE, False)):
