@@ -178,6 +178,13 @@ def all_good(made: Sequence[Program | CompileError]) -> list[Program]:
 
 def read_sources(unit: Unit) -> list[Source]:
     """Return the modules of a unit, or raise CompileError for faults that their text shows."""
+    try:
+        return _read_sources(unit)
+    except RecursionError:
+        raise CompileError((unplaced("an expression is too long; divide it"),)) from None
+
+
+def _read_sources(unit: Unit) -> list[Source]:
     sources = read_modules(unit.modules, _NAMES)
     problems = [problem for source in sources for problem in faults(source, _NAMES)]
     if not any(problem.code == "no-rego" for problem in problems):
@@ -185,6 +192,8 @@ def read_sources(unit: Unit) -> list[Source]:
         problems += conflicts(sources)
     if problems:
         raise CompileError(problems)
+    for source in sources:
+        _ = source.prepared  # found here, where what is wrong with it is told
     return sources
 
 

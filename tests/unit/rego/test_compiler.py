@@ -279,6 +279,12 @@ def test_a_plan_of_a_text_that_was_prepared_otherwise_is_not_taken(tmp_path, mon
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.parametrize("text", ["1" + " + 1" * 20_000, "{1" + " | 2" * 20_000 + "}"])
+def test_an_expression_without_end_is_a_fault(text):
+    with pytest.raises(CompileError, match="too long; divide it"):
+        compile_rego({"a.rego": f"package a\np := {text}\n"})
+
+
 def test_the_second_child_starts_before_a_large_source_is_read(monkeypatch):
     unit = compiler.Unit(modules=MODULES)
     for limit, starts in ((0, True), (compiler.LARGE_SOURCE, False)):
