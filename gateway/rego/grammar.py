@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from gateway.rego.tokens import KEYWORDS, Token, tokens
+from gateway.rego.tokens import KEYWORDS, Token, braces_end, tokens
 from gateway.rego.tree import Branch, Import, Literal, Module, Node, Rule
 
 if TYPE_CHECKING:
@@ -628,22 +628,12 @@ def template_parts(token: Token) -> list[tuple[int, int]]:
         if text[position] == "\\" and (not raw or text[position + 1 : position + 2] in "{}"):
             position += 2
         elif text[position] == "{":
-            end = _braces_end(text, position + 1)
+            end = braces_end(text, position + 1)
             made.append((token.start + position + 1, token.start + end - 1))
             position = end
         else:
             position += 1
     return made
-
-
-def _braces_end(text: str, position: int) -> int:
-    depth = 1
-    for token in tokens(text[position:-1]):
-        if token.kind == "mark":
-            depth += (token.text == "{") - (token.text == "}")
-        if not depth:
-            return position + token.end
-    return len(text)
 
 
 def _shifted(text: str, start: int, end: int) -> list[Token]:

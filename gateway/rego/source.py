@@ -44,6 +44,8 @@ _UNFINISHED: Final = frozenset(
     ("if", "contains", ":=", "=", "default", "else", "package", "import", ".", ",")
 )
 
+_LONGEST_EXCERPT: Final = 200
+
 _OF_NAMES: Final = frozenset(("scopes", "edits", "prepared"))
 """What is found by the names that other modules define."""
 
@@ -321,8 +323,9 @@ class Source:
         """Return a line of the source with a caret under a column; empty if there is none."""
         if not 1 <= row <= len(self._line_starts):
             return ""
-        line = self.text[self._line_starts[row - 1] :].split("\n", 1)[0].rstrip("\r")
-        clean = "".join(mark if mark.isprintable() else " " for mark in line)[:200]
+        start = self._line_starts[row - 1]
+        line = self.text[start : start + _LONGEST_EXCERPT].split("\n", 1)[0].rstrip("\r")
+        clean = "".join(mark if mark.isprintable() else " " for mark in line)
         return f"{clean}\n{' ' * (max(col, 1) - 1)}^" if col <= len(clean) + 1 else clean
 
     def problem(

@@ -75,13 +75,14 @@ def _template_end(text: str, position: int) -> int:
         elif mark == quote:
             return position + 1
         elif mark == "{":
-            position = _braces_end(text, position + 1)
+            position = braces_end(text, position + 1)
         else:
             position += 1
     return len(text)
 
 
-def _braces_end(text: str, position: int) -> int:
+def braces_end(text: str, position: int) -> int:
+    """Return the end of braces that opened before `position`."""
     depth = 1
     while position < len(text) and depth:
         found = _TOKEN.match(text, position)
