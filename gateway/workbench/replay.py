@@ -37,14 +37,14 @@ MAX_PLACES: Final = 5
 """So many bad lines are named."""
 
 SKIPPED: Final = {
-    "malformed": "lines could not be read",
-    "other": "lines are no decision events",
-    "partial": "were refused before the policy was asked",
-    "query": "asked an ad-hoc query, no entrypoint",
-    "entrypoint": "asked an entrypoint that the policies do not define",
-    "erased": "had what the policy reads erased or masked",
-    "time": "have no timestamp that can be read",
-    "outcome": "do not tell what was decided",
+    "malformed": "cannot be read",
+    "other": "no decision event",
+    "partial": "refused before the policy was asked",
+    "query": "an ad-hoc query, which has no entrypoint",
+    "entrypoint": "the policies do not define the entrypoint",
+    "erased": "the policy reads what is erased or masked",
+    "time": "no timestamp that can be read",
+    "outcome": "what was decided is erased",
 }
 """Why events are not replayed."""
 
