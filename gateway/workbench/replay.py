@@ -209,12 +209,12 @@ def decided(
 
 def same(event: dict[str, Any], value: Value | Undefined, gone: tuple[str, ...]) -> bool:
     """Whether a value is the recorded result, as far as that was not erased or masked."""
+    if "/result" in gone:
+        return True
     if "result" not in event or value is UNDEFINED:
         return "result" not in event and value is UNDEFINED
     before, after = event["result"], to_json(value)
     for pointer in gone:
-        if pointer == "/result":
-            return True
         if pointer.startswith("/result/"):
             *path, last = parts(pointer)[1:]
             change = without((last,))
