@@ -100,8 +100,10 @@ def as_line(event: dict[str, Any], width: int | None = None) -> str:
     fixed = f"{time:8} {short_id(event):8} {told:>3} {text_at(event, 'method'):6} "
     rest = "  ".join(part for part in parts if part)
     if width is not None and len(fixed) + len(readable(rest)) > width:
-        # The path gives way, for it is what a client may make long; half of the line is its.
-        rest = "  ".join((cut(readable(target), (width - len(fixed)) // 2), *parts[1:]))
+        # The path gives way first, for it is what a client may make long.
+        others = "".join(f"  {part}" for part in map(readable, parts[1:]) if part)
+        room = max(SHORT, width - len(fixed) - len(others))
+        rest = cut(readable(target), room) + others
     line = readable(fixed + rest)
     return line if width is None else cut(line, width)
 
@@ -149,12 +151,12 @@ class Latency:
         self.count += 1
 
     def quantile(self, part: float) -> float:
-        """The duration that this part of them does not exceed, to 1 %; 0 without any."""
+        """The duration that this part of them does not exceed, to 0.5 %; 0 without any."""
         left = ceil(part * self.count)
         for step in sorted(self.steps):
             left -= self.steps[step]
             if left <= 0:
-                return exp(step * FINE)
+                return exp((step - 0.5) * FINE)
         return 0.0
 
 
