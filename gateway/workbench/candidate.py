@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.rego import Footprint, Value
 
 MAX_REMEMBERED: Final = 1024
+"""So many unknown entrypoints, and lists of what was erased, are remembered."""
 
 BY_CHANCE: Final = frozenset(
     ("io.jwt.encode_sign", "io.jwt.encode_sign_raw", "rand.intn", "uuid.rfc4122")

@@ -23,7 +23,8 @@ MAX_EVENT: Final = 16 * 1024**2
 """Longest event in bytes; our own have 512 KiB at most."""
 MAX_MEMBERS: Final = 1_000_000
 MAX_CODES: Final = 8
-"""So many codes of a decision's reasons are told apart."""
+MAX_CODE: Final = 128
+"""So many codes of a decision's reasons are told apart, and so much of each."""
 SMALL: Final = 64 * 1024
 SHALLOW: Final = 64
 """Most bytes and brackets of an event that is within the engine's limits for an input."""
@@ -221,7 +222,7 @@ def codes_of(result: Any) -> tuple[str, ...]:
     if not isinstance(reasons, list):
         return ()
     named = (each.get("code") if isinstance(each, dict) else each for each in reasons)
-    return tuple(sorted({each for each in named if isinstance(each, str)})[:MAX_CODES])
+    return tuple(sorted({each[:MAX_CODE] for each in named if isinstance(each, str)})[:MAX_CODES])
 
 
 def recorded(event: dict[str, Any]) -> Outcome | None:

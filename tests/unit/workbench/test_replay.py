@@ -8,13 +8,14 @@ from itertools import islice
 import pytest
 
 from gateway.bundle.folder import PolicySources
+from gateway.config.model import Config
 from gateway.errors import ConfigError
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.workbench import replay as module
 from gateway.workbench.approved import read_approved
 from gateway.workbench.candidate import Candidate, Rule
 from gateway.workbench.events import Read, read_events
-from gateway.workbench.replay import Replay
+from gateway.workbench.replay import Replay, shapes
 from gateway.workbench.replay_report import as_dict, as_lines
 
 POLICY = """package gateway.authz
@@ -374,3 +375,27 @@ def test_a_long_log_takes_no_more_memory_than_a_short_one(candidate):
 
 def test_the_names_of_a_rule():
     assert Rule("data.a", "a.rego", 3).names == ("data.a", "a.rego", "a.rego:3")
+
+
+def test_results_are_read_as_the_routes_dialects_have_it():
+    config = Config.model_validate({
+        "routes": [
+            {"id": dialect, "paths": [f"/{dialect}"], "upstream": "http://u", "dialect": dialect}
+            for dialect in ("native", "envoy")
+        ]
+    })  # fmt: skip
+    policy = (
+        'package p\n\nok := {"allow": true}\n\nodd := {"allowed": true, "headers": {"host": "x"}}'
+    )
+    candidate = Candidate(sources(policy), DEFAULT_STEPS)
+    events = [
+        event({}, {"allow": True}, "p/ok", route="native"),
+        event({}, {"allow": True}, "p/ok", route="envoy"),
+        event({}, {"allow": True}, "p/odd", route="envoy"),
+        event({}, {"allow": True, "headers": {"host": "x"}}, "p/odd", route="elsewhere"),
+    ]
+    replay = replayed(candidate, *events, shapes=shapes(config))
+    assert [(each.routes.most(), each.after) for each in replay.found("allow-to-deny")] == [
+        ([("envoy", 1)], ("decision-shape",)),
+        ([("envoy", 1)], ("decision-shape",)),
+    ]
