@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from math import ceil, exp, log
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +11,7 @@ from gateway.workbench.events import allows, codes_of, failure_of, text_at, time
 from gateway.workbench.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SHORT: Final = 8
 """So many characters at the end of a decision id are shown; `show` takes them."""
@@ -113,11 +112,11 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
-def as_text(event: dict[str, Any]) -> Iterator[str]:
-    """An event in full, line by line, safe to show."""
+def as_text(event: dict[str, Any], write: Callable[[Any], str]) -> Iterator[str]:
+    """An event in full, line by line, safe to show; `write` gives a value as indented JSON."""
     for name in _HEAD:
         if name in event:
-            yield readable(f"{name:16}{_word(event[name])}")
+            yield readable(f"{name:16}{event[name]}")
     metrics = event.get("metrics")
     for name, value in metrics.items() if isinstance(metrics, dict) else ():
         if isinstance(value, int) and name.startswith("timer_") and name.endswith("_ns"):
@@ -129,12 +128,7 @@ def as_text(event: dict[str, Any]) -> Iterator[str]:
         if event.get(name):
             yield ""
             yield f"{name}:"
-            text = json.dumps(event[name], indent=2, ensure_ascii=False, default=str)
-            yield from (readable(f"  {line}") for line in text.split("\n"))
-
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+            yield from (readable(f"  {line}") for line in write(event[name]).split("\n"))
 
 
 @dataclass(slots=True)

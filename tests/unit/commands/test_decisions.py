@@ -1,18 +1,27 @@
 """`gateway decisions`: lines, filters, one event in full, counts; from logs and over HTTP."""
 
 import contextlib
+import fcntl
 import gzip
 import json
+import os
+import struct
+import subprocess
+import sys
+import termios
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from gateway.commands import decisions as module, main
 from gateway.commands.logs import followed
-from gateway.workbench.decisions import Latency, Stats, as_line
+from gateway.workbench.decisions import Filter, Latency, Stats, as_line
+
+ROOT = Path(__file__).parents[3]
 
 ULID = "01K5MHV5P0ABCDEFGHJKMN"
 
@@ -71,6 +80,7 @@ def log(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "POLL", 0.01)
     path = tmp_path / "log.jsonl"
     path.write_text(text(EVENTS))
+    (tmp_path / "token").write_text("s3cret\n")
     return path
 
 
@@ -268,7 +278,7 @@ def test_names_that_a_client_makes_up_take_bounded_memory(monkeypatch):
         (("tail", "--admin", "localhost:9090"), 64, "expected a URL such as http://127.0.0.1:9090"),
         (("tail", "--admin", "http://[::1"), 64, "expected a URL such as http://127.0.0.1:9090"),
         (("tail", "--admin", "http://127.0.0.1:1"), 1, "http://127.0.0.1:1: "),
-        (("tail", "--admin", "http://192.0.2.1:9", "--token-file", "log.jsonl"), 1, "in the clear"),
+        (("tail", "--admin", "http://192.0.2.1:9", "--token-file", "token"), 1, "in the clear"),
     ],
 )
 def test_what_cannot_be_done(arguments, code, said):
@@ -346,9 +356,64 @@ def admin(answers, token=None):
             thread.join()
 
 
-def test_a_running_gateway_is_asked(tmp_path, monkeypatch):
+def test_a_token_that_is_none_is_not_sent_and_not_shown(tmp_path):
+    (tmp_path / "token").write_text("s3cret\nx: y\n")
+    result = run("tail", "--admin", "http://127.0.0.1:1", "--token-file", "token")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: --token-file: expected a token")
+    assert "s3cret" not in result.output
+
+
+def on_terminal(*arguments):
+    """What a command shows on a terminal of 60 columns."""
+    ours, its = os.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    environment = {"PATH": os.environ["PATH"], "TERM": "xterm"}
+    command = [sys.executable, str(ROOT / "cli.py"), *arguments]
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environment) as child:
+        os.close(its)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO once the other end is closed
+            while piece := os.read(ours, 65536):
+                shown += piece
+    os.close(ours)
+    return child.returncode, shown.decode()
+
+
+def test_a_terminal_has_colours_and_whole_lines():
+    code, shown = on_terminal("decisions", "tail", "log.jsonl", "-n", "4")
+    assert code == 0
+    assert (
+        "14:13:02 JKMN0002 \x1b[31m403\x1b[0m DELETE /orders…  policy-denied, role-…\r\n" in shown
+    )
+    assert (
+        "14:13:04 JKMN0004 \x1b[33m502\x1b[0m GET    /orders/…  upstream-down  alice\r\n" in shown
+    )
+    assert "\x1b]0" not in shown
+
+
+def test_a_terminal_shows_the_progress_of_a_replay(tmp_path):
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "a.rego").write_text("package gateway.authz\n\ndecision := input.x")
+    code, shown = on_terminal("policy", "replay", "log.jsonl")
+    assert code == 2
+    assert " events \x1b[" in shown
+    assert "allow → deny: 2\r\n" in shown
+
+
+def test_the_table_that_changes(capsys):
+    stats = Stats()
+    module._live(
+        stats, iter([event(1), None, event(2, **REFUSED), None]), Filter(subject=("bob",)), 3
+    )
+    assert stats.events == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith("1 events, 2026-09-21T14:13:02")
+    assert "outcome          1  refused" in shown
+
+
+def test_a_running_gateway_is_asked(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    (tmp_path / "token").write_text("s3cret\n")
     with admin(EVENTS[::-1], "s3cret") as (url, _):
         result = run("tail", "--admin", url, "--token-file", "token")
         assert result.stdout == "".join(LINES), result.stderr
