@@ -183,6 +183,23 @@ def test_what_is_erased_and_not_read_does_not_matter(candidate):
     assert (replay.replayed, replay.unchanged) == (1, 1)
 
 
+def test_of_a_decision_too_long_to_trace_only_the_rule_is_named():
+    policy = """package p
+
+allow if {
+	some n in numbers.range(1, 20000)
+	n == input.n
+}
+
+allow if input.n == 0
+"""
+    candidate = Candidate(sources(policy), DEFAULT_STEPS)
+    replay = replayed(candidate, *(event({"n": n}, False, "p/allow") for n in (7, 0)))
+    assert [group.rule for group in replay.groups.values()] == [
+        Rule("data.p.allow", FILE, 4), Rule("data.p.allow", FILE, 3),
+    ]  # fmt: skip
+
+
 def test_chance_is_noted(candidate):
     replay = replayed(candidate, event({}, True, "gateway/authz/lucky"), event(READER, YES))
     assert replay.chance == {"gateway/authz/lucky": ("rand.intn",)}
