@@ -130,9 +130,6 @@ def _sources(command: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError("--token-file is for --admin")
         token = None if token_file is None else read_secret(token_file).decode("latin-1")
         client = None if admin is None else checked(Admin(admin, token))
-        missing = next((log for log in logs if str(log) != STDIN and not log.is_file()), None)
-        if missing is not None and not missing.is_fifo():
-            raise click.ClickException(f"{missing}: no such file")
         command(source=Source(logs, client), **options)
 
     return wrapped

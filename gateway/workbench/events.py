@@ -29,8 +29,10 @@ SMALL: Final = 64 * 1024
 SHALLOW: Final = 64
 """Most bytes and brackets of an event that is within the engine's limits for an input."""
 
+GZIP: Final = b"\x1f\x8b"
+"""How gzip begins (RFC 1952 §2.3.1)."""
+
 _CHUNK: Final = 64 * 1024
-_GZIP: Final = b"\x1f\x8b"
 _SPREAD: Final = re.compile(rb"\s*(?:\[|\{\s*\n)")
 # A string to its end (a lone quote is one whose end is still to come), and objects' brackets.
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["{}]', re.DOTALL)
@@ -79,7 +81,7 @@ def read_events(file: BinaryIO, name: str) -> Iterator[Read]:
 def unpacked(file: BinaryIO) -> io.BufferedReader:
     """The file's bytes, out of gzip where they are in it."""
     plain = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast("Any", file))
-    if plain.peek(2)[:2] != _GZIP:
+    if plain.peek(2)[:2] != GZIP:
         return plain
     return io.BufferedReader(cast("Any", gzip.GzipFile(fileobj=plain)))
 

@@ -270,7 +270,10 @@ def test_names_that_a_client_makes_up_take_bounded_memory(monkeypatch):
         (("tail",), 64, "name either LOGS or --admin"),
         (("tail", "log.jsonl", "--admin", "http://127.0.0.1:1"), 64, "name either LOGS or --admin"),
         (("tail", "log.jsonl", "--token-file", "t"), 64, "--token-file is for --admin"),
-        (("tail", "log.jsonl", "other", "-f"), 1, "other: no such file"),
+        (("tail", "other"), 1, "other: No such file or directory"),
+        (("tail", "other", "-f"), 1, "other: No such file or directory"),
+        (("tail", "old.gz", "-f"), 1, "old.gz: compressed; --follow reads a plain log"),
+        (("stats", "."), 1, ".: Is a directory"),
         (("tail", "log.jsonl", "log.jsonl", "-f"), 64, "--follow takes one log file, or --admin"),
         (("tail", "-", "-f"), 64, "--follow takes one log file, or --admin"),
         (("stats", "log.jsonl", "-f"), 64, "--follow changes a table on a terminal"),
@@ -281,7 +284,8 @@ def test_names_that_a_client_makes_up_take_bounded_memory(monkeypatch):
         (("tail", "--admin", "http://192.0.2.1:9", "--token-file", "token"), 1, "in the clear"),
     ],
 )
-def test_what_cannot_be_done(arguments, code, said):
+def test_what_cannot_be_done(arguments, code, said, tmp_path):
+    (tmp_path / "old.gz").write_bytes(gzip.compress(b"{}"))
     result = run(*arguments)
     assert result.exit_code == code, result.output
     assert said in result.stderr
