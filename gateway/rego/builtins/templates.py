@@ -227,7 +227,7 @@ class _Run:
             raise BuiltinError("template: range can't iterate over the value")
         scope = len(self.variables)
         for key, item in pairs:
-            self.state.charge(4)
+            self.state.charge(6)
             if node.names:
                 named = (item,) if len(node.names) == 1 else (key, item)
                 self.variables += zip(node.names, named, strict=True)
@@ -244,7 +244,7 @@ class _Run:
         return value
 
     def _command(self, command: tuple[Any, ...], extra: list[Value], dot: Value) -> Value:
-        self.state.charge(9)
+        self.state.charge(11)
         if not command:
             raise BuiltinError("template: missing value for command")
         kind, word = command[0]
