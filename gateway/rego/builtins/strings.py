@@ -152,6 +152,13 @@ def split(state: State, value: Value, separator: Value) -> list[str]:
     return text.split(mark) if mark else list(text)
 
 
+def split_n(state: State, value: Value, separator: Value, limit: Value) -> list[str]:
+    """Cut a string as `split` does; return the first `limit` parts, or the last if negative."""
+    wanted = small_integer(limit, 3)
+    parts = split(state, value, separator)
+    return parts[:wanted] if wanted >= 0 else parts[wanted:]
+
+
 def replace(state: State, value: Value, old: Value, new: Value) -> str:
     """Replace each occurrence; an empty one is before each character and at the end."""
     text, wanted, other = string(value), string(old, 2), string(new, 3)
@@ -269,6 +276,7 @@ BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("indexof_n", indexof_n, 2),
     charged("substring", substring, 3),
     charged("split", split, 2),
+    charged("strings.split_n", split_n, 3),
     charged("replace", replace, 3),
     charged("strings.replace_n", replace_n, 2, steps=40),
     charged("strings.reverse", reverse, 1),
