@@ -1,7 +1,7 @@
 """strings.render_template: the part of Go's text/template that policies need.
 
 Text with actions in `{{ }}`: values (`.`, `.a.b`, `$x`, literals, functions, pipes), `$x :=`,
-`if`, `with`, `range`, `else` and `end`. Templates that define or call others are refused.
+`$x =`, `if`, `with`, `range`, `break`, `continue`, `define`, `template` and `block`.
 """
 
 from __future__ import annotations
@@ -11,35 +11,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.builtins.charges import dear
-from gateway.rego.builtins.formatting import sprintf
-from gateway.rego.builtins.internal import UNDEFINED_TEXT
 from gateway.rego.builtins.operands import charge_text, charge_value, mapping, string
 from gateway.rego.builtins.registry import Builtin, State, charged
+from gateway.rego.builtins.template_functions import FUNCTIONS, apply, converted, shown, truth
 from gateway.rego.errors import BuiltinError
-from gateway.rego.values import (
-    MAX_DEPTH,
-    NUMBERS,
-    UNDEFINED,
-    Value,
-    equal,
-    format_number,
-    less,
-    loads,
-    number_from_text,
-    sorted_items,
-    to_json,
-)
+from gateway.rego.values import MAX_DEPTH, UNDEFINED, Value, loads, sorted_items, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator
 
 # --- reading a template
 
 _ACTION: Final = re.compile(
-    r"\{\{(-\s)?\s*((?:\"(?:[^\"\\\n]|\\.)*+\"|`[^`]*+`|(?!-?\}\}).)*+)(-)?\}\}", re.DOTALL
+    r"\{\{(-\s)?\s*((?:\"(?:[^\"\\\n]|\\.)*+\"|`[^`]*+`|'(?:[^'\\\n]|\\.)++'"
+    r"|(?!-?\}\}).)*+)(-)?\}\}",
+    re.DOTALL,
 )
 _WORD: Final = re.compile(
-    r"\s*(?:(?P<text>\"(?:[^\"\\\n]|\\.)*+\"|`[^`]*+`)|(?P<number>-?[0-9][0-9.eE+-]*)"
+    r"\s*(?:(?P<text>\"(?:[^\"\\\n]|\\.)*+\"|`[^`]*+`)|(?P<character>'(?:[^'\\\n]|\\.)++')"
+    r"|(?P<number>[+-]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+"
+    r"|[0-9][0-9_]*(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?))(?![\w.])"
     r"|(?P<value>\$?\w*(?:\.\w+)+|\$\w*|\.)|(?P<name>\w+)|(?P<mark>:=|[|(),=]))"
 )
 
@@ -60,6 +51,8 @@ class _Parser:
     def __init__(self, state: State, text: str) -> None:
         self.pieces = list(_pieces(state, text))
         self.at = 0
+        self.loops = 0
+        self.defined: dict[str, tuple[_Node, ...]] = {}
 
     def parse(self, depth: int = 0) -> tuple[tuple[_Node, ...], str]:
         """Read up to the `else` or `end` of this block; returns its nodes and that action."""
@@ -75,24 +68,67 @@ class _Parser:
             keyword, _, rest = text.partition(" ")
             if keyword in ("end", "else"):
                 return tuple(nodes), text
-            if keyword in _BLOCKS:
-                nodes.append(self._block(keyword, rest, depth))
-            elif keyword in ("define", "template", "block", "break", "continue"):
-                raise BuiltinError(f"template: {keyword} is not supported")
-            elif text:
-                names, pipe = _pipeline(text)
-                nodes.append(_Node("value", pipe=pipe, names=names))
+            if text:
+                nodes += self._nodes(keyword, rest, text, depth)
         return tuple(nodes), ""
+
+    def _nodes(self, keyword: str, rest: str, text: str, depth: int) -> list[_Node]:
+        if keyword in _BLOCKS:
+            return [self._block(keyword, rest, depth)]
+        if keyword in _JUMPS:
+            if rest or not self.loops:
+                raise BuiltinError(f"template: {keyword} outside of a range")
+            return [_Node(keyword)]
+        if keyword == "define" and not depth:
+            self._define(rest, depth)
+            return []
+        if keyword in ("define", "template", "block"):
+            return [self._template(keyword, rest, depth)]
+        return [_value(text)]
+
+    def _define(self, text: str, depth: int, pipe: tuple[Any, ...] = ()) -> _Node:
+        """Read a template with a name up to its end; returns a node that fills it in."""
+        words = _words(text)
+        if len(words) != 1 or words[0][0] != "text":
+            raise BuiltinError("template: unexpected text in define")
+        name = _text_of(words[0][1])
+        loops, self.loops = self.loops, 0
+        body, stop = self.parse(depth + 1)
+        self.loops = loops
+        if stop != "end":
+            raise BuiltinError("template: unexpected end of define")
+        if any(node.kind != "text" or node.text.strip() for node in body):
+            if self.defined.get(name):
+                raise BuiltinError("template: multiple definition of a template")
+            self.defined[name] = body
+        else:
+            self.defined.setdefault(name, ())
+        return _Node("template", text=name, pipe=pipe)
+
+    def _template(self, keyword: str, text: str, depth: int) -> _Node:
+        words = _words(text)
+        if keyword == "define" or not words or words[0][0] != "text":
+            raise BuiltinError(f"template: unexpected {keyword}")
+        pipe: tuple[Any, ...] = ()
+        if len(words) > 1 or keyword == "block":
+            pipe, rest = _commands(words[1:], 0)
+            if rest != len(words) - 1 or not pipe[0]:
+                raise BuiltinError("template: malformed action")
+        if keyword == "block":
+            return self._define(words[0][1], depth, pipe)
+        return _Node("template", text=_text_of(words[0][1]), pipe=pipe)
 
     def _block(self, kind: str, text: str, depth: int) -> _Node:
         names, pipe = _pipeline(text)
+        self.loops += kind == "range"
         body, stop = self.parse(depth + 1)
+        self.loops -= kind == "range"
         otherwise: tuple[_Node, ...] = ()
         if stop.startswith("else "):
             keyword, _, rest = stop.removeprefix("else").strip().partition(" ")
-            if keyword != "if":
+            if keyword not in ("if", "with") or keyword != kind:
                 raise BuiltinError("template: unexpected text after else")
-            otherwise = (self._block("if", rest, depth + 1),)
+            otherwise = (self._block(keyword, rest, depth + 1),)
         elif stop == "else":
             otherwise, stop = self.parse(depth + 1)
             if stop != "end":
@@ -136,6 +172,18 @@ def _pipeline(text: str) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     return tuple(names), commands
 
 
+def _value(text: str) -> _Node:
+    """Read an action that shows a value, or sets a variable."""
+    words = _words(text)
+    if len(words) > 2 and words[0][0] == "value" and words[1] == ("mark", "="):
+        pipe, rest = _commands(words[2:], 0)
+        if rest != len(words) - 2 or not pipe[0] or words[0][1][0] != "$" or "." in words[0][1]:
+            raise BuiltinError("template: malformed action")
+        return _Node("assign", text=words[0][1], pipe=pipe)
+    names, pipe = _pipeline(text)
+    return _Node("value", pipe=pipe, names=names)
+
+
 def _words(text: str) -> list[tuple[str, str]]:
     words = []
     at = 0
@@ -174,31 +222,72 @@ def _commands(words: list[tuple[str, str]], at: int, depth: int = 0) -> tuple[tu
 # --- running a template
 
 
+class _Break(Exception):  # noqa: N818  not errors
+    pass
+
+
+class _Continue(Exception):  # noqa: N818
+    pass
+
+
+_JUMPS: Final = {"break": _Break, "continue": _Continue}
+
+
 class _Run:
     """One rendering: the variables, innermost last, and the text so far."""
 
-    def __init__(self, state: State, root: Value) -> None:
+    def __init__(self, state: State, root: Value, defined: dict[str, tuple[_Node, ...]]) -> None:
         self.state = state
+        self.defined = defined
+        self.depth = 0
         self.variables: list[tuple[str, Value]] = [("$", root)]
         self.output: list[str] = []
 
     def render(self, nodes: tuple[_Node, ...], dot: Value) -> None:
+        if self.depth >= MAX_DEPTH:
+            raise BuiltinError("template: exceeded maximum template depth")
         scope = len(self.variables)
-        for node in nodes:
-            self.state.charge(6)
-            if node.kind == "text":
-                self._write(node.text)
-            elif node.kind == "value":
-                value = self.pipe(node.pipe, dot)
-                if node.names:
-                    self.variables.append((node.names[0], value))
-                else:
-                    self._write(_shown(self.state, value))
-            elif node.kind == "range":
-                self._range(node, dot)
-            else:
-                self._branch(node, dot)
+        self.depth += 1
+        try:
+            for node in nodes:
+                self._node(node, dot)
+        finally:
+            self.depth -= 1
         del self.variables[scope:]
+
+    def _node(self, node: _Node, dot: Value) -> None:
+        self.state.charge(6)
+        if node.kind == "text":
+            self._write(node.text)
+        elif node.kind == "value":
+            value = self.pipe(node.pipe, dot)
+            if node.names:
+                self.variables.append((node.names[0], value))
+            else:
+                self._write(shown(self.state, value))
+        elif node.kind == "range":
+            self._range(node, dot)
+        elif node.kind == "assign":
+            self._assign(node.text, self.pipe(node.pipe, dot))
+        elif node.kind == "template":
+            self._fill(node.text, self.pipe(node.pipe, dot) if node.pipe else None)
+        elif node.kind in _JUMPS:
+            raise _JUMPS[node.kind]
+        else:
+            self._branch(node, dot)
+
+    def _assign(self, name: str, value: Value) -> None:
+        self._variable(name)  # it must be there
+        at = max(n for n, (known, _) in enumerate(self.variables) if known == name)
+        self.variables[at] = (name, value)
+
+    def _fill(self, name: str, dot: Value) -> None:
+        """Render a template that has a name, which sees no variables but `$`."""
+        if name not in self.defined:
+            raise BuiltinError(f'template: template "{name[:40]}" not defined')
+        outer, self.variables = self.variables, [("$", dot)]
+        self.render(self.defined[name], dot)
+        self.variables = outer
 
     def _write(self, text: str) -> None:
         charge_text(self.state, text)
@@ -210,7 +299,7 @@ class _Run:
         if node.names:
             self.variables.append((node.names[0], value))
         inner = value if node.kind == "with" else dot
-        if _truth(value):
+        if truth(value):
             self.render(node.body, inner)
         else:
             self.render(node.otherwise, dot)
@@ -218,22 +307,32 @@ class _Run:
 
     def _range(self, node: _Node, dot: Value) -> None:
         value = self.pipe(node.pipe, dot)
-        pairs: list[tuple[Value, Value]] = []
+        pairs: Iterable[tuple[Value, Value]] = ()
         if value.__class__ is list:
-            pairs = list(enumerate(value))
+            pairs = enumerate(value)
+        elif value.__class__ is int and len(node.names) < 2:
+            pairs = zip(range(value), range(value), strict=True)
         elif value.__class__ is dict:
             pairs = sorted_items(value)
         elif value is not None and value is not UNDEFINED:
             raise BuiltinError("template: range can't iterate over the value")
         scope = len(self.variables)
+        empty = True
         for key, item in pairs:
+            empty = False
             self.state.charge(6)
             if node.names:
                 named = (item,) if len(node.names) == 1 else (key, item)
                 self.variables += zip(node.names, named, strict=True)
-            self.render(node.body, item)
-            del self.variables[scope:]
-        if not pairs:
+            try:
+                self.render(node.body, item)
+            except _Continue:
+                pass
+            except _Break:
+                break
+            finally:
+                del self.variables[scope:]
+        if empty:
             self.render(node.otherwise, dot)
 
     def pipe(self, commands: tuple[Any, ...], dot: Value) -> Value:
@@ -248,9 +347,11 @@ class _Run:
         if not command:
             raise BuiltinError("template: missing value for command")
         kind, word = command[0]
-        if kind == "name" and word in _FUNCTIONS:
+        if kind == "name" and word == "nil" and len(command) == 1:
+            raise BuiltinError("template: nil is not a command")
+        if kind == "name" and word in FUNCTIONS:
             arguments = [self._operand(part, dot) for part in command[1:]]
-            return _FUNCTIONS[word](self.state, *_checked(word, arguments + extra))
+            return apply(self.state, word, arguments + extra)
         if len(command) > 1 or extra:
             raise BuiltinError("template: can't give argument to non-function")
         return self._operand(command[0], dot)
@@ -261,9 +362,11 @@ class _Run:
         if kind == "pipe":
             return self.pipe(word, dot)
         if kind == "text":
-            return word[1:-1] if word[0] == "`" else _unquoted(word)
+            return _text_of(word)
         if kind == "number":
             return _number(word)
+        if kind == "character":
+            return ord(_unquoted_character(word))
         if kind == "name":
             return self._name(word)
         start, *fields = word.split(".")
@@ -276,8 +379,8 @@ class _Run:
     def _name(self, word: str) -> Value:
         if word in _CONSTANTS:
             return _CONSTANTS[word]
-        if word in _FUNCTIONS:
-            return _FUNCTIONS[word](self.state, *_checked(word, []))
+        if word in FUNCTIONS:
+            return apply(self.state, word, [])
         raise BuiltinError(f'template: function "{word[:40]}" not defined')
 
     def _variable(self, name: str) -> Value:
@@ -291,6 +394,10 @@ class _Run:
 _CONSTANTS: Final[dict[str, Value]] = {"true": True, "false": False, "nil": None}
 
 
+def _text_of(word: str) -> str:
+    return word[1:-1] if word[0] == "`" else _unquoted(word)
+
+
 def _unquoted(word: str) -> str:
     try:
         return str(loads(word))
@@ -298,128 +405,38 @@ def _unquoted(word: str) -> str:
         raise BuiltinError("template: bad string") from None
 
 
+def _unquoted_character(word: str) -> str:
+    inner = word[1:-1].replace("\\'", "'").replace('"', '\\"')
+    char = _unquoted(f'"{inner}"')
+    if len(char) != 1:
+        raise BuiltinError("template: malformed character constant")
+    return char
+
+
 def _number(word: str) -> Value:
     try:
-        return number_from_text(word)
+        if word.lstrip("+-")[:2].lower() in ("0x", "0b", "0o"):
+            return _small(int(word, 0))
+        if any(mark in word for mark in ".eE"):
+            return float(word)
+        octal = word.lstrip("+-").startswith("0")
+        return _small(int(word, 8 if octal else 10))
     except ValueError:
         raise BuiltinError("template: bad number") from None
+
+
+def _small(number: int) -> int:
+    if not -(1 << 63) <= number < 1 << 63:
+        raise BuiltinError("template: integer overflow")
+    return number
 
 
 def _field(value: Value, name: str) -> Value:
     if value.__class__ is dict:
         return value.get(name, UNDEFINED)
-    raise BuiltinError(f"template: can't evaluate field {name[:40]}")
-
-
-def _truth(value: Value) -> bool:
-    return value is not UNDEFINED and bool(value)
-
-
-def _shown(state: State, value: Value) -> str:
     if value is UNDEFINED:
-        return UNDEFINED_TEXT
-    state.charge(3)
-    charge_value(dear(state, 5), value)
-    return _go_text(value)
-
-
-def _go_text(value: Value) -> str:
-    kind = value.__class__
-    if kind is str:
-        return str(value)
-    if kind is list:
-        return "[" + " ".join(map(_go_text, value)) + "]"
-    if kind is dict:
-        return "map[" + " ".join(f"{key}:{_go_text(value[key])}" for key in sorted(value)) + "]"
-    if kind in NUMBERS:
-        return format_number(value)
-    return "<no value>" if value is None else str(value).lower()
-
-
-# --- functions
-
-
-def _checked(name: str, arguments: list[Value]) -> list[Value]:
-    low, high = _ARITIES[name]
-    if not low <= len(arguments) <= high:
-        raise BuiltinError(f"template: wrong number of args for {name}")
-    return [None if argument is UNDEFINED else argument for argument in arguments]
-
-
-def _and(_: State, *values: Value) -> Value:
-    return next((value for value in values if not _truth(value)), values[-1])
-
-
-def _or(_: State, *values: Value) -> Value:
-    return next((value for value in values if _truth(value)), values[-1])
-
-
-def _equals(state: State, first: Value, *others: Value) -> bool:
-    charge_value(state, first)
-    return any(equal(first, other) for other in others)
-
-
-def _ordered(test: Callable[[Value, Value], bool]) -> Callable[[State, Value, Value], bool]:
-    def compare(_: State, left: Value, right: Value) -> bool:
-        comparable = left.__class__ is right.__class__ is str or (
-            left.__class__ in NUMBERS and right.__class__ in NUMBERS
-        )
-        if not comparable:
-            raise BuiltinError("template: incompatible types for comparison")
-        return test(left, right)
-
-    return compare
-
-
-def _length(_: State, value: Value) -> int:
-    if value.__class__ not in (str, list, dict):
-        raise BuiltinError("template: len of the value")
-    return len(value)
-
-
-def _index(_: State, value: Value, *keys: Value) -> Value:
-    for key in keys:
-        if value.__class__ is dict and key.__class__ is str:
-            value = value.get(key)
-        elif value.__class__ is list and key.__class__ is int and 0 <= key < len(value):
-            value = value[key]
-        else:
-            raise BuiltinError("template: error calling index")
-    return value
-
-
-def _print(state: State, *values: Value) -> str:
-    return " ".join(_shown(state, value) for value in values)
-
-
-def _printf(state: State, template: Value, *values: Value) -> str:
-    state.charge(25)
-    return sprintf(state, template, list(values))
-
-
-_FUNCTIONS: Final[dict[str, Callable[..., Value]]] = {
-    "and": _and,
-    "or": _or,
-    "not": lambda _, value: not _truth(value),
-    "eq": _equals,
-    "ne": lambda state, left, right: not _equals(state, left, right),
-    "lt": _ordered(less),
-    "le": _ordered(lambda left, right: not less(right, left)),
-    "gt": _ordered(lambda left, right: less(right, left)),
-    "ge": _ordered(lambda left, right: not less(left, right)),
-    "len": _length,
-    "index": _index,
-    "print": _print,
-    "printf": _printf,
-}
-_MANY: Final = 100
-_ARITIES: Final = {
-    **dict.fromkeys(("and", "or", "index", "printf"), (1, _MANY)),
-    **dict.fromkeys(("not", "len"), (1, 1)),
-    **dict.fromkeys(("ne", "lt", "le", "gt", "ge"), (2, 2)),
-    "eq": (2, _MANY),
-    "print": (0, _MANY),
-}
+        return UNDEFINED
+    raise BuiltinError(f"template: can't evaluate field {name[:40]}")
 
 
 def render(state: State, template: Value, variables: Value) -> str:
@@ -427,11 +444,12 @@ def render(state: State, template: Value, variables: Value) -> str:
     text = string(template)
     charge_value(dear(state, 3), mapping(variables, 2))
     state.charge(5 * len(text))
-    nodes, stop = _Parser(state, text).parse()
+    parser = _Parser(state, text)
+    nodes, stop = parser.parse()
     if stop:
         raise BuiltinError(f"template: unexpected {{{{{stop[:20]}}}}}")
-    root = to_json(variables)
-    run = _Run(state, root)
+    root = converted(to_json(variables))
+    run = _Run(state, root, parser.defined)
     run.render(nodes, root)
     return "".join(run.output)
 
