@@ -1,7 +1,7 @@
-"""What a step takes: every builtin's time, divided by the steps that it charges.
+"""What a step takes: the time of rules and of every builtin, divided by the steps they charge.
 
-The step limit bounds a decision's time only as well as the builtins charge for their work:
-what stands at the top lets a decision run longer than the others do.
+The step limit bounds a decision's time only as well as work is charged for: what stands at the
+top lets a decision run longer than the others do.
 
 Run: python -m bench.steps
 """
@@ -11,14 +11,19 @@ from __future__ import annotations
 import time
 import timeit
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from gateway.rego import Policy, compile as compile_rego
 from gateway.rego.builtins import BUILTINS
+from gateway.rego.errors import BuiltinError
+from gateway.rego.runtime import State
 from gateway.rego.values import make_set
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.rego.builtins.registry import Builtin
 
 ZONED = [10**18, "America/New_York"]
@@ -219,6 +224,23 @@ CALLS += [
     ("graph.reachable_paths", {str(n): [str(m) for m in range(20)] for n in range(20)}, ["0"]),
     ("walk", {str(n): {"a": 1} for n in range(300)}),
     ("strings.render_template", "{{range .l}}{{print . .}}{{end}}", {"l": [1] * 100}),
+    ("startswith", "a" * 100_000, "a" * 99_999 + "b"),
+    ("strings.any_prefix_match", ["a" * 9_999 + "c"] * 99, ["a" * 9_999 + "b"] * 9),
+    ("trim", "é" * 3000, "".join(map(chr, range(0x100, 0x200))) + "é"),
+    ("trim", "a" * 3000, "bcdefghia"),
+    ("hex.encode", "\ud800"),
+    ("sprintf", "%#x", ["\u00e9" * 3000]),
+    ("minus", make_set(range(1000)), make_set([1])),
+    ("or", make_set(range(1000)), make_set(range(999, 1999))),
+    ("object.keys", {(n,): n for n in range(0)}),
+    (
+        "object.union",
+        {str(n): {"a": n} for n in range(100)},
+        {str(n): {"b": n} for n in range(100)},
+    ),
+    ("object.remove", {str(n): n for n in range(1000)}, [str(n) for n in range(1000)]),
+    ("sort", ["a" * 300 + str(n) for n in range(300)]),
+    ("json.marshal", {str(n): [] for n in range(300)}),
 ]
 
 
@@ -239,34 +261,158 @@ class Work:
         """Drop."""
 
 
+CALL: Final = """
+clear()
+try:
+    function(*arguments)
+except BuiltinError:
+    pass
+"""
+
+
 def measure(builtin: Builtin, arguments: tuple[Any, ...]) -> tuple[float, int]:
     """Return the seconds that a call takes at best, and the steps that it costs."""
     state = Work()
-
-    def call() -> None:
-        state.memo.clear()
-        if builtin.needs_state:
-            builtin.function(state, *arguments)
-        else:
-            builtin.function(*arguments)
-
-    call()
+    names = {
+        "clear": state.memo.clear,
+        "function": builtin.function,
+        "arguments": (state, *arguments) if builtin.needs_state else arguments,
+        "BuiltinError": BuiltinError,
+    }
+    timer = timeit.Timer(CALL, timer=time.process_time, globals=names)
+    timer.timeit(1)
     used = state.used + 1  # the expression's own
-    timer = timeit.Timer(call, timer=time.process_time)
     times = max(1, int(0.004 / max(timer.timeit(1), 1e-6)))
     return min(timer.repeat(ROUNDS, times)) / times, used
 
 
+RULES: dict[str, str] = {
+    "scan": "p if { some x in input.xs; x < 0 }",
+    "scan with a key": "p if { some k, x in input.xs; x < k }",
+    "scan of members": "p if { some x in input.rows; x.a == -1 }",
+    "empty loop": "p := count([1 | input.xs[_]])",
+    "nested scans": "p if { some x in input.xs; some y in input.xs; x < y - 10000 }",
+    "nested scans of little": "p if { some r in input.lists; some x in r; x < 0 }",
+    "scans of nothing": "p if { some r in input.empty; some x in r; x < 0 }",
+    "object scan": "p if { some k, x in input.object; x == k }",
+    "object in order": "p := [x | some x in input.object]",
+    "object in order with keys": "p := [[k, x] | some k, x in input.object]",
+    "set in order": "p := [x | some x in data.t.numbers]",
+    "set of fractions in order": "p := [x | some x in data.t.fractions]",
+    "set of arrays in order": "p := [x | some x in data.t.pairs]",
+    "keys of arrays in order": "p := [x | some k, x in data.t.keyed]",
+    "little objects in order": "p := [x | some r in input.rows; some x in r]",
+    "little objects with keys": "p if { some r in input.rows; some k, x in r; k == x }",
+    "array comprehension": "p := [x | some x in input.xs]",
+    "array of objects": 'p := [{"a": x, "b": [x, {"c": x}]} | some x in input.xs]',
+    "array of sets": "p := [{x, y} | some x in input.xs; y := x + 1]",
+    "set comprehension": "p := {x | some x in input.xs}",
+    "set of texts": "p := {x | some x in input.words}",
+    "set of arrays": "p := {[x, [x]] | some x in input.xs}",
+    "set of objects": 'p := {{"a": x, "b": {"c": x}} | some x in input.xs}',
+    "object comprehension": "p := {x: x | some x in input.xs}",
+    "object with composite keys": 'p := {[x, {"a": x}]: x | some x in input.xs}',
+    "partial set": "p contains x if some x in input.xs",
+    "partial object": "p[x] := x if some x in input.xs",
+    "partial object of texts": "p[x] := x if some x in input.words",
+    "references": "p if { some x in input.xs; input.rows[x].a == -1 }",
+    "references by value": "p if { some x in input.xs; input.object[x] == -1 }",
+    "references by arrays": "p if { some x in input.xs; data.t.pairs[[x, x]] == -1 }",
+    "comparing objects": "p if { some x in input.rows; x == input.rows[99] }",
+    "comparing fractions": "p if { some x, y in input.fractions; y < y - x }",
+    "membership": "p if { some x in input.xs; not x in input.xs }",
+    "every": "p if every x in input.xs { x >= 0 }",
+    "negation": "p if { some x in input.xs; not x >= 0 }",
+    "function": "p if { some x in input.xs; f(x) }\nf(x) if x < 0",
+    "function with several bodies": "p if { some x in input.xs; f(x) == -1 }\n"
+    + "\n".join(f"f(x) := {n} if x == -{n}" for n in range(1, 6)),
+    "function with an index": "p if { some x in input.xs; f(x) == -1 }\n"
+    + "\n".join(f"f(x) := {n} if x == -{n}" for n in range(1, 12)),
+    "function of patterns": "p if { some x in input.xs; f([x, {1: x}]) }\nf([x, {1: y}]) if x != y",
+    "recursion of calls": "p if { some x in input.xs; f3(x) }\nf3(x) if f2(x)\n"
+    "f2(x) if f1(x)\nf1(x) if x < 0",
+    "rule again": "p if { some x in input.xs; q < x - 10000 }\nq := count(input.xs)",
+    "with": "p if { some x in input.xs; q with input.n as x }\nq if input.n < 0",
+    "with a deep path": "p if { some x in input.xs; q with input.object.a.b.c as x }\n"
+    "q if input.n < 0",
+    "with data": "p if { some x in input.xs; q with data.n.m as x }\nq if data.n.m < 0",
+    "package": "p := count([x | some x in input.xs; y := data.u with input.n as x; x == y])",
+    "dynamic rule": "p if { some x in input.words; data.u[x] }",
+    "merge": "p := count([x | some x in input.xs; y := data.v with input.n as x])",
+    "walk": "p if { walk(input.rows, [k, x]); x == -1 }",
+    "walk of little": "p if { some r in input.rows; walk(r, [k, x]); x == -1 }",
+    "counting": "p if { some x in input.rows; count(x) > 9 }",
+    "types": "p if { some x in input.rows; is_set(x) }",
+    "names of types": 'p if { some x in input.rows; type_name(x) == "set" }',
+    "adding": "p if { some x in input.xs; x + 1 < 0 }",
+    "adding fractions": "p if { some x in input.fractions; x + 1 < 0 }",
+    "joining texts": 'p if { some x in input.words; sprintf("%s!", [x]) == "" }',
+    "starts": 'p if { some x in input.words; startswith(x, "b") }',
+    "template strings": 'p := [$"{x}!" | some x in input.words]',
+    "conflict": "p := x if some x in input.same",
+    "else": "p if { some x in input.xs; f(x) == 9 }\n"
+    "f(x) := 1 if x < 0 else := 2 if x < -1 else := 3",
+    "print": 'p if { some x in input.xs; print("seen", x); x < 0 }',
+}
+"""What policies are made of; each goes over a thousand members."""
+
+MORE = """
+numbers := {x | some x in input.xs}
+fractions := {(x + 0.5) | some x in input.xs}
+pairs := {[x, x] | some x in input.xs}
+keyed := {[x]: x | some x in input.xs}
+"""
+OTHERS = {
+    "u": "package u\n\na := input.n\nb := 2\nc contains 1 if input.n > 0\n",
+    "v": "package v\n\na := input.n\n",
+    "w": "package v.w\n\nb := 1\nc := 2\n",
+}
+SIZE = 1000
+DOCUMENT = {
+    "xs": list(range(SIZE)),
+    "fractions": [n + 0.25 for n in range(SIZE // 20)],
+    "words": [f"word{n}" for n in range(SIZE)],
+    "rows": [{"a": n, "b": [n]} for n in range(SIZE)],
+    "lists": [[n] for n in range(SIZE)],
+    "empty": [[]] * SIZE,
+    "object": {f"k{n}": n for n in range(SIZE)},
+    "same": [[1, 2]] * SIZE,
+}
+LIMIT = 1 << 40
+
+
+def measure_rules() -> Iterator[tuple[str, float, int]]:
+    """Yield each rule with the seconds that it takes at best, and the steps that it costs."""
+    for name, text in RULES.items():
+        modules = OTHERS | {"t": f"package t\n\n{text}\n{MORE}"}
+        policy = Policy(compile_rego({f"{key}.rego": each for key, each in modules.items()}))
+        rules = policy._rules  # noqa: SLF001  called with a state that tells the steps
+        best, used = float("inf"), 1
+        for _ in range(ROUNDS):
+            state = State(0.0, LIMIT, strict=True)
+            for prepared in ("numbers", "fractions", "pairs", "keyed"):
+                rules[f"t/{prepared}"](state, DOCUMENT, policy.data)
+            before = state.steps
+            start = time.process_time()
+            rules["t/p"](state, DOCUMENT, policy.data)
+            best = min(best, time.process_time() - start)
+            used = before - state.steps
+        yield name, best, used
+
+
 @click.command()
-def main() -> None:
-    """Print each builtin's time a step, the dearest first."""
+@click.option("--rules/--builtins", "only", default=None, help="Measure only these.")
+def main(only: bool | None) -> None:
+    """Print the time a step of rules and of each builtin, the dearest first."""
     rows = []
-    for name, *arguments in CALLS:
+    for name, *arguments in CALLS if only is not True else ():
         seconds, steps = measure(BUILTINS[name], tuple(arguments))
         rows.append((seconds / steps * 1e9, name, seconds * 1e6, steps, repr(arguments)[:30]))
+    for name, seconds, steps in measure_rules() if only is not False else ():
+        rows.append((seconds / steps * 1e9, name, seconds * 1e6, steps, RULES[name][:30]))
     for nanoseconds, name, microseconds, steps, shown in sorted(rows, reverse=True):
         click.echo(
-            f"{nanoseconds:6.0f} ns a step  {name:24} {microseconds:8.1f} µs {steps:7,}  {shown}"
+            f"{nanoseconds:6.0f} ns a step  {name:32} {microseconds:8.1f} µs {steps:7,}  {shown}"
         )
 
 

@@ -503,7 +503,13 @@ def _call(at: At | None, result: int, name: str, arguments: tuple[Operand, ...])
     package, _, last = name.rpartition(".")
     if last in _SHOWN:  # taken for a rule, which gets input and data
         return Call(at, result, f"{package}.{_SHOWN[last]}", arguments[2:])
+    if name in NEW_BUILTINS:
+        return Call(at, result, name, arguments[2:])
     return Call(at, result, name, arguments)
+
+
+NEW_BUILTINS: Final = frozenset(("strings.split_n",))
+"""Builtins that the compiler does not know: it takes them for rules, too."""
 
 
 _SHOWN: Final = {hidden: name for name, hidden in HIDDEN.items()}

@@ -131,7 +131,8 @@ def ordered_members(state: State, source: Value) -> Collection[Value] | None:
 
 
 def _charged_keys(state: State, source: Any) -> Any:
-    """Charge for sorting keys that are no strings: each comparison may visit all of them."""
+    """Charge for sorting keys; in those that are no strings, each comparison may visit all."""
+    state.charge(3 + len(source) // 4)
     for key in source:
         if key.__class__ is tuple:
             _charge_inside(state, from_key_form(key))
@@ -139,10 +140,10 @@ def _charged_keys(state: State, source: Any) -> Any:
 
 
 def _charge_inside(state: State, value: Value) -> None:
-    """Charge for comparing or sorting all that is inside a value: 4 steps for each."""
+    """Charge for comparing or sorting all that is inside a value: 5 steps for each."""
     before = state.steps
     charge_value(state, value)
-    state.charge(3 * (before - state.steps))
+    state.charge(4 * (before - state.steps))
 
 
 def pairs(source: Value) -> Iterable[tuple[Value, Value]] | None:

@@ -90,32 +90,95 @@ def test_observed_code_decides_the_same(compiled):
             assert all(map(_same, seen, expected)), each.modules
 
 
-def _outside(random: Random, document, paths):
-    """Return a document with another value somewhere, and whether a footprint covers that."""
-    made = dict(document)
-    key = random.choice(policies.KEYS)
-    made[key] = policies.document(random)
-    return made, any(not path or path[0] == key for path in paths)
+def _mutated(random: Random, document, path=()):
+    """Return a document that differs in one place at any depth, and that place."""
+    below = document if isinstance(document, (dict, list)) else ()
+    if path and (not below or random.random() < 0.4):
+        return policies.document(random), path
+    if isinstance(document, list):
+        at = random.randrange(len(document))
+        inner, changed = _mutated(random, document[at], (*path, at))
+        return [*document[:at], inner, *document[at + 1 :]], changed
+    key = random.choice((*policies.KEYS, *document))
+    if key in document and random.random() < 0.2:
+        return {other: item for other, item in document.items() if other != key}, (*path, key)
+    inner, changed = _mutated(random, document.get(key), (*path, key))
+    return {**document, key: inner}, changed
 
 
-def test_what_is_outside_of_the_footprint_does_not_decide(compiled):
-    outside = 0
-    for number, (made, program) in enumerate(compiled):
-        random = Random(number)
+def _covered(changed, paths) -> bool:
+    """Whether a footprint reads the place, something below it, or something above it."""
+    return any(not path or path[: len(changed)] == changed[: len(path)] for path in paths)
+
+
+def _footprints(compiled):
+    """Yield what can be asked with an input, and the footprint."""
+    for made, program in compiled:
         policy = Policy(program, made.data)
         for ask in made.asks:
             footprint = program.footprints.get(ask.replace(".", "/"))
-            if footprint is None:  # a package, or a rule whose head has several parts
-                continue
-            for document in made.inputs:
-                if not isinstance(document, dict):
-                    continue
-                other, covered = _outside(random, document, footprint.paths)
-                if not covered:
-                    outside += 1
-                    seen = _decide(policy, ask, other)
-                    assert _same(seen, _decide(policy, ask, document)), (ask, made.modules, other)
-    assert outside > COUNT
+            # None: a package, or a rule whose head has several parts.
+            if footprint is not None:
+                for document in filter(lambda each: isinstance(each, dict), made.inputs):
+                    yield policy, ask, document, footprint.paths
+
+
+def test_what_is_outside_of_the_footprint_does_not_decide(compiled):
+    outside = deep = 0
+    for number, (policy, ask, document, paths) in enumerate(_footprints(compiled)):
+        random = Random(number)
+        before = _decide(policy, ask, document)
+        for _ in range(5):
+            other, changed = _mutated(random, document)
+            if not _covered(changed, paths):
+                outside += 1
+                deep += len(changed) > 1
+                seen = _decide(policy, ask, other)
+                assert _same(seen, before), (ask, policy.program.source, document, other)
+    assert outside > 5 * COUNT
+    assert deep > COUNT
+
+
+TELLING = {
+    "compared": ("p if input.{path} == 1", [0, 1]),
+    "compared at the end": ("p if {{ x := input; x.{path} == 1 }}", [0, 1]),
+    "there": ("p if input.{path}", [False, True]),
+    "not there": ("p if not input.{path}", [False, True]),
+    "returned": ("p := input.{path}", [1, 2]),
+    "a member": ("p if 1 in input.{path}", [[0], [1]]),
+    "scanned": ("p contains x if some x in input.{path}", [[0], [1]]),
+    "key": ("p := data.d[input.{path}]", ["a", "b"]),
+    "in a function": ("p := f(input)\nf(x) := x.{path}", [1, 2]),
+    "in a rule": ("p := count(q)\nq := input.{path}", ["a", "ab"]),
+    "replaced": ("p if q with data.d as input.{path}\nq if data.d == 1", [1, 2]),
+    "below": ("p if input.{path}.z.y == 1", [{"z": {"y": 1}}, {"z": 1}]),
+}
+
+
+def _with(path, value):
+    for key in reversed(path):
+        value = {key: value}
+    return value
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_what_is_inside_of_the_footprint_decides(depth):
+    path = tuple("abcd"[:depth])
+    texts = {
+        name: f"package t\n\n{body.format(path='.'.join(path))}\n"
+        for name, (body, _) in TELLING.items()
+    }
+    units = [Unit(modules={"t.rego": text}, entrypoints=("t/p",)) for text in texts.values()]
+    for (name, (_, values)), program in zip(TELLING.items(), compile_all(units), strict=True):
+        policy = Policy(program, {"d": {"a": 1, "b": 2}})
+        paths = program.footprints["t/p"].paths
+        left, right = (_decide(policy, "t.p", _with(path, value)) for value in values)
+        assert not _same(left, right), name
+        assert _covered(path, paths), name
+        assert () not in paths, name
+        around = _with(path, values[0]) | {"other": 1}
+        assert not _covered(("other",), paths)
+        assert _same(_decide(policy, "t.p", around), left), name
 
 
 @needs_opa

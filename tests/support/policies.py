@@ -71,9 +71,9 @@ def inputs(random: Random, count: int) -> list[Any]:
     return [random.choice(odd) if random.random() < 0.1 else fields(random) for _ in range(count)]
 
 
-def policy(random: Random, *, packages: int = 3, rules: int = 4) -> Made:
-    """Return a random policy."""
-    return _Maker(random).policy(packages, rules)
+def policy(random: Random, *, packages: int = 3, rules: int = 4, simple: bool = False) -> Made:
+    """Return a random policy; a simple one calls no builtins and replaces nothing."""
+    return _Maker(random, simple=simple).policy(packages, rules)
 
 
 def _without_unused(text: str) -> str:
@@ -100,6 +100,10 @@ class _Rule:
         return f"data.{self.package}.{self.name}"
 
 
+_CALLING = ("walked", "mocked", "printed", "member")
+"""Literals that a simple policy does not have: `in` is a builtin, too."""
+
+
 @dataclass(slots=True)
 class _Maker:
     random: Random
@@ -109,6 +113,7 @@ class _Maker:
     count: int = 0
     depth: int = 0
     negated: bool = False
+    simple: bool = False
 
     # --- modules
 
@@ -261,6 +266,8 @@ class _Maker:
         }  # fmt: skip
         if self.depth > 2:
             kinds = {"assigned": 3, "some_in": 2, "compared": 6, "plain": 3, "member": 2}
+        if self.simple:
+            kinds = {kind: weight for kind, weight in kinds.items() if kind not in _CALLING}
         kind = self.random.choices(list(kinds), list(kinds.values()))[0]
         self.depth += 1
         try:
@@ -288,7 +295,8 @@ class _Maker:
         return f"some {self.bind(self.new())} in {collection}"
 
     def compared(self) -> str:
-        operator = self.random.choice(("==", "==", "!=", "<", "<=", ">", ">="))
+        operators = ("==", "==", "!=", "<", "<=", ">", ">=")
+        operator = "==" if self.simple else self.random.choice(operators)
         left, right = self.loose(1), self.loose(1) if self.bound else self.term(0)
         if self.chance(0.3):
             left, right = right, left
@@ -323,7 +331,7 @@ class _Maker:
                 return f"not {self.reference(2)}"
             if kind < 0.7:
                 return f"not {self.compared()}"
-            if kind < 0.85:
+            if kind < 0.85 and not self.simple:
                 return f"not {self.member()}"
             return f"not {self.call()}"
 
@@ -424,7 +432,7 @@ class _Maker:
             return self.call()
         if depth and kind < 0.85 and self.depth < 3:
             return self.comprehension()
-        if depth and kind < 0.9:
+        if depth and kind < 0.9 and not self.simple:
             operator = self.random.choice("+-*/%-|&")
             return f"({self.loose(depth - 1)} {operator} {self.loose(depth - 1)})"
         return self.value(depth)
@@ -489,6 +497,8 @@ class _Maker:
         if functions and self.chance(0.6):
             called = self.random.choice(functions)
             return f"{called.path}({', '.join(self.loose(1) for _ in range(called.arity))})"
+        if self.simple:
+            return self.reference(1)
         name, arity = self.random.choice(
             (
                 ("count", 1), ("type_name", 1), ("sort", 1), ("is_string", 1), ("is_number", 1),

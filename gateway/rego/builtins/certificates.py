@@ -231,7 +231,7 @@ def _certificate(certificate: x509.Certificate) -> dict[str, Value]:
         "KeyUsage": _key_usage(_extension(certificate, x509.KeyUsage)),
         "UnhandledCriticalExtensions": None,
         "ExtKeyUsage": _extended_usages(certificate),
-        "UnknownExtKeyUsage": None,
+        "UnknownExtKeyUsage": _unknown_usages(certificate),
         "BasicConstraintsValid": constraints is not None,
         "IsCA": constraints is not None and constraints.ca,
         "MaxPathLen": _path_length(constraints),
@@ -244,6 +244,7 @@ def _certificate(certificate: x509.Certificate) -> dict[str, Value]:
         "IssuingCertificateURL": _access(certificate, AuthorityInformationAccessOID.CA_ISSUERS),
         "CRLDistributionPoints": _distribution_points(certificate),
         "PolicyIdentifiers": _policies(certificate),
+        **_policy_rules(certificate),
         "PermittedDNSDomainsCritical": False,
         **dict.fromkeys(_NAME_CONSTRAINTS),
     }
@@ -360,10 +361,11 @@ def _time(moment: datetime) -> str:
 
 def _uri(text: str) -> dict[str, Value]:
     scheme, _, rest = text.partition("://")
+    rest, _, query = rest.partition("?")
     host, slash, path = rest.partition("/")
     return {
         "Scheme": scheme, "Opaque": "", "User": None, "Host": host, "Path": slash + path,
-        "RawPath": "", "OmitHost": False, "ForceQuery": False, "RawQuery": "", "Fragment": "",
+        "RawPath": "", "OmitHost": False, "ForceQuery": False, "RawQuery": query, "Fragment": "",
         "RawFragment": "",
     }  # fmt: skip
 
@@ -386,6 +388,11 @@ def _key_usage(usage: Any) -> int:
 def _extended_usages(certificate: x509.Certificate) -> list[int] | None:
     usages = _extension(certificate, x509.ExtendedKeyUsage) or ()
     return [_USAGE_NUMBERS[usage] for usage in usages if usage in _USAGE_NUMBERS] or None
+
+
+def _unknown_usages(certificate: x509.Certificate) -> list[list[int]] | None:
+    usages = _extension(certificate, x509.ExtendedKeyUsage) or ()
+    return [_numbers(usage) for usage in usages if usage not in _USAGE_NUMBERS] or None
 
 
 def _path_length(constraints: Any) -> int:
@@ -412,10 +419,29 @@ def _distribution_points(certificate: x509.Certificate) -> list[str] | None:
 
 def _policies(certificate: x509.Certificate) -> list[list[int]] | None:
     policies = _extension(certificate, x509.CertificatePolicies) or ()
-    return [
-        [int(part) for part in policy.policy_identifier.dotted_string.split(".")]
-        for policy in policies
-    ] or None
+    return [_numbers(policy.policy_identifier) for policy in policies] or None
+
+
+def _numbers(identifier: x509.ObjectIdentifier) -> list[int]:
+    return [int(part) for part in identifier.dotted_string.split(".")]
+
+
+def _policy_rules(certificate: x509.Certificate) -> dict[str, Value]:
+    """Show policies as texts and how many certificates below may leave them out."""
+    policies = _extension(certificate, x509.CertificatePolicies) or ()
+    constraints = _extension(certificate, x509.PolicyConstraints)
+    inhibited = _extension(certificate, x509.InhibitAnyPolicy)
+    counts = {
+        "InhibitAnyPolicy": inhibited and inhibited.skip_certs,
+        "InhibitPolicyMapping": constraints and constraints.inhibit_policy_mapping,
+        "RequireExplicitPolicy": constraints and constraints.require_explicit_policy,
+    }
+    return {
+        "Policies": [policy.policy_identifier.dotted_string for policy in policies] or None,
+        "PolicyMappings": None,
+        **{name: count or 0 for name, count in counts.items()},
+        **{f"{name}Zero": count == 0 for name, count in counts.items()},
+    }
 
 
 def _public_key(key: Any) -> Value:
@@ -574,7 +600,7 @@ def parse_key_pair(state: State, certificate: Value, key: Value) -> dict[str, Va
         "SupportedSignatureAlgorithms": None,
         "OCSPStaple": None,
         "SignedCertificateTimestamps": None,
-        "Leaf": _with_uris(certificates[0]),
+        "Leaf": _certificate(certificates[0]),
     }
 
 

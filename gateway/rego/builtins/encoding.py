@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.rego.values import Value
 
-DECODE_CHARACTERS_A_STEP: Final = 3
+DECODE_CHARACTERS_A_STEP: Final = 2
 
 WRITE_STEPS: Final = 7
 """What writing one value as JSON costs."""
@@ -271,21 +271,22 @@ def query_decode_object(state: State, value: Value) -> dict[str, list[str]]:
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (
-    charged("json.marshal", json_marshal, 1, steps=25),
+    charged("json.marshal", json_marshal, 1, steps=30),
     charged("json.marshal_with_options", json_marshal_with_options, 2),
     charged("json.unmarshal", json_unmarshal, 1, steps=25),
     charged("json.is_valid", json_is_valid, 1, steps=25),
-    charged("base64.encode", _encoder(base64.b64encode), 1, steps=10),
+    charged("base64.encode", _encoder(base64.b64encode), 1, steps=16),
     charged("base64.decode", _decoder(base64_bytes), 1, steps=10),
     charged("base64.is_valid", answers(base64_bytes), 1),
-    charged("base64url.encode", _encoder(base64.urlsafe_b64encode), 1, steps=10),
+    charged("base64url.encode", _encoder(base64.urlsafe_b64encode), 1, steps=16),
     charged(
         "base64url.encode_no_pad",
         _encoder(lambda octets: base64.urlsafe_b64encode(octets).rstrip(b"=")),
         1,
+        steps=16,
     ),
     charged("base64url.decode", _decoder(base64url_bytes), 1, steps=10),
-    charged("hex.encode", _encoder(binascii.hexlify), 1, steps=10),
+    charged("hex.encode", _encoder(binascii.hexlify), 1, steps=16),
     charged("hex.decode", _decoder(hex_bytes), 1, steps=10),
     charged("urlquery.encode", query_encode, 1, steps=10),
     charged("urlquery.decode", query_decode, 1),

@@ -149,9 +149,13 @@ def _translated(pattern: str, delimiters: str) -> str:
         else:
             reader.at -= 1
             pieces.append(regex.escape(reader.literal("*?[{}," if depth else "*?[{")))
-    if depth:
-        raise BuiltinError("glob: unbalanced braces")
-    return r"(?s)\A(?:" + "".join(pieces) + r")\z"
+    pieces.append(")" * depth)  # braces that are not closed end with the glob
+    nothing = "?" if _SINGLE.fullmatch(pattern) else ""
+    return r"(?s)\A(?:" + "".join(pieces) + rf"){nothing}\z"
+
+
+_SINGLE: Final = re.compile(r"\?|\[!(?:[^\]\\]|\\.)+\]", re.DOTALL)
+"""Globs of one character that match the empty text, too, as OPA's do."""
 
 
 def _character_class(reader: _Reader) -> str:

@@ -124,10 +124,10 @@ def walk(state: State, value: Value) -> list[Value]:
     pending: list[tuple[list[Value], Value]] = [([], value)]
     while pending:
         path, item = pending.pop()
-        state.charge(4 + len(path))
+        state.charge(8 + len(path))
         visited.append([path, item])
         if item.__class__ in COLLECTIONS:
-            state.charge(len(item) * (4 + len(path)))
+            state.charge(len(item) * (6 + len(path)))
             inside = [([*path, key], inner) for key, inner in _entries(item)]
             pending.extend(reversed(inside))
     return visited

@@ -99,7 +99,7 @@ class _Checker:
         self._schema(schema, 0)
 
     def _schema(self, schema: Value, depth: int) -> None:
-        self.state.charge(18)
+        self.state.charge(22)
         if schema.__class__ is bool:
             return
         if schema.__class__ is not dict or depth > MAX_DEPTH:

@@ -78,7 +78,7 @@ def multiply(state: State, left: Value, right: Value) -> Number:
 def minus(state: State, left: Value, right: Value) -> Value:
     """Subtract two numbers, or take a set's members out of another."""
     if left.__class__ is RegoSet and right.__class__ is RegoSet:
-        state.charge(len(left))
+        state.charge(2 * len(left))
         return RegoSet((form, member) for form, member in left.items() if form not in right)
     if left.__class__ not in NUMBERS and left.__class__ is not RegoSet:
         raise wrong_type(left, 1, "number", "set")

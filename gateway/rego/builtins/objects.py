@@ -53,7 +53,7 @@ def child(value: Value, key: Value) -> Value | Undefined:
 
 def keys(state: State, value: Value) -> RegoSet:
     """Return the set of an object's keys."""
-    state.charge(len(mapping(value)))
+    state.charge(4 + 2 * len(mapping(value)))
     return RegoSet((form, from_key_form(form)) for form in value)
 
 
@@ -69,14 +69,14 @@ def _key_forms(state: State, value: Value) -> Collection[Any]:
 
 def remove(state: State, value: Value, unwanted: Value) -> dict[Any, Value]:
     """Leave out the given keys."""
-    state.charge(len(mapping(value)))
+    state.charge(3 + 2 * len(mapping(value)))
     forms = _key_forms(state, unwanted)
     return {form: item for form, item in value.items() if form not in forms}
 
 
 def keep(state: State, value: Value, wanted: Value) -> dict[Any, Value]:
     """Keep only the given keys."""
-    state.charge(len(mapping(value)))
+    state.charge(3 + 2 * len(mapping(value)))
     forms = _key_forms(state, wanted)
     return {form: item for form, item in value.items() if form in forms}
 
@@ -97,7 +97,7 @@ def union_n(state: State, value: Value) -> dict[Any, Value]:
 
 
 def _merged(state: State, left: dict[Any, Value], right: dict[Any, Value]) -> dict[Any, Value]:
-    state.charge(1 + len(left) + len(right))
+    state.charge(4 + len(left) + 2 * len(right))
     joined = dict(left)
     for form, item in right.items():
         known = joined.get(form)

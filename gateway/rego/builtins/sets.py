@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 def both(state: State, left: Value, right: Value) -> RegoSet:
     """Return the members that two sets share: `left & right`."""
     first, second = set_of(left), set_of(right, 2)
-    state.charge(len(first))
+    state.charge(3 + 2 * len(first))
     return _shared(first, second)
 
 
 def either(state: State, left: Value, right: Value) -> RegoSet:
     """Return the members of two sets: `left | right`."""
     first, second = set_of(left), set_of(right, 2)
-    state.charge(len(first) + len(second))
+    state.charge(3 + len(first) + len(second))
     joined = RegoSet(first)
     joined.update(second)
     return joined
@@ -48,7 +48,7 @@ def union(state: State, value: Value) -> RegoSet:
     """Return the members of all sets of a set."""
     joined = RegoSet()
     for member in set_of(value).values():
-        state.charge(1 + len(set_of(member)))
+        state.charge(3 + len(set_of(member)))
         joined.update(member)
     return joined
 

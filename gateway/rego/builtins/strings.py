@@ -19,7 +19,7 @@ from gateway.rego.builtins.operands import (
     strings,
     wrong_type,
 )
-from gateway.rego.builtins.registry import Builtin, State, charged, pure
+from gateway.rego.builtins.registry import Builtin, State, charged
 from gateway.rego.errors import BuiltinError
 from gateway.rego.values import RegoSet, Value, format_number
 
@@ -41,21 +41,28 @@ def contains(state: State, text: Value, part: Value) -> bool:
     return part in text
 
 
-def startswith(text: Value, prefix: Value) -> bool:
+def startswith(state: State, text: Value, prefix: Value) -> bool:
     """Tell whether a string begins with another."""
-    return string(text).startswith(string(prefix, 2))
+    state.charge(3 + len(string(prefix, 2)) // COMPARED_A_STEP)
+    return string(text).startswith(prefix)
 
 
-def endswith(text: Value, suffix: Value) -> bool:
+def endswith(state: State, text: Value, suffix: Value) -> bool:
     """Tell whether a string ends with another."""
-    return string(text).endswith(string(suffix, 2))
+    state.charge(3 + len(string(suffix, 2)) // COMPARED_A_STEP)
+    return string(text).endswith(suffix)
+
+
+COMPARED_A_STEP: Final = 1024
+"""Characters compared with others for one step."""
 
 
 def _any_match(test: Callable[[str, tuple[str, ...]], bool]) -> Callable[..., bool]:
     def any_match(state: State, texts: Value, parts: Value) -> bool:
         whole, wanted = _string_or_strings(texts, 1), tuple(_string_or_strings(parts, 2))
-        state.charge(10 + len(whole) * (1 + len(wanted)))
-        charge_text(state, *wanted)
+        length = sum(map(len, wanted))
+        state.charge(12 + len(wanted) + len(whole) * (1 + len(wanted)))
+        state.charge(len(whole) * length // COMPARED_A_STEP)
         return any(test(text, wanted) for text in whole)
 
     return any_match
@@ -145,6 +152,13 @@ def split(state: State, value: Value, separator: Value) -> list[str]:
     return text.split(mark) if mark else list(text)
 
 
+def split_n(state: State, value: Value, separator: Value, limit: Value) -> list[str]:
+    """Cut a string as `split` does; return the first `limit` parts, or the last if negative."""
+    wanted = small_integer(limit, 3)
+    parts = split(state, value, separator)
+    return parts[:wanted] if wanted >= 0 else parts[wanted:]
+
+
 def replace(state: State, value: Value, old: Value, new: Value) -> str:
     """Replace each occurrence; an empty one is before each character and at the end."""
     text, wanted, other = string(value), string(old, 2), string(new, 3)
@@ -179,7 +193,7 @@ def replace_n(state: State, patterns: Value, value: Value) -> str:
 
 def _keep(state: State, pieces: list[str], text: str, between: str) -> None:
     if between:
-        state.charge(len(text) * (2 + len(between) // CHARACTERS_A_STEP))
+        state.charge(len(text) * (3 + len(between) // CHARACTERS_A_STEP))
         pieces.extend(between + char for char in text)
     else:
         pieces.append(text)
@@ -207,6 +221,16 @@ def _trimming(trim: Callable[[str, str], str]) -> Callable[..., str]:
     def trimmed(state: State, value: Value, characters: Value) -> str:
         text, cut = string(value), string(characters, 2)
         charge_text(state, text, cut)
+        return trim(text, cut)
+
+    return trimmed
+
+
+def _trimming_any(trim: Callable[[str, str], str]) -> Callable[..., str]:
+    def trimmed(state: State, value: Value, characters: Value) -> str:
+        text, cut = string(value), string(characters, 2)
+        # Each character is looked for among those to cut.
+        state.charge((8 + len(text)) * (1 + len(cut)) // CHARACTERS_A_STEP)
         return trim(text, cut)
 
     return trimmed
@@ -242,8 +266,8 @@ def format_int(state: State, value: Value, base: Value) -> str:
 BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("concat", concat, 2, steps=5),
     charged("contains", contains, 2),
-    pure("startswith", startswith, 2, steps=3),
-    pure("endswith", endswith, 2, steps=3),
+    charged("startswith", startswith, 2),
+    charged("endswith", endswith, 2),
     charged("strings.any_prefix_match", _any_match(str.startswith), 2),
     charged("strings.any_suffix_match", _any_match(str.endswith), 2),
     charged("lower", lower, 1, steps=5),
@@ -252,13 +276,14 @@ BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("indexof_n", indexof_n, 2),
     charged("substring", substring, 3),
     charged("split", split, 2),
+    charged("strings.split_n", split_n, 3),
     charged("replace", replace, 3),
-    charged("strings.replace_n", replace_n, 2, steps=30),
+    charged("strings.replace_n", replace_n, 2, steps=40),
     charged("strings.reverse", reverse, 1),
     charged("strings.count", occurrences, 2),
-    charged("trim", _trimming(str.strip), 2, steps=5),
-    charged("trim_left", _trimming(str.lstrip), 2, steps=5),
-    charged("trim_right", _trimming(str.rstrip), 2, steps=5),
+    charged("trim", _trimming_any(str.strip), 2, steps=6),
+    charged("trim_left", _trimming_any(str.lstrip), 2, steps=6),
+    charged("trim_right", _trimming_any(str.rstrip), 2, steps=6),
     charged("trim_prefix", _trimming(str.removeprefix), 2, steps=5),
     charged("trim_suffix", _trimming(str.removesuffix), 2, steps=5),
     charged("trim_space", trim_space, 1, steps=5),

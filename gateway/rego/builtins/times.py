@@ -185,7 +185,7 @@ def write(state: State, value: Value) -> str:
     moment, nanosecond, layout = _moment(value)
     if len(layout) > MAX_TEXT:
         raise BuiltinError("layout too long")
-    state.charge(PARSE_STEPS + 5 * len(layout))
+    state.charge(PARSE_STEPS + 6 * len(layout))
     return go_layout.write(layout or "RFC3339Nano", moment, nanosecond)
 
 
