@@ -115,16 +115,17 @@ class Generator:
         self._constants = [each.value for each in hints.constants]
         self._random = random
         self._kept: list[Kept] = []
-        self._walks: list[tuple[float, list[Any]]] = []
+        self._walks: list[tuple[Kept, list[tuple[Place, Any]]]] = []
         self._blanks = BLANKS
 
     def keep(self, document: Any, now: float) -> None:
         """Note a document to start from."""
         if len(self._kept) < MOST_KEPT:
-            self._kept.append(Kept(document, now))
-            around = list(self.around(document))
-            self._random.shuffle(around)
-            self._walks.append((now, around))
+            kept = Kept(document, now)
+            self._kept.append(kept)
+            edits = list(self.edits(document))
+            self._random.shuffle(edits)
+            self._walks.append((kept, edits))
 
     def next(self) -> Kept:
         """Make the next document."""
@@ -137,13 +138,11 @@ class Generator:
             # Late ones came further: they get half of the turns.
             last = max(len(self._walks) - 8, 0) if random.random() < 0.5 else 0
             number = random.randrange(last, len(self._walks))
-            now, left = self._walks[number]
-            if left:
-                document = left.pop()
-                if not left:
-                    del self._walks[number]
-                return Kept(document, now)
-            del self._walks[number]
+            start, edits = self._walks[number]
+            place, value = edits.pop()
+            if not edits:
+                del self._walks[number]
+            return Kept(put_at(start.document, place, value), start.now)
         start = random.choice(self._kept)
         document = start.document
         for _ in range(random.choice((1, 2, 2, 3, 4, 6))):
@@ -219,19 +218,19 @@ class Generator:
                 for sign in (1, -1):
                     yield from (value + sign * constant + step for step in (-1, 0, 1))
 
-    def around(self, document: Any) -> Iterator[Any]:
-        """Yield the documents that differ from one in one place."""
+    def edits(self, document: Any) -> Iterator[tuple[Place, Any]]:
+        """Yield values to put into single places of a document, one at a time."""
+        yield (), {}
         seen: dict[Place, None] = {}
         for path in self._paths:
             for place in concrete(document, path, new=True):
                 if place not in seen:
                     seen[place] = None
-                    for value in self._instead(document, path, place):
-                        yield put_at(document, place, value)
+                    yield from ((place, value) for value in self._instead(document, path, place))
                 for cut in range(1, len(place)):
                     if place[:cut] not in seen:
                         seen[place[:cut]] = None
-                        yield put_at(document, place[:cut], MISSING)
+                        yield place[:cut], MISSING
 
     def _instead(self, document: Any, path: Path, place: Place) -> Iterator[Any]:
         held = value_at(document, place)

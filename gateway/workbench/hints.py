@@ -288,9 +288,9 @@ def _members(value: Any, path: Path) -> Iterator[Any]:
     below: Iterable[Any] = ()
     if first is EACH and isinstance(value, (dict, list)):
         below = value.values() if isinstance(value, dict) else value
+    elif isinstance(value, list):
+        below = value[first : first + 1] if type(first) is int else ()
     elif isinstance(value, dict) and first in value:
-        below = (value[first],)
-    elif isinstance(value, list) and type(first) is int and first < len(value):
         below = (value[first],)
     for each in below:
         yield from _members(each, tuple(rest))
