@@ -159,6 +159,7 @@ class _Search:
 
     def __init__(self, old: Version, new: Version) -> None:
         self.old, self.new = old, new
+        self.reached: tuple[set[int], set[int]] = set(), set()
         self.tried: Counter[Source] = Counter()
         self.found: dict[Key, _Found] = {}
         self.ways: dict[tuple[str, frozenset[int], frozenset[int]], Key | None] = {}
@@ -170,6 +171,9 @@ class _Search:
         new, reached_new = self.new.decide(case.entrypoint, case.document, case.now)
         way = case.entrypoint, reached_old, reached_new
         is_new = way not in self.ways
+        if is_new:
+            self.reached[0].update(reached_old)
+            self.reached[1].update(reached_new)
         key = self.ways.setdefault(way, None)
         change = changed(old, new)
         if change is not None:
@@ -217,7 +221,7 @@ class _Search:
                 sorted(made, key=lambda each: (CHANGES.index(each.change), size(each.document)))
             ),
             tried={source: self.tried[source] for source in SOURCES},
-            reached=(_lines(self.old), _lines(self.new)),
+            reached=(_lines(self.old, self.reached[0]), _lines(self.new, self.reached[1])),
         )
 
     def difference(self, key: Key, found: _Found, *, shrinking: bool) -> Difference:
@@ -244,8 +248,8 @@ class _Search:
         )
 
 
-def _lines(version: Version) -> FileCoverage:
-    files = coverage(version.program, version.reached).values()
+def _lines(version: Version, reached: set[int]) -> FileCoverage:
+    files = coverage(version.program, reached).values()
     return FileCoverage(
         covered=tuple(row for each in files for row in each.covered),
         not_covered=tuple(row for each in files for row in each.not_covered),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.values import dumps
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 MOST_TRIES: Final = 600
 ODD: Final = 10
+"""How many characters a value that requests seldom have counts for."""
+SHORT: Final = "a"
 
 
 def size(document: Any) -> tuple[int, str]:
@@ -27,19 +30,46 @@ def shrink(document: Any, still: Callable[[Any], bool], tries: int = MOST_TRIES)
     smallest = False
     while not smallest:
         smallest = True
-        for place in ((), *places(document)):
-            held = value_at(document, place)
-            if held is MISSING:  # went with what it stood in
-                continue
-            for value in _simpler(held, place):
+        for candidates in _rounds(document):
+            for candidate in candidates(document):
                 if tries <= 0:
                     return document
                 tries -= 1
-                candidate = put_at(document, place, value)
                 if still(candidate):
                     document, smallest = candidate, False
                     break
     return document
+
+
+def _rounds(document: Any) -> Iterator[Callable[[Any], Iterator[Any]]]:
+    """Yield what could be made simpler, outer before inner; each says how, for a document."""
+    for place in ((), *places(document)):
+        yield partial(_smaller, place)
+    for value in dict.fromkeys(value for value in _texts(document) if len(value) > 1):
+        yield partial(_renamed, value)
+
+
+def _smaller(place: Place, document: Any) -> Iterator[Any]:
+    held = value_at(document, place)
+    if held is not MISSING:  # it may have gone with what it stood in
+        yield from (put_at(document, place, value) for value in _simpler(held, place))
+
+
+def _renamed(text: str, document: Any) -> Iterator[Any]:
+    """Yield the document with a short text wherever a long one stands: equal ones stay equal."""
+    made = document
+    for place in places(document):
+        if value_at(document, place) == text:
+            made = put_at(made, place, SHORT)
+    if made is not document:
+        yield made
+
+
+def _texts(document: Any) -> Iterator[str]:
+    for place in places(document):
+        value = value_at(document, place)
+        if isinstance(value, str):
+            yield value
 
 
 def _simpler(value: Any, place: Place) -> Iterator[Any]:

@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gateway.rego import UNDEFINED, EvalError, Policy
 from gateway.rego.compiler import Unit, all_good, compile_all
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
     from gateway.bundle.folder import PolicySources
     from gateway.rego import Footprint, Value
+    from gateway.rego.codegen import Observe
     from gateway.rego.plan import Plan
     from gateway.rego.trace import Trace
+
+OBSERVED: Final[tuple[Observe, Observe]] = ("coverage", "trace")
 
 Verdict = Literal["allow", "deny", "error"]
 
@@ -54,27 +57,24 @@ class Said:
 
 
 class Version:
-    """A policy set that is compared: it decides and tells what it did.
-
-    `reached` are the numbers of the places that any decision reached.
-    """
+    """A policy set that is compared: it decides and tells what it did."""
 
     def __init__(self, sources: PolicySources, entrypoints: Sequence[str]) -> None:
         """Compile; CompileError, also where an entrypoint is not there."""
         self.sources = sources
-        unit = Unit(modules=sources.modules, entrypoints=tuple(entrypoints), observe="coverage")
-        traced = Unit(modules=sources.modules, entrypoints=tuple(entrypoints), observe="trace")
+        units = [
+            Unit(modules=sources.modules, entrypoints=tuple(entrypoints), observe=observe)
+            for observe in OBSERVED
+        ]
         with tempfile.TemporaryDirectory(prefix="gateway-diff-") as folder:
             cache = Path(folder) / "plans"
-            (self.program,) = all_good(compile_all([unit], cache_dir=cache))
-            (tracing,) = all_good(compile_all([traced], cache_dir=cache))
-            text = find(unit, cache)
+            self.program, tracing = all_good(compile_all(units, cache_dir=cache))
+            text = find(units[0], cache)
         assert text is not None  # it was just kept there
         self._plan = read_plan(text)
         self._granted = frozenset(_granted(self._plan))
         self._policy = Policy(self.program, sources.data)
         self._traced = Policy(tracing, sources.data)
-        self.reached: set[int] = set()
 
     @property
     def hints(self) -> Hints:
@@ -86,10 +86,9 @@ class Version:
         return self.program.footprints.get(entrypoint)
 
     def decide(self, entrypoint: str, document: Any, now: float) -> tuple[Said, frozenset[int]]:
-        """Decide; return the places that were reached, too."""
+        """Decide; return the numbers of the places that were reached, too."""
         reached: set[int] = set()
         said = _said(self._policy, entrypoint, document, now, reached)
-        self.reached |= reached
         return said, frozenset(reached)
 
     def says(self, entrypoint: str, document: Any, now: float) -> Said:
