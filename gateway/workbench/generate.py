@@ -6,6 +6,7 @@ Documents are never changed in place, and share what they have in common.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.workbench.hints import EACH, Hints, Path
@@ -24,6 +25,16 @@ MISSING: Final = object()
 OTHER_TYPES: Final[tuple[Any, ...]] = (None, True, 0, "", "x", [], {})
 MOST_MEMBERS: Final = 20
 MOST_KEPT: Final = 400
+MOST_PATHS: Final = 500
+MOST_IN_BLANKS: Final = 60
+MOST_HINTED: Final = 4
+MOST_EQUAL: Final = 12
+MOST_EDITS: Final = 2000
+MOST_PLACES: Final = 2000
+MOST_COPIED: Final = 100
+DEEPEST: Final = 40
+"""Documents that are larger or deeper are not changed on, and larger parts are not copied: where a
+part must be equal to the whole, each change would double it."""
 BLANKS: Final = 40
 WALKS: Final = 0.6
 """The part of the tries that change one thing of a document."""
@@ -62,6 +73,12 @@ def put_at(document: Any, place: Place, value: Any) -> Any:
     return made
 
 
+def _part(document: Any, place: Place) -> Any:
+    """Return what stands at a place to be copied; MISSING where it is too large for that."""
+    found = value_at(document, place)
+    return found if found is MISSING or is_small(found, MOST_COPIED) else MISSING
+
+
 def places(document: Any, below: Place = ()) -> Iterator[Place]:
     """Yield every place in a document, outer before inner."""
     members: Iterable[tuple[str | int, Any]] = ()
@@ -72,6 +89,17 @@ def places(document: Any, below: Place = ()) -> Iterator[Place]:
     for key, value in members:
         yield (*below, key)
         yield from places(value, (*below, key))
+
+
+def is_small(document: Any, most: int = MOST_PLACES, deepest: int = DEEPEST) -> bool:
+    """Whether a document has few places, none of them deep."""
+    found = list(islice(places(document), most + 1))
+    return len(found) <= most and max(map(len, found), default=0) <= deepest
+
+
+def meant(document: Any, path: Path, *, new: bool) -> list[Place]:
+    """Return the places that a path means in a document, as `concrete`, the first of many."""
+    return list(islice(concrete(document, path, new=new), MOST_MEMBERS))
 
 
 def concrete(document: Any, path: Path, *, new: bool) -> Iterator[Place]:
@@ -107,11 +135,11 @@ class Generator:
     def __init__(self, hints: Hints, paths: Iterable[Path], random: Random) -> None:
         found = dict.fromkeys((*hints.values, *hints.equals))
         read = sorted(set(paths) - found.keys(), key=str)
-        self._paths = [path for path in (*found, *read) if path]
+        self._paths = [path for path in (*found, *read) if path][:MOST_PATHS]
         self._values = {
             path: [each.value for each in hints.values.get(path, {})] for path in self._paths
         }
-        self._equals = {path: list(hints.equals.get(path, {})) for path in self._paths}
+        self._equals = {path: list(hints.equals.get(path, {}))[:MOST_EQUAL] for path in self._paths}
         self._constants = [each.value for each in hints.constants]
         self._random = random
         self._kept: list[Kept] = []
@@ -120,10 +148,10 @@ class Generator:
 
     def keep(self, document: Any, now: float) -> None:
         """Note a document to start from."""
-        if len(self._kept) < MOST_KEPT:
+        if len(self._kept) < MOST_KEPT and is_small(document):
             kept = Kept(document, now)
             self._kept.append(kept)
-            edits = list(self.edits(document))
+            edits = list(islice(self.edits(document), MOST_EDITS))
             self._random.shuffle(edits)
             self._walks.append((kept, edits))
 
@@ -152,9 +180,10 @@ class Generator:
     def blank(self) -> Any:
         """Make a document of hints alone."""
         document: Any = {}
-        for path in self._paths:
+        chosen = self._random.sample(self._paths, min(len(self._paths), MOST_IN_BLANKS))
+        for path in chosen:
             if self._random.random() < 0.8:
-                for place in concrete(document, path, new=True):
+                for place in meant(document, path, new=True)[:MOST_HINTED]:
                     document = put_at(document, place, self.value(document, path, MISSING))
         return document
 
@@ -164,7 +193,7 @@ class Generator:
         if not self._paths:
             return document
         path = random.choice(self._paths)
-        found = list(concrete(document, path, new=True))
+        found = meant(document, path, new=True)
         if not found:
             return document
         place = random.choice(found)
@@ -175,7 +204,7 @@ class Generator:
         if chance < 0.25:
             other = random.choice(self._kept).document
             cut = random.randint(1, len(place))
-            return put_at(document, place[:cut], value_at(other, place[:cut]))
+            return put_at(document, place[:cut], _part(other, place[:cut]))
         held = value_at(document, place)
         return put_at(document, place, self.value(document, path, held))
 
@@ -185,8 +214,8 @@ class Generator:
         chance = random.random()
         hinted, equal = self._values[path], self._equals[path]
         if equal and chance < 0.3:
-            other = list(concrete(document, random.choice(equal), new=False))
-            found = value_at(document, random.choice(other)) if other else MISSING
+            other = meant(document, random.choice(equal), new=False)
+            found = _part(document, random.choice(other)) if other else MISSING
             if found is not MISSING:
                 return random.choice((found, found, *self._by(found)))
         if hinted and chance < 0.75:
@@ -222,8 +251,8 @@ class Generator:
         """Yield values to put into single places of a document, one at a time."""
         yield (), {}
         seen: dict[Place, None] = {}
-        for path in self._paths:
-            for place in concrete(document, path, new=True):
+        for path in self._random.sample(self._paths, len(self._paths)):
+            for place in meant(document, path, new=True):
                 if place not in seen:
                     seen[place] = None
                     yield from ((place, value) for value in self._instead(document, path, place))
@@ -241,8 +270,8 @@ class Generator:
             yield value
             yield from list(near(value))[:4]
         for other in self._equals[path]:
-            for each in concrete(document, other, new=False):
-                found = value_at(document, each)
+            for each in meant(document, other, new=False):
+                found = _part(document, each)
                 if found is not MISSING:
                     yield found
                     yield from self._by(found)

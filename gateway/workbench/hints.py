@@ -45,7 +45,7 @@ MOST_SOURCES: Final = 300
 """A value with more possible sources is not followed further."""
 MOST_VALUES: Final = 64
 MOST_ROUNDS: Final = 12
-DEEPEST: Final = 12
+DEEPEST: Final = 8
 
 
 class FromInput(NamedTuple):

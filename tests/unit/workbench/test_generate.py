@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from gateway.rego.values import dumps
-from gateway.workbench.generate import MISSING, Generator, concrete, places, put_at, value_at
+from gateway.workbench.generate import (
+    DEEPEST,
+    MISSING,
+    MOST_COPIED,
+    MOST_PLACES,
+    Generator,
+    concrete,
+    is_small,
+    places,
+    put_at,
+    value_at,
+)
 from gateway.workbench.hints import EACH, Hints
 from gateway.workbench.samples import near, of_call
 from gateway.workbench.shrink import shrink, size
@@ -158,6 +169,17 @@ def test_documents_of_nothing():
     generator = Generator(Hints(), [], Random(0))
     generator.keep({"a": 1}, 5.0)
     assert all(type(generator.next().document) is dict for _ in range(100))
+
+
+def test_documents_stay_small():
+    """Where a part of the input must be equal to the whole, or goes into itself without end."""
+    policy = version("allow if {\n\tinput.a == input\n\twalk(input.b, [_, v])\n\tv == input.a\n}")
+    generator = Generator(policy.hints, policy.footprint(RULE).paths, Random(0))
+    for number in range(2000):
+        made = generator.next()
+        assert is_small(made.document, MOST_PLACES + 10 * MOST_COPIED, 2 * DEEPEST)
+        if number % 5 == 0:
+            generator.keep(made.document, made.now)
 
 
 def test_documents_have_what_is_compared():
