@@ -11,6 +11,7 @@ import click
 from gateway.commands import reads, report
 from gateway.commands.group import Group
 from gateway.commands.options import config_file
+from gateway.commands.policy_diff import diff
 from gateway.commands.policy_files import policy_set
 from gateway.commands.policy_replay import replay
 from gateway.commands.policy_test import test
@@ -32,6 +33,7 @@ def policy() -> None:
 
 policy.add_command(replay)
 policy.add_command(test)
+policy.add_command(diff)
 
 
 @policy.command(short_help="Compile the policies and report every fault with its place.")

@@ -109,3 +109,26 @@ def test_every_reason_not_to_replay_is_explained():
     page = (ROOT / "docs/testing.md").read_text()
     for name in SKIPPED:
         assert f"| `{name}` |" in page, name
+
+
+def test_the_comparison_that_the_guide_shows_is_what_comes_out(monkeypatch):
+    from click.testing import CliRunner
+
+    page = (ROOT / "docs/testing.md").read_text()
+    (shown,) = re.findall(r"```console\n(.*?)```", page, re.S)
+    folder, *commands_and_output = re.split(r"^\$ (.*)\n", shown, flags=re.M)[1:]
+    assert folder.startswith("cd docs/")
+    monkeypatch.chdir(ROOT / folder.removeprefix("cd "))
+    asked = commands_and_output[1::2], commands_and_output[2::2]
+    results = [CliRunner().invoke(main, line.split()[1:]) for line in asked[0]]
+    assert [result.stdout for result in results] == asked[1]
+    assert [result.exit_code for result in results] == [0, 2]
+
+
+def test_the_example_of_the_guide_has_all_its_lines_tested(monkeypatch):
+    from click.testing import CliRunner
+
+    monkeypatch.chdir(ROOT / "docs/examples/orders")
+    result = CliRunner().invoke(main, ["policy", "test", "--threshold", "100"])
+    assert result.exit_code == 0, result.stdout
+    assert result.stdout.startswith("38 tests: 38 passed\n")

@@ -1,0 +1,126 @@
+"""Two versions of a policy, compiled to be watched, and what each decides."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from gateway.rego import UNDEFINED, EvalError, Policy
+from gateway.rego.compiler import Unit, all_good, compile_all
+from gateway.rego.plan import AssignOnce, Const, IsUndefined, read_plan, steps
+from gateway.rego.plan_cache import find
+from gateway.rego.values import equal
+from gateway.workbench.contrast import Account
+from gateway.workbench.hints import Hints, hints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateway.bundle.folder import PolicySources
+    from gateway.rego import Footprint, Value
+    from gateway.rego.codegen import Observe
+    from gateway.rego.plan import Plan
+    from gateway.rego.trace import Trace
+
+OBSERVED: Final[tuple[Observe, Observe]] = ("coverage", "trace")
+
+Verdict = Literal["allow", "deny", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a policy said to an input: a value, UNDEFINED, or why it could not decide."""
+
+    value: Value = UNDEFINED
+    error: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether it allows; nothing but true does, as a result or in it."""
+        if self.error:
+            return "error"
+        value = self.value
+        if isinstance(value, dict):
+            value = value.get("allow", value.get("allowed"))
+        return "allow" if value is True else "deny"
+
+    def same(self, other: Said) -> bool:
+        """Whether both say the same; two errors are, whatever their texts."""
+        if self.error or other.error:
+            return bool(self.error) == bool(other.error)
+        if self.value is UNDEFINED or other.value is UNDEFINED:
+            return self.value is other.value
+        return equal(self.value, other.value)
+
+
+class Version:
+    """A policy set that is compared: it decides and tells what it did."""
+
+    def __init__(self, sources: PolicySources, entrypoints: Sequence[str]) -> None:
+        """Compile; CompileError, also where an entrypoint is not there."""
+        self.sources = sources
+        units = [
+            Unit(modules=sources.modules, entrypoints=tuple(entrypoints), observe=observe)
+            for observe in OBSERVED
+        ]
+        with tempfile.TemporaryDirectory(prefix="gateway-diff-") as folder:
+            cache = Path(folder) / "plans"
+            self.program, tracing = all_good(compile_all(units, cache_dir=cache))
+            text = find(units[0], cache)
+        assert text is not None  # it was just kept there
+        self._plan = read_plan(text)
+        self._granted = frozenset(_granted(self._plan))
+        self._policy = Policy(self.program, sources.data)
+        self._traced = Policy(tracing, sources.data)
+
+    @property
+    def hints(self) -> Hints:
+        """What its plan and data suggest as inputs."""
+        return hints(self._plan, self._policy.data)
+
+    def footprint(self, entrypoint: str) -> Footprint | None:
+        """What a decision reads."""
+        return self.program.footprints.get(entrypoint)
+
+    def decide(self, entrypoint: str, document: Any, now: float) -> tuple[Said, frozenset[int]]:
+        """Decide; return the numbers of the places that were reached, too."""
+        reached: set[int] = set()
+        said = _said(self._policy, entrypoint, document, now, reached)
+        return said, frozenset(reached)
+
+    def says(self, entrypoint: str, document: Any, now: float) -> Said:
+        """Decide without noting what was reached."""
+        return _said(self._policy, entrypoint, document, now, set())
+
+    def account(self, entrypoint: str, document: Any, now: float) -> Account:
+        """Decide, and tell how."""
+        trace = self._traced.trace()
+        _said(self._traced, entrypoint, document, now, trace)
+        return Account(trace=trace, modules=self.sources.modules, granted=self._granted)
+
+
+def _granted(plan: Plan) -> Iterator[str]:
+    """Yield the names of rules that are true by default."""
+    for item in plan.functions:
+        found = steps(item.blocks)
+        for step, after in pairwise(found):
+            match step, after:
+                case (
+                    IsUndefined(source=item.result),
+                    AssignOnce(target=item.result, source=Const(value=True)),
+                ):
+                    yield ".".join(("data", *item.path))
+                case _:
+                    pass
+
+
+def _said(
+    policy: Policy, entrypoint: str, document: Any, now: float, observer: set[int] | Trace
+) -> Said:
+    try:
+        return Said(value=policy.decide(entrypoint, document, now=now, observer=observer))
+    except EvalError as error:
+        return Said(error=str(error) or "cannot decide")
