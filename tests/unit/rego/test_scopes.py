@@ -2,8 +2,9 @@
 
 import pytest
 
-from gateway.rego import UNDEFINED, CompileError, compile as compile_rego
-from tests.support.rego import decide
+from gateway.rego import UNDEFINED, CompileError, Policy, compile as compile_rego
+from gateway.rego.values import to_json
+from tests.support.rego import NOW, decide
 
 REFUSED = {
     "p if { x := 1; x := 2 }": (15, "declared-twice"),
@@ -70,6 +71,32 @@ def test_a_local_hides_rules_and_packages(text):
     """In a package of rules `r` and `s`, below `t`, beside an import `u`."""
     source = f"package t.s\nimport data.u\n{text}\nr := []\nq := u\n"
     assert decide(source, "t/s/p", INPUT) == VALUES[text]
+
+
+ABOVE = (
+    "p if q",
+    "p if not q",
+    "p if q.x",
+    "p := [q | true]",
+    "p if { every x in [1] { x == q } }",
+    'p := $"{q}"',
+    "p if { input.d[x] == q }",
+)
+
+
+@pytest.mark.parametrize("text", ABOVE)
+def test_a_rule_of_a_package_above_is_no_rule_of_this_one(text):
+    below = f"package a.b\n{text}\n"
+    with pytest.raises(CompileError) as caught:
+        compile_rego({"below.rego": below, "above.rego": "package a\nq := 1\n"})
+    assert {p.code for p in caught.value.problems} == {"unsafe-variable"}
+
+
+@pytest.mark.parametrize("text", ["p[q] if some q in input.xs", "p contains q if input.d[q]"])
+def test_a_local_hides_a_rule_of_a_package_above(text):
+    modules = {"below.rego": f"package a.b\n{text}\n", "above.rego": 'package a\nq := "a"\n'}
+    policy = Policy(compile_rego(modules), {})
+    assert set(to_json(policy.decide("a/b/p", INPUT, now=NOW))) == {"a", "b"}
 
 
 NEGATED = {
