@@ -344,7 +344,8 @@ class _Parser:
             raise self.wrong("a variable")
         opened = self.start()
         body = self.block()
-        return Literal("every", start, self.end(), term.parts, body=body, body_start=opened)
+        end = self.end()
+        return Literal("every", start, end, term.parts, body=body, body_start=opened, body_end=end)
 
     # --- terms
 

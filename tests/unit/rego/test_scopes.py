@@ -28,6 +28,11 @@ REFUSED = {
     "p if { every k in [1] { k < n }; n := 2 }": (24, "unsafe-variable"),
     "p if { not x = 1 }": (11, "unsafe-variable"),
     "p if { not[false] == [true] }": (7, "unsafe-variable"),
+    "p if { x[x] }": (7, "unsafe-variable"),
+    "p if { x[y]; y[x] }": (7, "unsafe-variable"),
+    "p if { some x; x[x] = 1 }": (15, "unsafe-variable"),
+    "p if { count(x[x]) == 1 }": (13, "unsafe-variable"),
+    "p := [1 | x[y] == y[x]]": (10, "unsafe-variable"),
     'p := $"{input.xs[_]}"': (17, "unsafe-variable"),
     "f(input.a) := 1": (2, "parameter"),
     "f(1 + 2) := 1": (2, "parameter"),
@@ -47,6 +52,10 @@ def test_refused(text):
 
 INPUT = {"d": {"a": 1, "b": 2}, "xs": ["a", "b"]}
 VALUES = {
+    "p := z if { some y in input.xs; z := [[y, x] | some x in [1]]; y == input.xs[1] }": [["b", 1]],
+    "p := z if { some y in [1]; z := [y | input.xs] }": [1],
+    "p := z if { some y in [1]; z := {y: {y} | not input.no} == {1: {1}} }": True,
+    "p := z if { some y in [1]; z := [[1 | not x == y] | some x in [1, 2]] }": [[], [1]],
     'p if { some r; input.xs[r] == "b" }': True,
     "p := {r: s | some r, s in input.d}": {"a": 1, "b": 2},
     "p := [r | r := 5]": [5],
