@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from gateway.rego.scopes import Local, Scopes
     from gateway.rego.tree import Literal, Module, Node, Rule
 
-_GIVEN = ("argument", "matched")
-
 
 def unbound(module: Module, scopes: Scopes) -> Iterator[Node]:
     """Yield the first use of each variable that never gets a value."""
@@ -43,7 +41,7 @@ class _Safety:
                 self._term(branch.value)
             for body in branch.bodies:
                 self._body(body)
-        bound = {key for key, local in self._locals.items() if local.how in _GIVEN}
+        bound = {key for key, local in self._locals.items() if local.how == "argument"}
         rules = self._rules
         while rules:
             left = [(needs, gives) for needs, gives in rules if not needs <= bound]
@@ -102,7 +100,10 @@ class _Safety:
         return local
 
     def _needs(self, node: Node) -> frozenset[int]:
-        """Return the locals that a term is made of, those of bodies in it not among them."""
+        """Return the locals that a term is made of, those of bodies in it not among them.
+
+        Bodies in it need what is mentioned before them.
+        """
         found: set[int] = set()
         pending = [node]
         while pending:
@@ -111,7 +112,10 @@ class _Safety:
                 local = self._local(part)
                 if local is not None:
                     found.add(id(local))
-            elif part.kind != "comprehension":
+            elif part.kind == "comprehension":
+                inner = (self._local(each) for each in _variables(part))
+                found.update(id(each) for each in inner if each and each.node.start < part.start)
+            else:
                 pending += part.parts[part.kind == "call" :]
         return frozenset(found)
 
@@ -130,3 +134,17 @@ class _Safety:
         for part in node.parts:
             if not (node.kind == "call" and part is node.parts[0]):
                 self._term(part, binds=binds)
+
+
+def _variables(node: Node) -> Iterator[Node]:
+    """Yield the variables in a term and in its bodies."""
+    if node.kind == "var":
+        yield node
+    for part in node.parts:
+        yield from _variables(part)
+    pending = [*node.body]
+    while pending:
+        literal = pending.pop()
+        pending += literal.body
+        for term in (*literal.terms, *(value for _, value in literal.replaced)):
+            yield from _variables(term)
