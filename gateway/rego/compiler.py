@@ -32,6 +32,7 @@ from gateway.rego.errors import CompileError, RegoProblem
 from gateway.rego.faults import faults, hidden_builtins, unbound_variables
 from gateway.rego.footprint import footprint
 from gateway.rego.loops import EVERY, with_loops
+from gateway.rego.order import in_order
 from gateway.rego.pieces import pieces
 from gateway.rego.places import FILE
 from gateway.rego.plan import At, PlanError, read_plan
@@ -157,8 +158,8 @@ def compile_all(
         finished = _finish_apart(plans, children, until)
     else:
         finished = list(starmap(_finished, plans))
-    for number, program in zip(texts, finished, strict=True):
-        made[number] = _bound(program, read[number])
+    bound = map(_bound, finished, (read[number] for number in texts))
+    made.update(zip(texts, bound, strict=True))
     return [made[number] for number in range(len(units))]
 
 
@@ -336,7 +337,8 @@ def _placed(
 def finish(unit: Unit, text: str, sources: Sequence[Source]) -> Program:
     """Turn plan JSON of `sources` into a program, or raise CompileError."""
     try:
-        plan = with_loops(read_plan(text)) if EVERY in text else read_plan(text)
+        plan = read_plan(text)
+        plan = in_order(with_loops(plan) if EVERY in text else plan)
         problems = plan_problems(plan, sources, unit.entrypoints)
         if problems:
             raise CompileError(problems)

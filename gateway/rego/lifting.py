@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 from gateway.rego.edits import Edit, enclosed
 from gateway.rego.loops import EVERY
 from gateway.rego.scopes import direct_variables, pattern_variables
-from gateway.rego.tokens import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -120,9 +119,42 @@ class Lifting:
         only = rule.branches[0]
         if len(rule.branches) == 1 and not rule.default:
             self._head(rule, only)
+        for branch in rule.branches if len(rule.branches) > 1 else ():
+            self._value(branch)
         for start, body in zip(only.starts[1:], only.bodies[1:], strict=True):
             head = self.rendered(rule.start, only.condition).rstrip()
             self._insert(start, f"\n{head} if ", -8, (rule.start, body[-1].end))
+
+    def _value(self, branch: Branch) -> None:
+        """Move a value of several to the end of its body, where it can fail."""
+        if branch.value is None or not self._comes_late(branch.value, branch.bodies):
+            return
+        lift = _Lift(self, "")
+        lift.head(branch.value, whole=True)
+        needed = "; ".join(lift.definitions)
+        lift.replace()
+        for body in branch.bodies:
+            self._append(body[-1], needed, (branch.start, body[-1].end))
+
+    def _append(self, last: Literal, needed: str, span: tuple[int, int]) -> None:
+        """Add statements to the end of a body."""
+        self._insert(last.end, f"; {needed}", 7, span)
+        if last.bare:
+            self._insert(last.start, "{ ", -4, span)
+            self._insert(last.end, " }", 8, span)
+
+    def _comes_late(self, head: Node, bodies: Sequence[Sequence[Literal]]) -> bool:
+        """Whether a head can fail before a body is through that iterates: see order.py."""
+        return _can_fail(head) and any(
+            literal.kind == "in" or any(map(self._iterates, literal.terms))
+            for body in bodies
+            for literal in body
+        )
+
+    def _iterates(self, node: Node) -> bool:
+        return (node.kind == "ref" and any(map(self.is_free, node.parts[1:]))) or any(
+            map(self._iterates, node.parts)
+        )
 
     def _head(self, rule: Rule, branch: Branch) -> None:
         """Move what iterates in a head to the end of its bodies."""
@@ -130,7 +162,11 @@ class Lifting:
         lift = _Lift(self, "")
         lift.repeated(rule.arguments or ())
         for term in terms:
-            if term is not None:
+            if term is None:
+                continue
+            if self._comes_late(term, branch.bodies):
+                lift.head(term, whole=True)
+            else:
                 lift.iterating(term, inside=term is not branch.value)
         if rule.member is not None and rule.member.kind == "paren":  # `contains (x)` is no call
             for edit in enclosed(rule.member.start, rule.member.end, "[", "][0]"):
@@ -142,11 +178,7 @@ class Lifting:
         if not branch.bodies:
             self._insert(rule.end, f" if {{ {needed} }}", 9, (rule.start, rule.end))
         for body in branch.bodies:
-            last = body[-1]
-            self._insert(last.end, f"; {needed}", 7, (rule.start, rule.end))
-            if last.bare:
-                self._insert(last.start, "{ ", -4, (rule.start, rule.end))
-                self._insert(last.end, " }", 8, (rule.start, rule.end))
+            self._append(body[-1], needed, (rule.start, rule.end))
 
     # --- bodies
 
@@ -199,7 +231,8 @@ class Lifting:
             self._body(node.body, compressed=True)
             lift = _Lift(self, "")
             for part in node.parts:
-                lift.head(part, whole=self._is_outer(part, node))
+                late = self._comes_late(part, [node.body])
+                lift.head(part, whole=late or self._is_outer(part, node))
             if lift.definitions:
                 lift.replace()
                 needed = f"; {'; '.join(lift.definitions)}"
@@ -352,8 +385,8 @@ class _Lift:
                     self.iterating(term, inside=replaced)
             case "unify", [left, right]:
                 for side in (left, right):
-                    if side.kind == "var" and side.text in RESERVED:
-                        self._define(side)  # the compiler takes it for a variable
+                    if self._module.is_global(side):
+                        self._define(side)  # the compiler may take it for a variable
                 self.iterating(left, inside=True)
                 self.iterating(right, inside=replaced)
             case "assign", [_, right]:
@@ -494,6 +527,10 @@ def _encloses(literal: Literal) -> bool:
         or bool(literal.body)
         or any(map(_has_body, (*literal.terms, *(value for _, value in literal.replaced))))
     )
+
+
+def _can_fail(node: Node) -> bool:
+    return node.kind in ("call", "infix", "minus") or any(map(_can_fail, node.parts))
 
 
 def _has_body(node: Node) -> bool:
