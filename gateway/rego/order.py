@@ -71,6 +71,8 @@ class _Order:
         if not inner or not isinstance(inner[-1], Scan):
             return inner
         ops = _flat(inner)
+        if not any(_can_fail(step) for op in ops for step in _whole(op)):
+            return inner
         tail = self._tail(ops)
         keys = _keys(ops[:tail])
         if not _wrong(ops, keys):
@@ -149,26 +151,53 @@ def _writes(step: Statement) -> tuple[int, ...]:
 
 
 def _keys(ops: Sequence[Statement]) -> list[_Place]:
-    """Return the place of each step, or that of what it needs if that stands behind it."""
+    """Return the place of each step, or that of what it needs if that stands behind it.
+
+    Steps that write one local belong together: a collection is made anew each time around a loop.
+    """
+    reads = [{local for step in _whole(op) for local in _reads(step)} for op in ops]
+    writes = [{local for step in _whole(op) for local in _writes(step)} for op in ops]
+    writers: dict[int, list[int]] = {}
+    for index, locals_ in enumerate(writes):
+        for local in locals_:
+            writers.setdefault(local, []).append(index)
+    together = [found for found in writers.values() if len(found) > 1]
+    keys = [_FIRST] * len(ops)
+    changed = True
+    while changed:
+        keys = _forward(ops, reads, writes, keys)
+        changed = False
+        for found in together:
+            last = max(keys[index] for index in found)
+            for index in found:
+                changed = changed or keys[index] != last
+                keys[index] = last
+    return keys
+
+
+def _forward(
+    ops: Sequence[Statement],
+    reads: Sequence[set[int]],
+    writes: Sequence[set[int]],
+    least: Sequence[_Place],
+) -> list[_Place]:
+    """Return keys that are no smaller than those of what comes before by need."""
     keys: list[_Place] = []
     read: dict[int, _Place] = {}
     written: dict[int, _Place] = {}
     near = _FIRST
-    for op in ops:
-        whole = _whole(op)
-        reads = {local for step in whole for local in _reads(step)}
-        writes = {local for step in whole for local in _writes(step)}
-        needed = max(
-            *(written.get(local, _FIRST) for local in (*reads, *writes)),
-            *(read.get(local, _FIRST) for local in writes),
-            *(_FIRST, _FIRST),
+    for index, op in enumerate(ops):
+        before = (
+            *(written.get(local, _FIRST) for local in (*reads[index], *writes[index])),
+            *(read.get(local, _FIRST) for local in writes[index]),
         )
+        needed = max(least[index], *before) if before else least[index]
         if op.at or needed > _FIRST:
             near = max(needed, (op.at.row, op.at.col) if op.at else _FIRST)
         keys.append(near)
-        for local in reads:
+        for local in reads[index]:
             read[local] = max(near, read.get(local, _FIRST))
-        for local in writes:
+        for local in writes[index]:
             written[local] = near
     return keys
 
