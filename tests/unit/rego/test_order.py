@@ -25,7 +25,7 @@ ANSWERS = {
     "p := [x | some x in input.ns; some y in input.ns; x + y == 3; y / x > 1]": [1],
     'p contains $"m {x}" if some x in input.ns': ["m 1", "m 2"],
     "p := [y | some x in input.ns; every w in [1] { w < x }; y := [x, upper(input.s)]]": [[2, "X"]],
-    'p := [y | y := [a, abs(1)]; some z in ["b"]; a := {upper(input.s): z}]': [[{"X": "b"}, 1]],
+    'p := [y | some z in ["b"]; a := {upper(input.s): z}; y := [a, abs(1)]]': [[{"X": "b"}, 1]],
     "p := {x: y | some x in input.ns; y := sum(input.ns) + x}": {"1": 4, "2": 5},
 }  # fmt: skip
 
