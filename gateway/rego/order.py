@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from functools import cached_property
+from operator import is_
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.plan import (
     Add,
     Append,
+    AssignOnce,
     Blocks,
     Call,
     Const,
@@ -68,11 +70,11 @@ class _Order:
 
     def _block(self, block: Block) -> Block:
         inner = tuple(map(self._statement, block))
-        if not inner or not isinstance(inner[-1], Scan):
+        if all(map(is_, inner, block)):
+            inner = block
+        if not inner or not isinstance(inner[-1], Scan) or not _may_be_wrong(inner):
             return inner
         ops = _flat(inner)
-        if not any(_can_fail(step) for op in ops for step in _whole(op)):
-            return inner
         tail = self._tail(ops)
         keys = _keys(ops[:tail])
         if not _wrong(ops, keys):
@@ -83,9 +85,11 @@ class _Order:
     def _statement(self, step: Statement) -> Statement:
         match step:
             case Blocks(blocks=blocks):
-                return replace(step, blocks=tuple(map(self._block, blocks)))
+                made = tuple(map(self._block, blocks))
+                return step if all(map(is_, made, blocks)) else replace(step, blocks=made)
             case Scan(block=block) | Not(block=block) | With(block=block):
-                return replace(step, block=self._block(block))
+                inner = self._block(block)
+                return step if inner is block else replace(step, block=inner)
             case _:
                 return step
 
@@ -200,6 +204,28 @@ def _forward(
         for local in writes[index]:
             written[local] = near
     return keys
+
+
+def _may_be_wrong(block: Block) -> bool:
+    """Whether a step of a body comes before one that it was written behind, and can fail."""
+    lowest = _LAST
+    for op, whole in reversed(_row(block)[:-1]):
+        place = (op.at.row, op.at.col) if op.at else _LAST
+        if lowest < place and any(map(_can_fail, whole)):
+            return True
+        if not isinstance(op, AssignOnce):  # it has the place of the rule
+            lowest = min(lowest, place)
+    return False
+
+
+def _row(block: Block) -> list[tuple[Statement, list[Statement]]]:
+    """Return the steps of a body in a row, each with those in it."""
+    row: list[tuple[Statement, list[Statement]]] = []
+    while block and isinstance(block[-1], Scan):
+        row += ((op, _whole(op)) for op in block[:-1])
+        row.append((block[-1], [block[-1]]))
+        block = block[-1].block
+    return row + [(op, _whole(op)) for op in block]
 
 
 def _wrong(ops: Sequence[Statement], keys: Sequence[_Place]) -> bool:

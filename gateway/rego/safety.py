@@ -69,9 +69,9 @@ class _Safety:
                 self._give(self._needs(right), left)
             case "unify", [left, right]:
                 self._unify(left, right)
-            case (("in" | "every"), [*patterns, _]):
+            case (("in" | "every"), [*patterns, domain]):
                 for pattern in patterns:
-                    self._give(frozenset(), pattern)
+                    self._give(self._needs(domain), pattern)
             case "term", [term] if term.kind == "call":
                 self._give(frozenset(), term.parts[-1])  # it may be where the result goes
 
