@@ -34,7 +34,7 @@ REFUSED = {
     "p if { count(x[x]) == 1 }": (13, "unsafe-variable"),
     "p := [1 | x[y] == y[x]]": (10, "unsafe-variable"),
     'p := $"{input.xs[_]}"': (17, "unsafe-variable"),
-    "p if { some z in k; k = z }": (12, "unsafe-variable"),
+    "p if { some z in k; k = z }": (17, "unsafe-variable"),
     "f(input.a) := 1": (2, "parameter"),
     "f(1 + 2) := 1": (2, "parameter"),
     "p if { data := 1 }": (7, "shadowed"),
