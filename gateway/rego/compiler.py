@@ -29,8 +29,10 @@ from gateway.rego.complaints import complaints, unplaced
 from gateway.rego.conflicts import conflicts
 from gateway.rego.culprit import culprits
 from gateway.rego.errors import CompileError, RegoProblem
-from gateway.rego.faults import faults, hidden_builtins
+from gateway.rego.faults import faults, hidden_builtins, unbound_variables
 from gateway.rego.footprint import footprint
+from gateway.rego.loops import EVERY, with_loops
+from gateway.rego.order import in_order
 from gateway.rego.pieces import pieces
 from gateway.rego.places import FILE
 from gateway.rego.plan import At, PlanError, read_plan
@@ -156,8 +158,17 @@ def compile_all(
         finished = _finish_apart(plans, children, until)
     else:
         finished = list(starmap(_finished, plans))
-    made.update(zip(texts, finished, strict=True))
+    bound = map(_bound, finished, (read[number] for number in texts))
+    made.update(zip(texts, bound, strict=True))
     return [made[number] for number in range(len(units))]
+
+
+def _bound(program: Program | CompileError, sources: Sequence[Source]) -> Program | CompileError:
+    """Return a program, or the variables without a value that its plan does not show."""
+    if isinstance(program, CompileError):
+        return program
+    found = [problem for source in sources for problem in unbound_variables(source)]
+    return CompileError(found) if found else program
 
 
 def _prepare(units: Sequence[Unit], children: Children) -> None:
@@ -336,6 +347,7 @@ def finish(unit: Unit, text: str, sources: Sequence[Source]) -> Program:
     """Turn plan JSON of `sources` into a program, or raise CompileError."""
     try:
         plan = read_plan(text)
+        plan = in_order(with_loops(plan) if EVERY in text else plan)
         problems = plan_problems(plan, sources, unit.entrypoints)
         if problems:
             raise CompileError(problems)

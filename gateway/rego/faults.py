@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.rego.hints import hint
 from gateway.rego.mistakes import mistakes
+from gateway.rego.safety import unbound
 from gateway.rego.source import Source, default_name
 from gateway.rego.strict import empty_bodies, unaccepted
 from gateway.rego.tokens import (
@@ -45,6 +47,21 @@ def faults(source: Source, builtins: Collection[str]) -> Iterator[RegoProblem]:
     for fault in source.scopes.faults:
         at = source.place(fault.at)
         yield source.problem(at, fault.code, fault.message, fault.remedy)
+
+
+def unbound_variables(source: Source) -> Iterator[RegoProblem]:
+    """Yield the variables that get no value, some of which the plan does not show."""
+    if source.module is None or source.scopes is None:
+        return
+    for node in unbound(source.module, source.scopes):
+        token = next((token for token in source.tokens if token.start == node.start), None)
+        remedy = token and hint(source, token)  # none inside of a template string
+        yield source.problem(
+            source.place(node.start),
+            "unsafe-variable",
+            f"the variable `{node.text}` is used but never assigned",
+            remedy or "assign it, or declare it with `some … in …`",
+        )
 
 
 def _no_rego(source: Source, builtins: Collection[str]) -> Iterator[RegoProblem]:

@@ -305,7 +305,7 @@ class _Parser:
     def target(self) -> Node:
         remedy = "write `with input.x as value`"
         token = self.token()
-        if token is None or token.kind != "name":
+        if token is None or token.kind != "name" or token.text in KEYWORDS:
             raise self.wrong(remedy, "`with` replaces input, data, or a function")
         made = self.path()
         if not self.take_word("as"):
@@ -344,7 +344,8 @@ class _Parser:
             raise self.wrong("a variable")
         opened = self.start()
         body = self.block()
-        return Literal("every", start, self.end(), term.parts, body=body, body_start=opened)
+        end = self.end()
+        return Literal("every", start, end, term.parts, body=body, body_start=opened, body_end=end)
 
     # --- terms
 

@@ -12,8 +12,8 @@ import itertools
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.edits import Edit, enclosed
+from gateway.rego.loops import EVERY
 from gateway.rego.scopes import direct_variables, pattern_variables
-from gateway.rego.tokens import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -119,9 +119,42 @@ class Lifting:
         only = rule.branches[0]
         if len(rule.branches) == 1 and not rule.default:
             self._head(rule, only)
+        for branch in rule.branches if len(rule.branches) > 1 else ():
+            self._value(branch)
         for start, body in zip(only.starts[1:], only.bodies[1:], strict=True):
             head = self.rendered(rule.start, only.condition).rstrip()
             self._insert(start, f"\n{head} if ", -8, (rule.start, body[-1].end))
+
+    def _value(self, branch: Branch) -> None:
+        """Move a value of several to the end of its body, where it can fail."""
+        if branch.value is None or not self._comes_late(branch.value, branch.bodies):
+            return
+        lift = _Lift(self, "")
+        lift.head(branch.value, whole=True)
+        needed = "; ".join(lift.definitions)
+        lift.replace()
+        for body in branch.bodies:
+            self._append(body[-1], needed, (branch.start, body[-1].end))
+
+    def _append(self, last: Literal, needed: str, span: tuple[int, int]) -> None:
+        """Add statements to the end of a body."""
+        self._insert(last.end, f"; {needed}", 7, span)
+        if last.bare:
+            self._insert(last.start, "{ ", -4, span)
+            self._insert(last.end, " }", 8, span)
+
+    def _comes_late(self, head: Node, bodies: Sequence[Sequence[Literal]]) -> bool:
+        """Whether a head can fail before a body is through that iterates: see order.py."""
+        return _can_fail(head) and any(
+            literal.kind == "in" or any(map(self._iterates, literal.terms))
+            for body in bodies
+            for literal in body
+        )
+
+    def _iterates(self, node: Node) -> bool:
+        return (node.kind == "ref" and any(map(self.is_free, node.parts[1:]))) or any(
+            map(self._iterates, node.parts)
+        )
 
     def _head(self, rule: Rule, branch: Branch) -> None:
         """Move what iterates in a head to the end of its bodies."""
@@ -129,7 +162,11 @@ class Lifting:
         lift = _Lift(self, "")
         lift.repeated(rule.arguments or ())
         for term in terms:
-            if term is not None:
+            if term is None:
+                continue
+            if self._comes_late(term, branch.bodies):
+                lift.head(term, whole=True)
+            else:
                 lift.iterating(term, inside=term is not branch.value)
         if rule.member is not None and rule.member.kind == "paren":  # `contains (x)` is no call
             for edit in enclosed(rule.member.start, rule.member.end, "[", "][0]"):
@@ -141,11 +178,7 @@ class Lifting:
         if not branch.bodies:
             self._insert(rule.end, f" if {{ {needed} }}", 9, (rule.start, rule.end))
         for body in branch.bodies:
-            last = body[-1]
-            self._insert(last.end, f"; {needed}", 7, (rule.start, rule.end))
-            if last.bare:
-                self._insert(last.start, "{ ", -4, (rule.start, rule.end))
-                self._insert(last.end, " }", 8, (rule.start, rule.end))
+            self._append(body[-1], needed, (rule.start, rule.end))
 
     # --- bodies
 
@@ -156,7 +189,7 @@ class Lifting:
             every = literal.kind == "every" and any(map(_encloses, literal.body))
             self._body(literal.body, compressed=every)
             if every:
-                self._compared(literal)
+                self._looped(literal)
             elif literal.kind == "in" and compressed and len(literal.terms) == 3:
                 self._unrolled(literal)
             self._literal(literal)
@@ -192,11 +225,14 @@ class Lifting:
 
     def _inside(self, node: Node) -> None:
         """Write the bodies in a term, and what the compiler has no sign for."""
+        for part in node.parts:
+            self._inside(part)
         if node.kind == "comprehension":
             self._body(node.body, compressed=True)
             lift = _Lift(self, "")
             for part in node.parts:
-                lift.iterating(part, inside=True)
+                late = self._comes_late(part, [node.body])
+                lift.head(part, whole=late or self._is_outer(part, node))
             if lift.definitions:
                 lift.replace()
                 needed = f"; {'; '.join(lift.definitions)}"
@@ -208,8 +244,6 @@ class Lifting:
             # In brackets the compiler takes its comma for one between elements.
             for edit in enclosed(node.start, node.end, "(", ")"):
                 self._add(edit)
-        for part in node.parts:
-            self._inside(part)
 
     def _literal(self, literal: Literal) -> None:
         lift = _Lift(self, self._replacements(literal))
@@ -238,27 +272,30 @@ class Lifting:
         first, last = literal.replaced[0][0], literal.replaced[-1][1]
         return f" with {self.rendered(first.start, last.end).lstrip()}"
 
-    def _compared(self, literal: Literal) -> None:
-        """Rewrite `every k, v in xs { … }` as: all keys are those for which `…` holds.
+    def _looped(self, literal: Literal) -> None:
+        """Rewrite `every k, v in xs { … }` as a call that loops.py reads.
 
         The compiler lets no comprehension, `not` or `every` inside of the body see its variables.
         """
         start = literal.start
-        *keys, value, domain = literal.terms
-        all_, each, any_key = (f"{name}__{start}__" for name in ("every", "each", "key"))
-        key = self.rendered(keys[0].start, keys[0].end) if keys else "_"
-        key = any_key if key == "_" else key
-        name = self.rendered(value.start, value.end)
-        bound = "" if name == "_" else f"{name} := {each}; "
-        condition = (
-            f"; every {each} in {all_} {{ true }}"  # undefined for what is no collection
-            f"; {{{any_key} | {each} = {all_}[{any_key}]}} == "
-            f"{{{key} | {each} = {all_}[{key}]; {bound}"
+        *variables, domain = literal.terms
+        all_, each, key, holds = (
+            f"{name}__{start}__" for name in ("every", "each", "key", "holds")
+        )
+        bound = "".join(
+            f"{self.rendered(node.start, node.end)} := {element}; "
+            for node, element in zip(reversed(variables), (each, key), strict=False)
+            if node.text != "_"
         )
         span = literal.start, literal.end
         self.replace(start, domain.start, f"{all_} := ", 2, span)
-        opened = literal.body_start
-        self._add(Edit(opened, opened + 1, condition, 0, span))
+        opened, closed = literal.body_start, literal.body_end
+        call = (
+            f"{self._replacements(literal)}; {EVERY}({all_}, [{holds} | "
+            f"{each} = {all_}[{key}]; {holds} := [true | seen__{start}__ := {each}; {bound}"
+        )
+        self._add(Edit(opened, opened + 1, call, 0, span))
+        self._add(Edit(closed - 1, closed, "]])", 0, span))
 
     def _unrolled(self, literal: Literal) -> None:
         """Rewrite `some k, v in xs` directly inside of a comprehension.
@@ -283,6 +320,21 @@ class Lifting:
         span = literal.start, literal.end
         self.replace(literal.start, domain.start, f"{before}{name} := ", 0, span)
         self._insert(last, f"; {shown} {sign} {name}[{at}]", -1 - literal.start, span)
+
+    def _is_outer(self, head: Node, comprehension: Node) -> bool:
+        """Whether a head needs locals of outer bodies that its own body does not name.
+
+        The compiler makes such a comprehension before those have a value.
+        """
+        start, end = comprehension.start, comprehension.end
+        for node in _all_variables(head):
+            local = self._scopes.of.get(node.start)
+            if local is not None and local.how != "argument":
+                places = [local.node.start, *(use.start for use in local.uses)]
+                named = any(head.end <= place < end for place in places)
+                if not named and any(not start <= place < end for place in places):
+                    return True
+        return False
 
     def is_free(self, key: Node) -> bool:
         """Whether a key of a reference is bound by nothing but references."""
@@ -333,8 +385,8 @@ class _Lift:
                     self.iterating(term, inside=replaced)
             case "unify", [left, right]:
                 for side in (left, right):
-                    if side.kind == "var" and side.text in RESERVED:
-                        self._define(side)  # the compiler takes it for a variable
+                    if self._module.is_global(side):
+                        self._define(side)  # the compiler may take it for a variable
                 self.iterating(left, inside=True)
                 self.iterating(right, inside=replaced)
             case "assign", [_, right]:
@@ -371,12 +423,28 @@ class _Lift:
         if mine:
             self._nested(node, before)
 
-    def _nested(self, node: Node, before: int) -> None:
-        """Define a reference of which parts may have moved already."""
+    def _nested(self, node: Node, before: int, sign: str = "=") -> None:
+        """Define a term of which parts may have moved already."""
         inner, self._replaced[before:] = self._replaced[before:], []
         for start, end, name in inner:
             self._module.replace(start, end, name)
-        self._define(node, "=")
+        self._define(node, sign)
+
+    def head(self, head: Node, *, whole: bool) -> None:
+        """Move what iterates in the head of a comprehension, and `whole` what is left of it."""
+        before = len(self._replaced)
+        self.iterating(head, inside=True)
+        self._comprehensions(head)
+        if whole and not any(start == head.start for start, _, _ in self._replaced[before:]):
+            self._nested(head, before, ":=")
+
+    def _comprehensions(self, node: Node) -> None:
+        """Move comprehensions, of which the compiler misses what they need in a head."""
+        if node.kind == "comprehension":
+            self._define(node)
+            return
+        for part in node.parts:
+            self._comprehensions(part)
 
     def repeated(self, arguments: Sequence[Node]) -> None:
         """Give a parameter that comes twice a name each time; both are equal."""
@@ -459,6 +527,10 @@ def _encloses(literal: Literal) -> bool:
         or bool(literal.body)
         or any(map(_has_body, (*literal.terms, *(value for _, value in literal.replaced))))
     )
+
+
+def _can_fail(node: Node) -> bool:
+    return node.kind in ("call", "infix", "minus") or any(map(_can_fail, node.parts))
 
 
 def _has_body(node: Node) -> bool:

@@ -124,7 +124,7 @@ class Source:
         """What the compiler gets in other words, by where it is."""
         if self.module is None or self.scopes is None or self._known is NO_NAMES:
             return []
-        taken = self._known.packages | self.scopes.globals
+        taken = self._known.taken_in(self.package) | self.scopes.globals
         edits = [*edits_of(self.text, self.tokens, self.module, self._known), *self._valued]
         made = Lifting(self.text, self.module, self.scopes, taken, edits).edits()
         return sorted(made, key=lambda edit: (edit.start, edit.order))
@@ -369,6 +369,11 @@ class Names:
     def globals_of(self, package: tuple[str, ...]) -> frozenset[str]:
         """Return the names of a package's rules."""
         return self.heads.get(package, frozenset())
+
+    def taken_in(self, package: tuple[str, ...]) -> frozenset[str]:
+        """Return the names that the compiler takes for packages, or for rules of those above."""
+        above = (self.globals_of(package[:length]) for length in range(len(package)))
+        return self.packages.union(*above)
 
     def is_function(self, name: Sequence[str]) -> bool:
         """Tell whether a reference, as its tokens, names a function."""

@@ -37,6 +37,7 @@ class Literal:
     negated: bool = False
     body: list[Literal] = field(default_factory=list)
     body_start: int = 0
+    body_end: int = 0
     replaced: list[tuple[Node, Node]] = field(default_factory=list)
     bare: bool = False
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.rego import UNDEFINED, CompileError, Policy, compile as compile_rego
+from gateway.rego import UNDEFINED, CompileError, EvalError, Policy, compile as compile_rego
 from gateway.rego.source import read_modules
 from tests.support.rego import NOW, decide
 
@@ -105,6 +105,25 @@ def test_bodies_within_every_see_its_variables(body, form):
     if form == "if every":
         source = f"package t\np if {body}\n" if body.startswith("every") else source
     assert decide(source, "t/p", INPUT) is (True if body in WITHIN_EVERY else UNDEFINED)
+
+
+STOPS = {
+    'every x in [0, "a"] { x > 0; not x + 1 == 5 }': UNDEFINED,
+    "every x in input.xs { is_number(x); [y | y := x + 1] == [2] }": UNDEFINED,
+    'every k, x in input.d { k != "a"; every y in [1] { not y + x == 9 } }': UNDEFINED,
+    'every x in [1, "a"] { x > 0; not x + 1 == 5 }': None,
+}
+
+
+@pytest.mark.parametrize("body", STOPS)
+def test_every_stops_at_the_first_that_does_not_hold(body):
+    """What comes behind it could only fail."""
+    source = SOURCE.format(body=body)
+    if STOPS[body] is UNDEFINED:
+        assert decide(source, "t/p", INPUT) is UNDEFINED
+    else:
+        with pytest.raises(EvalError):
+            decide(source, "t/p", INPUT)
 
 
 FAILS = [

@@ -2,8 +2,9 @@
 
 import pytest
 
-from gateway.rego import UNDEFINED, CompileError, compile as compile_rego
-from tests.support.rego import decide
+from gateway.rego import UNDEFINED, CompileError, Policy, compile as compile_rego
+from gateway.rego.values import to_json
+from tests.support.rego import NOW, decide
 
 REFUSED = {
     "p if { x := 1; x := 2 }": (15, "declared-twice"),
@@ -27,7 +28,13 @@ REFUSED = {
     "p if { every k in [1] { k < n }; n := 2 }": (24, "unsafe-variable"),
     "p if { not x = 1 }": (11, "unsafe-variable"),
     "p if { not[false] == [true] }": (7, "unsafe-variable"),
+    "p if { x[x] }": (7, "unsafe-variable"),
+    "p if { x[y]; y[x] }": (7, "unsafe-variable"),
+    "p if { some x; x[x] = 1 }": (15, "unsafe-variable"),
+    "p if { count(x[x]) == 1 }": (13, "unsafe-variable"),
+    "p := [1 | x[y] == y[x]]": (10, "unsafe-variable"),
     'p := $"{input.xs[_]}"': (17, "unsafe-variable"),
+    "p if { some z in k; k = z }": (17, "unsafe-variable"),
     "f(input.a) := 1": (2, "parameter"),
     "f(1 + 2) := 1": (2, "parameter"),
     "p if { data := 1 }": (7, "shadowed"),
@@ -46,6 +53,11 @@ def test_refused(text):
 
 INPUT = {"d": {"a": 1, "b": 2}, "xs": ["a", "b"]}
 VALUES = {
+    "p := z if { some y in input.xs; z := [[y, x] | some x in [1]]; y == input.xs[1] }": [["b", 1]],
+    "p := z if { some y in [1]; z := [y | input.xs] }": [1],
+    "p := z if { some y in [1]; z := {y: {y} | not input.no} == {1: {1}} }": True,
+    "p := z if { some y in [1]; z := [[1 | not x == y] | some x in [1, 2]] }": [[], [1]],
+    "p if { z = o; z.a == 1 }\no.a := 1": True,
     'p if { some r; input.xs[r] == "b" }': True,
     "p := {r: s | some r, s in input.d}": {"a": 1, "b": 2},
     "p := [r | r := 5]": [5],
@@ -70,6 +82,32 @@ def test_a_local_hides_rules_and_packages(text):
     """In a package of rules `r` and `s`, below `t`, beside an import `u`."""
     source = f"package t.s\nimport data.u\n{text}\nr := []\nq := u\n"
     assert decide(source, "t/s/p", INPUT) == VALUES[text]
+
+
+ABOVE = (
+    "p if q",
+    "p if not q",
+    "p if q.x",
+    "p := [q | true]",
+    "p if { every x in [1] { x == q } }",
+    'p := $"{q}"',
+    "p if { input.d[x] == q }",
+)
+
+
+@pytest.mark.parametrize("text", ABOVE)
+def test_a_rule_of_a_package_above_is_no_rule_of_this_one(text):
+    below = f"package a.b\n{text}\n"
+    with pytest.raises(CompileError) as caught:
+        compile_rego({"below.rego": below, "above.rego": "package a\nq := 1\n"})
+    assert {p.code for p in caught.value.problems} == {"unsafe-variable"}
+
+
+@pytest.mark.parametrize("text", ["p[q] if some q in input.xs", "p contains q if input.d[q]"])
+def test_a_local_hides_a_rule_of_a_package_above(text):
+    modules = {"below.rego": f"package a.b\n{text}\n", "above.rego": 'package a\nq := "a"\n'}
+    policy = Policy(compile_rego(modules), {})
+    assert set(to_json(policy.decide("a/b/p", INPUT, now=NOW))) == {"a", "b"}
 
 
 NEGATED = {

@@ -29,6 +29,7 @@ REFUSED = {
     "a default from the input": ("default p := input.x", (2, 14, "default")),
     "a default from a rule": ("q := 1\ndefault p := [q]", (3, 15, "default")),
     "a default with a body": ("default p := true if input.x", (2, 19, "no-rego")),
+    "with for a keyword": ("p if input.a with if.a as 1", (2, 19, "no-rego")),
     "with for a typo": ("p if q with inptu as 1\nq if input", (2, 13, "with-target")),
 }  # fmt: skip
 
