@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gateway.rego import UNDEFINED, EvalError, Policy
-from gateway.rego.compiler import Unit, all_good, compile_all
+from gateway.rego.compiler import Unit, all_good, compile_all, read_sources, request
 from gateway.rego.plan import AssignOnce, Const, IsUndefined, read_plan, steps
 from gateway.rego.plan_cache import find
 from gateway.rego.values import equal
@@ -69,7 +69,7 @@ class Version:
         with tempfile.TemporaryDirectory(prefix="gateway-diff-") as folder:
             cache = Path(folder) / "plans"
             self.program, tracing = all_good(compile_all(units, cache_dir=cache))
-            text = find(units[0], cache)
+            text = find(request(units[0], read_sources(units[0])), cache)
         assert text is not None  # it was just kept there
         self._plan = read_plan(text)
         self._granted = frozenset(_granted(self._plan))
