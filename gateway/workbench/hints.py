@@ -9,6 +9,7 @@ or not at all.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.rego.plan import (
@@ -303,10 +304,11 @@ def _scalars(values: Iterable[Any]) -> list[Any]:
         if len(found) > MOST_VALUES:
             break
         if isinstance(value, dict):
-            found += value
-            found += [each for each in value.values() if not isinstance(each, (dict, list))]
-        elif isinstance(value, list):
-            found += [each for each in value if not isinstance(each, (dict, list))]
+            found += islice(value, MOST_VALUES)
+        if isinstance(value, (dict, list)):
+            below = value.values() if isinstance(value, dict) else value
+            held = islice(below, MOST_VALUES)
+            found += [each for each in held if not isinstance(each, (dict, list))]
         else:
             found.append(value)
     return found
