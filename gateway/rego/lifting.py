@@ -186,7 +186,7 @@ class Lifting:
         for literal in body:
             for term in (*literal.terms, *(value for _, value in literal.replaced)):
                 self._inside(term)
-            every = literal.kind == "every" and any(map(_encloses, literal.body))
+            every = literal.kind == "every"
             self._body(literal.body, compressed=every)
             if every:
                 self._looped(literal)
@@ -237,12 +237,25 @@ class Lifting:
                 lift.replace()
                 needed = f"; {'; '.join(lift.definitions)}"
                 self._insert(node.body[-1].end, needed, 7, (node.start, node.end))
-        elif node.kind == "minus":
+        else:
+            self._operator(node)
+
+    def _operator(self, node: Node) -> None:
+        if node.kind == "minus":
             self._add(Edit(node.start, node.start + 1, "(0 - ", 0, (node.start, node.end)))
             self._insert(node.end, ")", -1 - node.start, (node.start, node.end))
-        elif node.kind == "infix" and len(node.parts) == 3:
-            # In brackets the compiler takes its comma for one between elements.
-            for edit in enclosed(node.start, node.end, "(", ")"):
+            return
+        if node.kind != "infix":
+            return
+        # In brackets the compiler takes a comma in `k, v in xs` for one between elements, and it
+        # has levels of its own for the operators of sets: OPA's are `-` before `&` before `|`.
+        mixed = [
+            part
+            for part in node.parts
+            if part.kind == "infix" and {part.text, node.text} & {"&", "|"}
+        ]
+        for part in (node,) if len(node.parts) == 3 else mixed:
+            for edit in enclosed(part.start, part.end, "(", ")"):
                 self._add(edit)
 
     def _literal(self, literal: Literal) -> None:
@@ -275,7 +288,8 @@ class Lifting:
     def _looped(self, literal: Literal) -> None:
         """Rewrite `every k, v in xs { … }` as a call that loops.py reads.
 
-        The compiler lets no comprehension, `not` or `every` inside of the body see its variables.
+        The compiler lets no comprehension, `not` or `every` inside of the body see its variables,
+        and with a variable it renames the fields of that name.
         """
         start = literal.start
         *variables, domain = literal.terms

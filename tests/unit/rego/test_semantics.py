@@ -310,3 +310,53 @@ def test_what_is_settled_looks_at_no_more_members(body):
     assert decide(source, "t/p", {"xs": ["2", "two"]}) is UNDEFINED
     with pytest.raises(EvalError):
         decide(source, "t/p", {"xs": ["two", "2"]})
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("every owner in input.me { input.body.owner == owner }", UNDEFINED),
+        ('every owner in input.me { input.body["owner"] == owner }', UNDEFINED),
+        ("every role in input.roles { role == input.role }", True),
+        ("every u in input.users { id := u.id; id == 1 }", True),
+        ("every u in input.users { some id in [1]; u.id == id }", True),
+        ('every v in [1] { {"v": v}.v == 1 }', True),
+        ("every n in [1] { q with input.n as n }", True),
+        ("every k, v in input.users[0] { input.users[0][k] == v; not input.k }", True),
+    ],
+)
+def test_the_variables_of_every_are_no_fields(body, expected):
+    """The compiler's own `every` renames fields, of which a client can give any."""
+    document = {
+        "me": ["mallory"],
+        "body": {"owner": "victim", "owner$1": "mallory", "owner$3": "mallory"},
+        "roles": ["x"],
+        "role": "x",
+        "users": [{"id": 1}],
+    }
+    source = f"package t\nq if input.n == 1\np if {{ {body} }}\n"
+    assert decide(source, "t/p", document) is expected
+    assert Policy(program(source, "t/p")).decide("t/p", document, now=NOW) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a - b & c", [1]),
+        ("a & b - c", [2]),
+        ("a | b - c", [1, 2]),
+        ("a - c | b", [1, 2, 3]),
+        ("a & b | c", [2, 3]),
+        ("c | a & b", [2, 3]),
+        ("(a - b) & c", []),
+        ("a - (b & c)", [1, 2]),
+        ("a - b - c", [1]),
+    ],
+)
+def test_operators_of_sets_bind_as_in_opa(text, expected):
+    sets = "a := {1, 2}\nb := {2, 3}\nc := {3}\n"
+    if text == "a - b & c":
+        sets = sets.replace("c := {3}", "c := {1, 3}")
+    found = rules(f"package t\n{sets}p := {text}\nq if {text} == [({text})][_]\n")
+    assert to_json(found["p"]) == expected
+    assert found["q"] is True
