@@ -49,6 +49,7 @@ class Lifting:
         self._given = sorted([*edits, *renamed], key=_place)
         self._starts = [edit.start for edit in self._given]
         self._made: list[Edit] = []
+        self._around = 0, len(text)
         # `import future.keywords.not` gives `not` the compiler's own meaning.
         self._exact_not = any(_is_future_not(each.path) for each in module.imports)
 
@@ -187,7 +188,10 @@ class Lifting:
             for term in (*literal.terms, *(value for _, value in literal.replaced)):
                 self._inside(term)
             every = literal.kind == "every"
-            self._body(literal.body, compressed=every)
+            if literal.body:
+                around, self._around = self._around, (literal.start, literal.end)
+                self._body(literal.body, compressed=every)
+                self._around = around
             if every:
                 self._looped(literal)
             elif literal.kind == "in" and compressed and len(literal.terms) == 3:
@@ -228,7 +232,9 @@ class Lifting:
         for part in node.parts:
             self._inside(part)
         if node.kind == "comprehension":
+            around, self._around = self._around, (node.start, node.end)
             self._body(node.body, compressed=True)
+            self._around = around
             lift = _Lift(self, "")
             for part in node.parts:
                 late = self._comes_late(part, [node.body])
@@ -350,6 +356,22 @@ class Lifting:
                     return True
         return False
 
+    def compared(self, left: Node, right: Node) -> bool:
+        """Write `==` for `=` between what has a value: the compiler makes new variables of it."""
+        found = [*pattern_variables(left), *pattern_variables(right)]
+        outer = any(map(self.is_of_outer, (left, right))) and all(map(self.is_of_outer, found))
+        if outer:
+            self.replace(left.end, right.start, " == ")
+        return outer
+
+    def is_of_outer(self, node: Node) -> bool:
+        """Whether a variable is a local of a body around the one that is written."""
+        local = self._scopes.of.get(node.start) if node.kind == "var" else None
+        if local is None:
+            return False
+        start, end = self._around
+        return any(not start <= each.start < end for each in (local.node, *local.uses))
+
     def is_free(self, key: Node) -> bool:
         """Whether a key of a reference is bound by nothing but references."""
         if key.kind != "var":
@@ -398,9 +420,11 @@ class _Lift:
                 else:
                     self.iterating(term, inside=replaced)
             case "unify", [left, right]:
+                compared = self._module.compared(left, right)
                 for side in (left, right):
-                    if self._module.is_global(side):
-                        self._define(side)  # the compiler may take it for a variable
+                    given = not compared and self._module.is_of_outer(side)
+                    if given or self._module.is_global(side):
+                        self._define(side)  # the compiler may take it for a new variable
                 self.iterating(left, inside=True)
                 self.iterating(right, inside=replaced)
             case "assign", [_, right]:
