@@ -11,6 +11,7 @@ import click
 from gateway.commands import reads, report
 from gateway.commands.group import Group
 from gateway.commands.options import config_file
+from gateway.commands.policy_eval import evaluate
 from gateway.commands.policy_files import policy_set
 from gateway.commands.policy_test import test
 from gateway.errors import ConfigError
@@ -29,6 +30,7 @@ def policy() -> None:
     """Test and check policies."""
 
 
+policy.add_command(evaluate)
 policy.add_command(test)
 
 

@@ -60,7 +60,8 @@ SEARCH_SECONDS: Final = 10.0
 
 _LATE: Final = "the compiler did not finish in time"
 
-_NAMES: Final = frozenset((*BUILTINS, *UNSUPPORTED, *ANNOTATIONS))
+NAMES: Final = frozenset((*BUILTINS, *UNSUPPORTED, *ANNOTATIONS))
+"""The names of all builtins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,10 +179,10 @@ def all_good(made: Sequence[Program | CompileError]) -> list[Program]:
 
 def read_sources(unit: Unit) -> list[Source]:
     """Return the modules of a unit, or raise CompileError for faults that their text shows."""
-    sources = read_modules(unit.modules, _NAMES)
-    problems = [problem for source in sources for problem in faults(source, _NAMES)]
+    sources = read_modules(unit.modules, NAMES)
+    problems = [problem for source in sources for problem in faults(source, NAMES)]
     if not any(problem.code == "no-rego" for problem in problems):
-        problems += hidden_builtins(sources, _NAMES)
+        problems += hidden_builtins(sources, NAMES)
         problems += conflicts(sources)
     if problems:
         raise CompileError(problems)
