@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego import plan_cache
 from gateway.rego.builtins import ANNOTATIONS, BUILTINS, UNSUPPORTED
+from gateway.rego.cases import GENERATED
 from gateway.rego.checks import plan_problems, source_of
 from gateway.rego.children import WALL_SECONDS, Children
 from gateway.rego.codegen import generate
@@ -168,10 +169,14 @@ def _prepare(units: Sequence[Unit], children: Children) -> None:
 
 
 def all_good(made: Sequence[Program | CompileError]) -> list[Program]:
-    """Return the programs, or raise CompileError with the problems of all units, each once."""
+    """Return the programs, or raise CompileError with the problems of all units, each once.
+
+    Those of generated modules are told where they were copied from.
+    """
     problems = [
         problem for one in made if isinstance(one, CompileError) for problem in one.problems
     ]
+    problems = [each for each in problems if not each.file.endswith(GENERATED)] or problems
     if problems:
         raise CompileError(tuple(dict.fromkeys(problems)))
     return [one for one in made if isinstance(one, Program)]
