@@ -33,7 +33,7 @@ COMMANDS = {
     "init": "Write a configuration, a policy and a key to start from.",
     "echo": "Run a sample service to stand behind the gateway.",
     "config": "Check and show the configuration.",
-    "policy": "Test and check policies.",
+    "policy": "Test and check policies, and replay decisions with them.",
     "token": "Mint, inspect and verify tokens.",
     "keys": "Generate keys and show their public half.",
 }

@@ -1,4 +1,4 @@
-"""`gateway policy`: test and check policies."""
+"""`gateway policy`: test, check and replay policies."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gateway.commands.group import Group
 from gateway.commands.options import config_file
 from gateway.commands.policy_eval import evaluate
 from gateway.commands.policy_files import policy_set
+from gateway.commands.policy_replay import replay
 from gateway.commands.policy_test import test
 from gateway.errors import ConfigError
 from gateway.rego import CompileError, Policy, compile as compile_rego
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def policy() -> None:
-    """Test and check policies."""
+    """Test, check and replay policies."""
 
 
 policy.add_command(evaluate)
+policy.add_command(replay)
 policy.add_command(test)
 
 

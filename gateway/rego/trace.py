@@ -37,10 +37,11 @@ class Failure:
 
 @dataclass(slots=True)
 class Body:
-    """A body of a rule that was tried, and what happened in it."""
+    """A body of a rule that was tried, and what happened in it; one that `held` gave a value."""
 
     site: Site
     steps: list[Failure | Evaluation] = field(default_factory=list)
+    held: bool = False
 
 
 @dataclass(slots=True)
@@ -94,6 +95,11 @@ class Trace:
         """Another body of it is tried."""
         if self._room():
             self._open[-1].bodies.append(Body(self._sites[place]))
+
+    def hold(self) -> None:
+        """The body gives its value."""
+        if self._open[-1].bodies:
+            self._open[-1].bodies[-1].held = True
 
     def fail(self, place: int, negated: bool, seen: tuple[tuple[str, Value], ...]) -> None:
         """An expression is not true."""

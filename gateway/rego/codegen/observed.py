@@ -13,6 +13,7 @@ from gateway.rego.plan import (
     DATA,
     INPUT,
     Assign,
+    AssignOnce,
     At,
     Block,
     Call,
@@ -80,6 +81,7 @@ class TracedWriter(Writer):
         self.called: set[int] = set()
         self.negations = 0
         self.silent = False
+        self.trying = False
 
     def function(self, name: str, remember: int | None) -> str:
         self.number = int(name[1:])
@@ -100,11 +102,14 @@ class TracedWriter(Writer):
         return [f"r = {text}", "x.leave(r)", *super().given("r")]
 
     def once(self, block: Block) -> None:
+        at = None
         if self.body_of_rule(block):
             at = next((step.at for step in steps((block,)) if step.at), None)
             if at is not None:
                 self.body.append(f"x.body({self.program.place(at)})")
+        outer, self.trying = self.trying, self.trying or at is not None
         super().once(block)
+        self.trying = outer
         self.read = {}  # what the block set may be unset behind it
 
     def body_of_rule(self, block: Block) -> bool:
@@ -120,6 +125,8 @@ class TracedWriter(Writer):
         for operand in operands(step):
             if isinstance(operand, int):
                 self.read[operand] = None
+        if self.trying and isinstance(step, AssignOnce):
+            self.body.append("x.hold()")
         super().statement(step, after)
         self.silent = False
 

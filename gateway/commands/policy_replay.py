@@ -1,0 +1,138 @@
+"""`gateway policy replay`: past decisions with other policies."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.commands import report
+from gateway.commands.logs import events_of
+from gateway.commands.options import config_file
+from gateway.commands.policy_files import policy_set
+from gateway.config.document import MAX_BYTES
+from gateway.errors import Problem
+from gateway.files import read_file
+from gateway.record.encode import encode
+from gateway.rego.program import DEFAULT_STEPS
+from gateway.workbench.approved import read_approved
+from gateway.workbench.candidate import Candidate
+from gateway.workbench.replay import Replay
+from gateway.workbench.replay_report import as_dict, as_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway.workbench.events import Read
+
+EXIT_CHANGES = 2
+STEP = 1000
+"""Events between two looks at the progress."""
+
+
+@click.command(short_help="Decide the events of decision logs again, and tell what changes.")
+@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder or file of the policies to decide with; policy.paths of gateway.yaml by default.",
+)
+@config_file
+@click.option(
+    "--allow-list",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="YAML file with the changes that are approved.",
+)
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many events.")
+@click.option(
+    "--examples",
+    type=click.IntRange(0, 1000),
+    default=3,
+    show_default=True,
+    help="Decision ids that are shown of each kind of change.",
+)
+@click.option(
+    "--results", is_flag=True, help="Changes of the result with the same outcome count as well."
+)
+@click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
+@click.pass_context
+def replay(
+    ctx: click.Context,
+    logs: tuple[Path, ...],
+    against: tuple[Path, ...],
+    path: Path,
+    allow_list: Path | None,
+    limit: int | None,
+    examples: int,
+    shape: str,
+    *,
+    results: bool,
+) -> None:
+    """Decide the events of LOGS again with other policies, and tell what changes.
+
+    LOGS are decision logs of the gateway or of OPA: a JSON object a line or arrays of them, plain
+    or gzip; - is standard input. Each event's input is decided at its own time. Changes are
+    grouped by the codes of their reasons before and after, and by the rule that now decides.
+
+    Exit codes: 0 nothing changes that is not approved; 2 something does; 1 it could not be run.
+
+    Example: gateway policy replay decisions.jsonl --against policies
+    """
+    approved = [] if allow_list is None else read_approved(str(allow_list), _read(allow_list))
+    found = policy_set(ctx, against, path)
+    steps = DEFAULT_STEPS if found.config is None else found.config.policy.steps
+    made = Replay(Candidate(found.sources, steps), approved, examples)
+    with _progress() as shown:
+        for event in shown(islice(events_of(logs), limit)):
+            made.add(event)
+    report.show_problems(
+        (
+            Problem("approves nothing that changed", file=each.file, line=each.line)
+            for each in made.unused
+        ),
+        kind="warning",
+    )
+    if shape == "json":
+        click.echo(encode(as_dict(made)))
+    else:
+        click.echo("\n".join(as_lines(made)))
+    kinds = ("deny-to-allow", "allow-to-deny", *(("result",) if results else ()))
+    if made.found(*kinds):
+        raise click.exceptions.Exit(EXIT_CHANGES)
+    if not made.replayed:
+        raise click.ClickException("no event could be replayed")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Iterator[Read]], Iterator[Read]]]:
+    """Lets events through and counts them, where a terminal shows it."""
+    if not sys.stderr.isatty():
+        yield lambda events: events
+        return
+    # Slow to import, and only terminals need them.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    told = TextColumn("{task.completed:,} events")
+    console = Console(stderr=True)
+    with Progress(
+        SpinnerColumn(), told, TimeElapsedColumn(), console=console, transient=True
+    ) as progress:
+        task = progress.add_task("replay", total=None)
+
+        def counted(events: Iterator[Read]) -> Iterator[Read]:
+            for number, event in enumerate(events):
+                if number % STEP == 0:
+                    progress.update(task, completed=number)
+                yield event
+
+        yield counted
+
+
+def _read(path: Path) -> bytes:
+    return read_file(path, MAX_BYTES)

@@ -1,0 +1,222 @@
+"""Decisions of the past with the policies of tomorrow: what changes, by rule and reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.errors import Code
+from gateway.record.mask import edited, without
+from gateway.rego import UNDEFINED, EvalError, StepLimitExceeded
+from gateway.rego.values import equal, to_json
+from gateway.workbench.events import (
+    Outcome,
+    allows,
+    codes_of,
+    entrypoint_of,
+    parts,
+    pointers,
+    recorded,
+    text_at,
+    time_of,
+)
+from gateway.workbench.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.rego import Undefined, Value
+    from gateway.workbench.approved import Approved, Kind
+    from gateway.workbench.candidate import Candidate, Entry, Rule
+    from gateway.workbench.events import Read
+
+MAX_GROUPS: Final = 1000
+"""So many kinds of changes are told apart."""
+MAX_PLACES: Final = 5
+"""So many bad lines are named."""
+
+SKIPPED: Final = {
+    "malformed": "lines could not be read",
+    "other": "lines are no decision events",
+    "partial": "were refused before the policy was asked",
+    "query": "asked an ad-hoc query, no entrypoint",
+    "entrypoint": "asked an entrypoint that the policies do not define",
+    "erased": "had what the policy reads erased or masked",
+    "time": "have no timestamp that can be read",
+    "outcome": "do not tell what was decided",
+}
+"""Why events are not replayed."""
+
+
+@dataclass(slots=True)
+class Group:
+    """Changes of one kind, for one reason, by one rule."""
+
+    kind: Kind
+    entrypoint: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    rule: Rule | None
+    approved: Approved | None
+    count: int = 0
+    routes: Tally = field(default_factory=Tally)
+    examples: list[tuple[str, str]] = field(default_factory=list)
+    """Decision ids, and where in the logs their events stand."""
+
+
+class Replay:
+    """Decides events again, one by one, and keeps what is to be told of them."""
+
+    def __init__(
+        self, candidate: Candidate, approved: Sequence[Approved] = (), examples: int = 3
+    ) -> None:
+        self.candidate = candidate
+        self.approvals = approved
+        self.most_examples = examples
+        self.events = self.replayed = self.unchanged = 0
+        self.skips: Counter[str] = Counter()
+        self.groups: dict[Any, Group] = {}
+        self.named = {
+            reason: Tally(MAX_PLACES if reason == "malformed" else 100) for reason in SKIPPED
+        }
+        self.chance: dict[str, tuple[str, ...]] = {}
+        self._used: set[int] = set()
+
+    @property
+    def unused(self) -> list[Approved]:
+        """The approvals that approved nothing."""
+        return [each for index, each in enumerate(self.approvals) if index not in self._used]
+
+    def found(self, *kinds: str, approved: bool = False) -> list[Group]:
+        """The groups of some kinds, the largest first."""
+        chosen = (
+            group
+            for group in self.groups.values()
+            if group.kind in kinds and (group.approved is not None) is approved
+        )
+        return sorted(chosen, key=lambda group: -group.count)
+
+    def add(self, read: Read) -> None:
+        """Decide an event again."""
+        self.events += 1
+        event = read.event
+        if read.fault:
+            place = f"{read.name}:{read.line}" if read.line else read.name
+            return self._skip("malformed", f"{place}: {read.fault}")
+        if event.get("partial") is True:
+            return self._skip("partial")
+        name = entrypoint_of(event)
+        if not name:
+            return self._skip("query" if "query" in event else "other")
+        entry = self.candidate.entry(name)
+        if entry is None:
+            return self._skip("entrypoint", name)
+        gone = pointers(event, "erased") + pointers(event, "masked")
+        hidden = entry.hidden(gone) if gone else ()
+        if hidden:
+            return self._skip("erased", *hidden)
+        now = time_of(event)
+        if now is None:
+            return self._skip("time")
+        before = recorded(event)
+        if before is None:
+            return self._skip("outcome")
+        return self._decided(read, entry, before, now, gone)
+
+    def _skip(self, reason: str, *names: str) -> None:
+        self.skips[reason] += 1
+        for name in names:
+            self.named[reason].add(name)
+
+    def _decided(
+        self, read: Read, entry: Entry, before: Outcome, now: float, gone: tuple[str, ...]
+    ) -> None:
+        event = read.event
+        document = event.get("input")
+        value, after = decided(entry, document, now, self.candidate.steps, bounded=read.small)
+        self.replayed += 1
+        if entry.chance:
+            self.chance[entry.name] = entry.chance
+        kind: Kind = "result"
+        rule = None
+        if before.allow is not after.allow:
+            kind = "deny-to-allow" if after.allow else "allow-to-deny"
+            rule = self.candidate.rule(entry.name, document, now, allow=after.allow)
+        elif before.codes == after.codes and same(event, value, gone):
+            self.unchanged += 1
+            return
+        self._count(read, kind, entry.name, before, after, rule)
+
+    def _count(
+        self,
+        read: Read,
+        kind: Kind,
+        entrypoint: str,
+        before: Outcome,
+        after: Outcome,
+        rule: Rule | None,
+    ) -> None:
+        event = read.event
+        number = self._approval({
+            "change": kind,
+            "entrypoint": entrypoint,
+            "before": before.codes,
+            "after": after.codes,
+            "rule": rule.names if rule else (),
+            **{name: event.get(name) for name in ("route", "method", "subject", "decision_id")},
+        })  # fmt: skip
+        key: Any = (kind, entrypoint, before.codes, after.codes, rule, number)
+        if key not in self.groups and len(self.groups) >= MAX_GROUPS:
+            key, before, after, rule = (kind, entrypoint, number), MANY, MANY, None
+        group = self.groups.get(key)
+        if group is None:
+            approved = None if number is None else self.approvals[number]
+            group = Group(kind, entrypoint, before.codes, after.codes, rule, approved)
+            self.groups[key] = group
+        group.count += 1
+        group.routes.add(text_at(event, "route"))
+        if len(group.examples) < self.most_examples:
+            place = f"{read.name}:{read.line}"
+            group.examples.append((text_at(event, "decision_id"), place))
+
+    def _approval(self, change: dict[str, Any]) -> int | None:
+        for number, each in enumerate(self.approvals):
+            if each.approval.covers(change):
+                self._used.add(number)
+                return number
+        return None
+
+
+MANY: Final = Outcome(False, ("…",))
+"""Stands for the codes of more kinds of changes than are told apart."""
+
+
+def decided(
+    entry: Entry, document: Value, now: float, steps: int, *, bounded: bool
+) -> tuple[Value | Undefined, Outcome]:
+    """The candidate's value, and what it comes to; UNDEFINED where it could not decide."""
+    try:
+        value = entry.policy.decide(entry.name, document, now=now, steps=steps, bounded=bounded)
+    except StepLimitExceeded:
+        return UNDEFINED, Outcome(False, (Code.WORK_LIMIT.text,))
+    except EvalError:
+        return UNDEFINED, Outcome(False, (Code.EVAL_ERROR.text,))
+    if value is UNDEFINED:
+        return value, Outcome(False, (Code.UNDEFINED.text,))
+    return value, Outcome(allows(value), codes_of(value))
+
+
+def same(event: dict[str, Any], value: Value | Undefined, gone: tuple[str, ...]) -> bool:
+    """Whether a value is the recorded result, as far as that was not erased or masked."""
+    if "result" not in event or value is UNDEFINED:
+        return "result" not in event and value is UNDEFINED
+    before, after = event["result"], to_json(value)
+    for pointer in gone:
+        if pointer == "/result":
+            return True
+        if pointer.startswith("/result/"):
+            *path, last = parts(pointer)[1:]
+            change = without((last,))
+            before, after = (edited(each, tuple(path), change) for each in (before, after))
+    return equal(before, after)
