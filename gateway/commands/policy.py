@@ -12,6 +12,7 @@ from gateway.commands import reads, report
 from gateway.commands.group import Group
 from gateway.commands.options import config_file
 from gateway.commands.policy_eval import evaluate
+from gateway.commands.policy_explain import explain
 from gateway.commands.policy_files import policy_set
 from gateway.commands.policy_replay import replay
 from gateway.commands.policy_test import test
@@ -32,6 +33,7 @@ def policy() -> None:
 
 
 policy.add_command(evaluate)
+policy.add_command(explain)
 policy.add_command(replay)
 policy.add_command(test)
 

@@ -363,8 +363,7 @@ class TestScenarios:
         assert lines[allowing : allowing + 4] == [
             "      data.gateway.authz.allow is false  [rules/authz.rego:5]",
             "        body  [rules/authz.rego:7]",
-            '          `allow if input.identity.roles == ["reader"]` does not hold  '
-            "[rules/authz.rego:7]",
+            '          `input.identity.roles == ["reader"]` does not hold  [rules/authz.rego:7]',
             '            input.identity.roles is ["guest"]',
         ]
 
