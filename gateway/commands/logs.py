@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from gateway.workbench.events import read_events
+from gateway.workbench.events import MAX_EVENT, read_events, read_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,3 +25,45 @@ def events_of(logs: Iterable[Path]) -> Iterator[Read]:
         else:
             with log.open("rb") as file:
                 yield from read_events(file, str(log))
+
+
+def followed(log: Path) -> Iterator[Read | None]:
+    """The events of a log that grows, without end; None where it has no more for now.
+
+    A log that was renamed is read to its end, then the new one of its name from the beginning;
+    one that was cut short is read anew.
+    """
+    file: BinaryIO = log.open("rb")
+    successor: BinaryIO | None = None
+    number, held = 0, b""
+    try:
+        while True:
+            if line := file.readline(MAX_EVENT):
+                held += line
+                if line.endswith(b"\n") or len(held) > MAX_EVENT:
+                    number += 1
+                    yield from read_line(held, str(log), number)
+                    held = b""
+            elif successor is not None:
+                file.close()
+                file, successor = successor, None
+                number, held = 0, b""
+            elif (successor := _successor(log, file)) is None:
+                if os.fstat(file.fileno()).st_size < file.tell():
+                    file.seek(0)
+                    number, held = 0, b""
+                yield None
+    finally:
+        file.close()
+
+
+def _successor(log: Path, file: BinaryIO) -> BinaryIO | None:
+    """The file that has taken the name of this one; its writer may have been late with a line."""
+    try:
+        found = log.open("rb")
+    except FileNotFoundError:
+        return None  # between rename and creation
+    if os.path.sameopenfile(found.fileno(), file.fileno()):
+        found.close()
+        return None
+    return found

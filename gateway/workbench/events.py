@@ -69,7 +69,7 @@ def read_events(file: BinaryIO, name: str) -> Iterator[Read]:
     """
     try:
         plain = unpacked(file)
-        spread = _SPREAD.match(plain.peek(_CHUNK)[:_CHUNK])
+        spread = _SPREAD.match(plain.peek(_CHUNK))
         yield from _spread(plain, name) if spread else _lines(plain, name)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield Read(name, 0, {}, f"the compressed log is damaged or cut off: {error}")

@@ -37,14 +37,14 @@ MAX_PLACES: Final = 5
 """So many bad lines are named."""
 
 SKIPPED: Final = {
-    "malformed": "lines could not be read",
-    "other": "lines are no decision events",
-    "partial": "were refused before the policy was asked",
-    "query": "asked an ad-hoc query, no entrypoint",
-    "entrypoint": "asked an entrypoint that the policies do not define",
-    "erased": "had what the policy reads erased or masked",
-    "time": "have no timestamp that can be read",
-    "outcome": "do not tell what was decided",
+    "malformed": "cannot be read",
+    "other": "no decision event",
+    "partial": "refused before the policy was asked",
+    "query": "an ad-hoc query, which has no entrypoint",
+    "entrypoint": "the policies do not define the entrypoint",
+    "erased": "the policy reads what is erased or masked",
+    "time": "no timestamp that can be read",
+    "outcome": "what was decided is erased",
 }
 """Why events are not replayed."""
 
@@ -209,12 +209,12 @@ def decided(
 
 def same(event: dict[str, Any], value: Value | Undefined, gone: tuple[str, ...]) -> bool:
     """Whether a value is the recorded result, as far as that was not erased or masked."""
+    if "/result" in gone:
+        return True
     if "result" not in event or value is UNDEFINED:
         return "result" not in event and value is UNDEFINED
     before, after = event["result"], to_json(value)
     for pointer in gone:
-        if pointer == "/result":
-            return True
         if pointer.startswith("/result/"):
             *path, last = parts(pointer)[1:]
             change = without((last,))

@@ -96,12 +96,12 @@ def _lines(replay: Replay) -> Iterator[str]:
     yield from _section("approved", replay.found(*TITLES, approved=True))
     if replay.skips:
         yield ""
-        yield "not replayed"
+        yield f"not replayed: {replay.skips.total():,}"
     for reason, count in _ordered(replay):
-        yield f"  {count:,} {SKIPPED[reason]}"
+        yield f"  {SKIPPED[reason]}: {count:,}"
         tally = replay.named[reason]
         for name, times in tally.most(MOST_NAMED):
-            yield f"    {name}" if reason == "malformed" else f"    {name}  {times:,}"
+            yield f"    {name}" if reason == "malformed" else f"    {name}: {times:,}"
         left = len(tally.counts) - MOST_NAMED
         if tally.others or left > 0:
             yield "    and more"

@@ -166,3 +166,40 @@ def test_a_local_that_a_failed_body_did_not_set_is_not_told():
     source = "package t\np[[]] := {1 | input.x == 1} if input.no\n"
     policy = Policy(compile_rego({"a.rego": source}, ("t/p",), observe="trace"))
     assert policy.decide("t/p", {}, now=NOW) == {}
+
+
+HELD = """package t
+
+default allow := false
+
+allow if "x" in input.r
+
+allow if {
+	some r in input.r
+	r == "y"
+}
+
+f(x) := "big" if x > 3
+
+f(x) := "small" if x <= 3
+
+d := {"allow": true, "size": f(input.n)} if allow
+
+d := {"allow": false} if not allow
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "document", "held"),
+    [
+        ("allow", {"r": ["z"]}, []),
+        ("allow", {"r": ["x", "y"]}, [5]),
+        ("allow", {"r": ["z", "y"]}, [8]),  # though its scan failed at first
+        ("d", {"r": ["z", "y"], "n": 5}, [16]),
+        ("d", {"r": ["z"]}, [18]),
+        ("d", {"r": ["x"]}, []),
+    ],
+)
+def test_the_body_that_gives_the_value_is_known(rule, document, held):
+    _, trace = decided(policy("trace", HELD), f"t/{rule}", document)
+    assert [body.site.row for body in trace.roots[0].bodies if body.held] == held

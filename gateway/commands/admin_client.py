@@ -1,0 +1,99 @@
+"""Recent decisions of a gateway that runs, from its admin listener."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import click
+
+from gateway.config.model import is_loopback_host
+from gateway.jose.strict_json import loads
+from gateway.record.encode import MAX_DEPTH
+from gateway.record.event import readable
+from gateway.workbench.events import MAX_MEMBERS
+
+TIMEOUT = 10.0
+MOST = 1000
+"""So many events the listener gives at once."""
+MAX_ANSWER = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """An admin listener: its URL, and the token that it asks for."""
+
+    url: str
+    token: str | None = None
+
+    def recent(self, limit: int) -> list[dict[str, Any]]:
+        """The newest events that it keeps, oldest first."""
+        status, answer = self._get(f"/decisions?limit={limit}")
+        events = answer.get("decisions")
+        if status != http.client.OK or not isinstance(events, list):
+            raise self._refusal(status, answer)
+        return [each for each in reversed(events) if isinstance(each, dict)]
+
+    def find(self, decision_id: str) -> dict[str, Any] | None:
+        """The event of a decision; None where it keeps none."""
+        status, answer = self._get(f"/decisions/{quote(decision_id, safe='')}")
+        if status == http.client.NOT_FOUND and answer.get("code") == "decision-unknown":
+            return None
+        if status != http.client.OK:
+            raise self._refusal(status, answer)
+        return answer
+
+    def _refusal(self, status: int, answer: dict[str, Any]) -> click.ClickException:
+        said = readable(str(answer.get("code") or answer.get("title") or "no decisions"))
+        hint = "; name its token with --token-file" if status == http.client.UNAUTHORIZED else ""
+        return click.ClickException(f"{self.url}: {status} {said}{hint}")
+
+    def _get(self, target: str) -> tuple[int, dict[str, Any]]:
+        """Status and JSON object of an answer; nothing stands between, whatever proxies are set."""
+        parts = urlsplit(self.url)
+        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        connection = kinds[parts.scheme](parts.netloc, timeout=TIMEOUT)
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        try:
+            connection.request("GET", parts.path.rstrip("/") + target, headers=headers)
+            response = connection.getresponse()
+            data = response.read(MAX_ANSWER)
+            found = loads(data, max_depth=MAX_DEPTH + 4, max_members=MOST * MAX_MEMBERS)
+        except (OSError, http.client.HTTPException) as error:
+            raise click.ClickException(f"{self.url}: {error}") from None
+        except ValueError as error:
+            raise click.ClickException(f"{self.url}: no answer of a gateway: {error}") from None
+        finally:
+            connection.close()
+        return response.status, found if isinstance(found, dict) else {}
+
+
+def checked(admin: Admin) -> Admin:
+    """The client, unless it would send its token in the clear to another machine."""
+    parts = urlsplit(admin.url)
+    if admin.token and parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
+        raise click.ClickException(
+            f"{admin.url}: the token would go over the network in the clear; use https, or a "
+            "tunnel to a loopback address"
+        )
+    return admin
+
+
+def admin_url(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """An option that names an admin listener."""
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise click.BadParameter(
+            f"expected a URL such as http://127.0.0.1:9090, got {json.dumps(value)}",
+            param=parameter,
+        )
+    return value
