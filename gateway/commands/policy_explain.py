@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.commands.admin_client import Admin, admin_url, checked
 from gateway.commands.dry_run import send
 from gateway.commands.logs import events_of
 from gateway.commands.options import config_file
 from gateway.commands.policy_files import policy_set
 from gateway.commands.request_options import KINDS, refuse_given, request_options
 from gateway.commands.scenarios import scenarios_of, selection, snapshot_of
+from gateway.config.secrets import read_secret
 from gateway.record.encode import encode
 from gateway.rego import UNDEFINED, CompileError, EvalError
 from gateway.rego.program import DEFAULT_STEPS
@@ -32,6 +34,7 @@ from gateway.workbench.stages import Stage, stages
 from gateway.workbench.tokens import Mint
 
 if TYPE_CHECKING:
+    from gateway.commands.policy_files import PolicySet
     from gateway.commands.request_options import Asked
     from gateway.model import Answer, Forward, Refuse
     from gateway.rego.trace import Trace
@@ -67,6 +70,12 @@ class Explained:
     type=click.Path(path_type=Path, allow_dash=True),
     help="A decision log to look for it in (- is stdin).",
 )
+@click.option("--admin", callback=admin_url, help="URL of the admin listener to ask for it.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File with the bearer token of the admin listener.",
+)
 @request_options
 @click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
 @click.pass_context
@@ -77,6 +86,8 @@ def explain(
     pattern: str | None,
     decision: str | None,
     logs: tuple[Path, ...],
+    admin: str | None,
+    token_file: Path | None,
     shape: str,
     asked: Asked,
 ) -> None:
@@ -93,23 +104,13 @@ def explain(
     explain --scenario policies/orders.scenario.yaml --run reader; gateway policy explain
     --decision 0197… --log decisions.jsonl
     """
-    kinds = [*asked.kinds, *(["--scenario"] if scenario else [])]
-    kinds += ["--decision"] if decision is not None else []
-    if not kinds:
-        raise click.UsageError(f"give one of {', '.join((*KINDS, '--scenario', '--decision'))}")
-    if len(kinds) > 1:
-        raise click.UsageError(f"{' and '.join(kinds)} are different things to explain")
-    if not asked.kinds:
-        asked.refuse(ctx)
-    if scenario is None:
-        refuse_given(ctx, ("pattern",), "names a scenario: give --scenario")
-    if decision is None:
-        refuse_given(ctx, ("logs",), "holds decisions: give --decision")
+    _check_kinds(ctx, asked, scenario, decision, admin)
     try:
         if scenario is not None:
             found = _scenario(ctx, path, scenario, pattern)
         elif decision is not None:
-            found = _recorded(ctx, path, decision, logs)
+            event = _event(decision, logs, admin, token_file)
+            found = _recorded(policy_set(ctx, (), path), decision, event)
         else:
             found = _request(ctx, path, asked)
     except CompileError as error:
@@ -123,6 +124,26 @@ def explain(
 
 
 # --- what is explained
+
+
+def _check_kinds(
+    ctx: click.Context, asked: Asked, scenario: Path | None, decision: str | None, admin: str | None
+) -> None:
+    """Wrong usage unless the options name one thing to explain, and nothing beside it."""
+    kinds = [*asked.kinds, *(["--scenario"] if scenario else [])]
+    kinds += ["--decision"] if decision is not None else []
+    if not kinds:
+        raise click.UsageError(f"give one of {', '.join((*KINDS, '--scenario', '--decision'))}")
+    if len(kinds) > 1:
+        raise click.UsageError(f"{' and '.join(kinds)} are different things to explain")
+    if not asked.kinds:
+        asked.refuse(ctx)
+    if scenario is None:
+        refuse_given(ctx, ("pattern",), "names a scenario: give --scenario")
+    if decision is None:
+        refuse_given(ctx, ("logs", "admin"), "holds decisions: give --decision")
+    if admin is None:
+        refuse_given(ctx, ("token_file",), "is for --admin")
 
 
 def _request(ctx: click.Context, path: Path, asked: Asked) -> Explained:
@@ -164,19 +185,30 @@ def _outcome(
     )
 
 
-def _recorded(ctx: click.Context, path: Path, decision: str, logs: tuple[Path, ...]) -> Explained:
-    if not logs:
-        raise click.UsageError("--decision is looked for in logs: give --log FILE")
-    event = next(
-        (read.event for read in events_of(logs) if read.event.get("decision_id") == decision), None
-    )
+def _event(
+    decision: str, logs: tuple[Path, ...], admin: str | None, token_file: Path | None
+) -> dict[str, Any]:
+    """The recorded decision, from logs or an admin listener."""
+    if bool(logs) is (admin is not None):
+        raise click.UsageError("--decision is looked for in one place: give --log or --admin")
+    if admin is not None:
+        token = None if token_file is None else read_secret(token_file).decode("latin-1")
+        event = checked(Admin(admin, token)).find(decision)
+    else:
+        events = (read.event for read in events_of(logs))
+        event = next((each for each in events if each.get("decision_id") == decision), None)
     if event is None:
-        raise click.ClickException(f"no decision {decision!r} in {', '.join(map(str, logs))}")
+        raise click.ClickException(
+            f"no decision {decision!r} in {admin or ', '.join(map(str, logs))}"
+        )
+    return event
+
+
+def _recorded(found: PolicySet, decision: str, event: dict[str, Any]) -> Explained:
     entrypoint = entrypoint_of(event)
     if not entrypoint:
         why = event.get("error") or event.get("code") or "the event names no rule"
         raise click.ClickException(f"no policy was asked for {decision!r}: {shown(why)}")
-    found = policy_set(ctx, (), path)
     policy = observed(found.sources, "trace")
     if not policy.program.defines(entrypoint):
         raise click.ClickException(f"the policies define no {entrypoint}, which was asked then")

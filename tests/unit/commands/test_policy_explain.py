@@ -109,12 +109,27 @@ def test_a_recorded_decision():
     assert piped.exit_code == 0
 
 
+def test_a_decision_that_a_running_gateway_keeps(monkeypatch):
+    asked = []
+
+    def find(admin, decision):
+        asked.append((admin.url, admin.token, decision))
+        return EVENT if decision == "d1" else None
+
+    monkeypatch.setattr("gateway.commands.admin_client.Admin.find", find)
+    place = ("--admin", "http://127.0.0.1:9901")
+    assert explain("--decision", "d1", *place).stdout.startswith("decision d1\n")
+    result = explain("--decision", "d3", *place)
+    assert (result.exit_code, "no decision 'd3'" in result.stderr) == (1, True)
+    assert asked == [(place[1], None, "d1"), (place[1], None, "d3")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         ((), EXIT_USAGE, "give one of --token, --claims, --anonymous, --scenario, --decision"),
         (("--anonymous", "--decision", "x"), EXIT_USAGE, "are different things"),
-        (("--decision", "x"), EXIT_USAGE, "give --log"),
+        (("--decision", "x"), EXIT_USAGE, "give --log or --admin"),
         (("--decision", "x", "--log", "log.jsonl"), 1, "no decision 'x' in log.jsonl"),
         (("--decision", "d2", "--log", "log.jsonl"), 1, "token-missing"),
         (("--anonymous", "--run", "x"), EXIT_USAGE, "give --scenario"),
