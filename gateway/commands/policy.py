@@ -11,6 +11,7 @@ import click
 from gateway.commands import reads, report
 from gateway.commands.group import Group
 from gateway.commands.options import config_file
+from gateway.commands.policy_bench import bench
 from gateway.commands.policy_eval import evaluate
 from gateway.commands.policy_explain import explain
 from gateway.commands.policy_files import policy_set
@@ -32,6 +33,7 @@ def policy() -> None:
     """Test, check and replay policies."""
 
 
+policy.add_command(bench)
 policy.add_command(evaluate)
 policy.add_command(explain)
 policy.add_command(replay)

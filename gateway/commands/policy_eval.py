@@ -10,8 +10,7 @@ import click
 import orjson
 
 from gateway.bundle.folder import parse_files, read_files
-from gateway.commands.inputs import name_of
-from gateway.jose.strict_json import JsonError, loads
+from gateway.commands.inputs import read_json
 from gateway.record.encode import plain
 from gateway.rego import UNDEFINED, CompileError, EvalError
 from gateway.rego.program import DEFAULT_STEPS
@@ -22,11 +21,8 @@ from gateway.snapshot import as_config_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.rego import Undefined, Value
     from gateway.rego.query import Row
 
-MAX_INPUT = 64 * 1024**2
-MAX_INPUT_DEPTH = 512
 MAX_CELL = 80
 EXIT_FAIL = 2
 
@@ -69,7 +65,7 @@ def evaluate(
 
     Example: gateway policy eval -d policies -i input.json 'data.gateway.authz.allow'
     """
-    document = UNDEFINED if given is None else _document(given)
+    document = UNDEFINED if given is None else read_json(given, "--input")
     absolute = tuple(path.absolute() for path in paths)
     sources = parse_files(read_files(absolute), absolute)
     output: list[str] = []
@@ -92,13 +88,6 @@ def evaluate(
         click.echo(text)
     if fail_defined if found else fail:
         raise click.exceptions.Exit(EXIT_FAIL)
-
-
-def _document(file: IO[bytes]) -> Value | Undefined:
-    try:
-        return loads(file.read(MAX_INPUT), max_depth=MAX_INPUT_DEPTH, max_members=MAX_INPUT)
-    except JsonError as error:
-        raise click.ClickException(f"--input: {name_of(file)}: {error}") from None
 
 
 def _row(query: Query, row: Row) -> dict[str, Any]:
