@@ -16,6 +16,8 @@ from gateway.rego.values import UNDEFINED, Value, key_form, to_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
+    from gateway.rego.trace import Trace
+
 SKIPPED = "todo_test_"
 
 Outcome = Literal["pass", "fail", "error", "skip"]
@@ -141,7 +143,7 @@ def run_tests(
     selected: Callable[[str], bool] = lambda _: True,
     steps: int = DEFAULT_STEPS,
     clock: Callable[[], int] = lambda: 0,
-    observer: set[int] | None = None,
+    observer: set[int] | Trace | None = None,
 ) -> Iterator[TestResult]:
     """Run the test rules of the modules named in `tests`, by file and row.
 
@@ -180,13 +182,13 @@ def _run(
     path: tuple[str, ...],
     now: float,
     steps: int,
-    observer: set[int] | None,
+    observer: set[int] | Trace | None,
 ) -> TestResult:
     output: list[str] = []
     outcome: Outcome
     cases: tuple[Case, ...] = ()
 
-    def decided(path: tuple[str, ...], output: list[str], observer: set[int] | None) -> Any:
+    def decided(path: tuple[str, ...], output: list[str], observer: set[int] | Trace | None) -> Any:
         return policy.decide(
             "/".join(path), UNDEFINED, now=now, steps=steps, output=output, observer=observer
         )

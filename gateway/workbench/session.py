@@ -11,6 +11,7 @@ from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.testing import run_tests, suites
 from gateway.workbench.coverage import Coverage
 from gateway.workbench.explain import as_lines
+from gateway.workbench.held import Held
 from gateway.workbench.observed import Observed, observed, with_policy
 from gateway.workbench.results import of_scenario, of_test
 from gateway.workbench.run import run
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.bundle.folder import PolicySources
     from gateway.rego import Program
     from gateway.rego.codegen import Observe
+    from gateway.rego.trace import Site
     from gateway.snapshot import Snapshot
     from gateway.workbench.results import Check
     from gateway.workbench.scenario import Scenario
@@ -54,6 +56,31 @@ class Session:
             yield from self._scenarios(reached)
         if self.coverage:
             yield Coverage.of(reached, self.sources.modules)
+
+    def held(self) -> set[Site]:
+        """Run all once, and return where the bodies begin that held.
+
+        Raises CompileError.
+        """
+        found = suites(self.sources.modules, self.sources.tests)
+        units = [Unit(modules=suite.modules, observe="trace") for suite in found]
+        sites: set[Site] = set()
+        for suite, program in zip(found, all_good(compile_all(units)), strict=True):
+            observer = Held(program)
+            for _ in run_tests(
+                program, suite.tests, self.sources.data, now=time.time(), observer=observer
+            ):
+                pass
+            sites |= observer.held
+        if self.scenarios:
+            assert self.snapshot is not None
+            policy = observed(self.sources, "trace")
+            policy.observer = observer = Held(policy.program)
+            snapshot, mint = with_policy(self.snapshot, policy), Mint(self.snapshot.config)
+            for scenario in self.scenarios:
+                run(scenario, snapshot, mint)
+            sites |= observer.held
+        return sites
 
     def _tests(self, reached: list[tuple[Program, set[int]]]) -> Iterator[Check]:
         found = suites(self.sources.modules, self.sources.tests)
