@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from gateway.commands import report
 from gateway.commands.dry_run import as_text, send
 from gateway.commands.options import config_file
 from gateway.commands.policy_files import policy_set
+from gateway.commands.policy_watch import follow
+from gateway.commands.progress import progress
 from gateway.commands.request_options import refuse_given, request_options
 from gateway.commands.scenarios import scenarios_of, selection, snapshot_of
+from gateway.errors import ConfigError
 from gateway.model import Refuse
 from gateway.record.encode import encode
+from gateway.rego import CompileError
 from gateway.rego.program import DEFAULT_STEPS
+from gateway.snapshot import as_config_error
 from gateway.workbench.coverage import Coverage
 from gateway.workbench.reports import REPORTS, pretty
 from gateway.workbench.request import as_dict
 from gateway.workbench.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.commands.request_options import Asked
     from gateway.workbench.results import Check
 
 EXIT_TESTS = 2
 
-OF_TESTS = ("paths", "pattern", "verbose", "count", "steps", "coverage", "threshold")
+OF_TESTS = ("paths", "pattern", "verbose", "count", "steps", "coverage", "threshold", "watch")
 
 
 @click.command(short_help="Run tests and scenarios, or send one request through the pipeline.")
@@ -42,6 +52,7 @@ OF_TESTS = ("paths", "pattern", "verbose", "count", "steps", "coverage", "thresh
 @click.option(
     "--threshold", type=click.FloatRange(0, 100), help="Fail below this coverage, in percent."
 )
+@click.option("--watch", is_flag=True, help="Run again what a change affects, until Ctrl-C.")
 @request_options
 @click.option("--format", "shape", type=click.Choice(["pretty", *REPORTS]), default="pretty")
 @click.pass_context
@@ -57,6 +68,7 @@ def test(
     *,
     verbose: bool,
     coverage: bool,
+    watch: bool,
     asked: Asked,
 ) -> None:
     """Run the `test_` rules and the scenarios (*.scenario.yaml) below PATHS.
@@ -71,20 +83,32 @@ def test(
     refused; 1 something could not be run.
 
     Examples: gateway policy test --coverage; gateway policy test --claims '{"sub": "alice"}' -X
-    POST --path /orders
+    POST --path /orders; gateway policy test --watch
     """
     if not asked.kinds:
         asked.refuse(ctx)
-        session = Session(
-            sources=(found := policy_set(ctx, paths, path)).sources,
-            scenarios=(scenarios := scenarios_of(found)),
-            snapshot=snapshot_of(found, scenarios),
-            selected=selection(pattern),
-            steps=steps,
-            count=count,
-            coverage=coverage or threshold is not None,
-        )
-        _run(session, pattern, shape, threshold, verbose=verbose)
+        fits = selection(pattern)
+
+        def session(memory: dict[str, list[Check]] | None = None) -> Session:
+            found = policy_set(ctx, paths, path)
+            scenarios = scenarios_of(found)
+            return Session(
+                sources=found.sources,
+                scenarios=scenarios,
+                snapshot=snapshot_of(found, scenarios),
+                selected=fits,
+                steps=steps,
+                count=count,
+                coverage=coverage or threshold is not None,
+                memory=memory,
+            )
+
+        if watch:
+            refuse_given(ctx, ("count", "coverage", "threshold", "shape"), "is not for --watch")
+            found = policy_set(ctx, paths, path)
+            config = [found.config_path] if found.config_path else []
+            _watch([*found.paths, *config], session, verbose=verbose)
+        _run(session(), pattern, shape, threshold, verbose=verbose)
         return
     refuse_given(ctx, OF_TESTS, "is about tests, and a request runs none")
     if shape not in ("pretty", "json"):
@@ -97,16 +121,43 @@ def test(
         raise click.exceptions.Exit(EXIT_TESTS)
 
 
+def _watch(
+    paths: list[Path], session: Callable[[dict[str, list[Check]]], Session], *, verbose: bool
+) -> None:
+    """Run all, and again after each change; never returns."""
+    memory: dict[str, list[Check]] = {}
+
+    def run() -> None:
+        began = time.perf_counter()
+        try:
+            checks = [each for each in session(memory).run() if not isinstance(each, Coverage)]
+        except ConfigError as error:
+            report.show_problems(error.problems)
+        except CompileError as error:
+            report.show_problems(as_config_error(error).problems)
+        except click.ClickException as error:
+            report.show_error(error.format_message())
+        except OSError as error:  # a file that is gone by now; another change follows
+            report.show_error(f"{error.filename}: {error.strerror}")
+        else:
+            click.echo(pretty(checks, verbose=verbose))
+        took = time.perf_counter() - began
+        click.echo(f"{time.strftime('%H:%M:%S')} waiting for changes ({took:.2f} s)", err=True)
+
+    asyncio.run(follow(paths, run))
+
+
 def _run(
     session: Session, pattern: str | None, shape: str, threshold: float | None, *, verbose: bool
 ) -> None:
     checks: list[Check] = []
     coverage: Coverage | None = None
-    for each in session.run():
-        if isinstance(each, Coverage):
-            coverage = each
-        else:
-            checks.append(each)
+    with progress() as shown:
+        for each in shown(session.run()):
+            if isinstance(each, Coverage):
+                coverage = each
+            else:
+                checks.append(each)
     if pattern and not checks:
         raise click.ClickException(f"no test fits --run {pattern!r}")
     if shape == "pretty":
