@@ -1,8 +1,8 @@
 """The command line: one module for each command, imported when it is used.
 
-Exit codes: 0 done; 1 could not be done, or a file is bad; 2 tests failed, or a request is refused;
-64 wrong usage; 70 a bug of the gateway; 130 interrupted. No traceback is shown unless
-GATEWAY_TRACEBACK is set.
+Exit codes: 0 done; 1 could not be done, or a file is bad; 2 tests failed, a request is refused, or
+decisions change; 64 wrong usage; 70 a bug of the gateway; 130 interrupted. No traceback is shown
+unless GATEWAY_TRACEBACK is set.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 COMMANDS = {
     "serve": "Run the gateway.",
-    "demo": "Show the gateway at work, with an issuer and an upstream of its own.",
+    "demo": "Show the gateway at work, with its own issuer and upstream.",
     "init": "Write a configuration, a policy and a key to start from.",
     "echo": "Run a sample service to stand behind the gateway.",
     "config": "Check and show the configuration.",

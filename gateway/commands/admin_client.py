@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -72,7 +73,9 @@ class Admin:
 
 
 def checked(admin: Admin) -> Admin:
-    """The client, unless it would send its token in the clear to another machine."""
+    """The client, unless it would send its token in the clear to another machine, or cannot."""
+    if admin.token and not re.fullmatch(r"[!-~]+", admin.token):
+        raise click.ClickException("--token-file: expected a token: one word of printable ASCII")
     parts = urlsplit(admin.url)
     if admin.token and parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
         raise click.ClickException(

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.commands.admin_client import MOST, Admin, admin_url, checked
 from gateway.commands.group import Group
+from gateway.commands.inputs import json_text
 from gateway.commands.logs import STDIN, events_of, followed
 from gateway.commands.report import counted
 from gateway.config.model import Duration
@@ -129,9 +130,6 @@ def _sources(command: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError("--token-file is for --admin")
         token = None if token_file is None else read_secret(token_file).decode("latin-1")
         client = None if admin is None else checked(Admin(admin, token))
-        missing = next((log for log in logs if str(log) != STDIN and not log.is_file()), None)
-        if missing is not None and not missing.is_fifo():
-            raise click.ClickException(f"{missing}: no such file")
         command(source=Source(logs, client), **options)
 
     return wrapped
@@ -229,7 +227,7 @@ def show(decision_id: str, source: Source, shape: str) -> None:
     if shape == "json":
         click.echo(encode(found))
     else:
-        click.echo("\n".join(as_text(found)))
+        click.echo("\n".join(as_text(found, partial(json_text, indent=2))))
 
 
 def _named(word: str, events: Iterable[Event | None]) -> Event:
@@ -298,9 +296,7 @@ def _table(made: Stats, top: int) -> RenderableType:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("", "", ""):
-        table.add_column(title, justify="left")
+    table = Table(box=None, pad_edge=False, show_header=False)
     last = ""
     for kind, name, count in made.rows(top):
         table.add_row(Text(kind if kind != last else "", "bold"), Text(f"{count:9,}"), Text(name))

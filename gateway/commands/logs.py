@@ -6,7 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
-from gateway.workbench.events import MAX_EVENT, read_events, read_line
+import click
+
+from gateway.workbench.events import GZIP, MAX_EVENT, read_events, read_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,6 +39,9 @@ def followed(log: Path) -> Iterator[Read | None]:
     successor: BinaryIO | None = None
     number, held = 0, b""
     try:
+        if file.read(len(GZIP)) == GZIP:
+            raise click.ClickException(f"{log}: compressed; --follow reads a plain log")
+        file.seek(0)
         while True:
             if line := file.readline(MAX_EVENT):
                 held += line
@@ -54,7 +59,8 @@ def followed(log: Path) -> Iterator[Read | None]:
                     number, held = 0, b""
                 yield None
     finally:
-        file.close()
+        for opened in filter(None, (file, successor)):
+            opened.close()
 
 
 def _successor(log: Path, file: BinaryIO) -> BinaryIO | None:

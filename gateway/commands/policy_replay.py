@@ -21,7 +21,7 @@ from gateway.record.encode import encode
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.workbench.approved import read_approved
 from gateway.workbench.candidate import Candidate
-from gateway.workbench.replay import Replay
+from gateway.workbench.replay import Replay, shapes
 from gateway.workbench.replay_report import as_dict, as_lines
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def replay(
 
     LOGS are decision logs of the gateway or of OPA: a JSON object a line or arrays of them, plain
     or gzip; - is standard input. Each event's input is decided at its own time. Changes are
-    grouped by the codes of their reasons before and after, and by the rule that now decides.
+    grouped by the codes of their reasons before and after, and by the rule that now decides. If
+    --config is named, its work limit holds, and results are read as its routes' dialects have it.
 
     Exit codes: 0 nothing changes that is not approved; 2 something does; 1 it could not be run.
 
@@ -85,8 +86,10 @@ def replay(
     """
     approved = [] if allow_list is None else read_approved(str(allow_list), _read(allow_list))
     found = policy_set(ctx, against, path)
-    steps = DEFAULT_STEPS if found.config is None else found.config.policy.steps
-    made = Replay(Candidate(found.sources, steps), approved, examples)
+    config = found.config
+    steps = DEFAULT_STEPS if config is None else config.policy.steps
+    checks = None if config is None else shapes(config)
+    made = Replay(Candidate(found.sources, steps), approved, examples, checks)
     with _progress() as shown:
         for event in shown(islice(events_of(logs), limit)):
             made.add(event)

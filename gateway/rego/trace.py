@@ -97,8 +97,8 @@ class Trace:
             self._open[-1].bodies.append(Body(self._sites[place]))
 
     def hold(self) -> None:
-        """The body gives its value."""
-        if self._open[-1].bodies:
+        """The body gives its value; one that was not kept is not mistaken for the last kept."""
+        if self._left >= 0 and self._open[-1].bodies:
             self._open[-1].bodies[-1].held = True
 
     def fail(self, place: int, negated: bool, seen: tuple[tuple[str, Value], ...]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.rego import Footprint, Value
 
 MAX_REMEMBERED: Final = 1024
+"""So many unknown entrypoints, and lists of what was erased, are remembered."""
 
 BY_CHANCE: Final = frozenset(
     ("io.jwt.encode_sign", "io.jwt.encode_sign_raw", "rand.intn", "uuid.rfc4122")
@@ -108,7 +109,12 @@ class Candidate:
             self._traced.decide(name, document, now=now, steps=self.steps, observer=trace)
         except EvalError as error:
             return Rule(error.rule, error.file, error.row) if error.rule else None
-        return next((_deciding(root, allow) for root in trace.roots), None)
+        if not trace.roots:
+            return None
+        root = trace.roots[0]
+        if trace.dropped:  # the body that decides may be among what was not kept
+            return Rule(root.name, root.site.file, root.site.row)
+        return _deciding(root, allow)
 
 
 def _deciding(found: Evaluation, allow: bool) -> Rule:

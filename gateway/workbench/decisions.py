@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from math import ceil, exp, log
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +11,7 @@ from gateway.workbench.events import allows, codes_of, failure_of, text_at, time
 from gateway.workbench.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SHORT: Final = 8
 """So many characters at the end of a decision id are shown; `show` takes them."""
@@ -100,8 +99,10 @@ def as_line(event: dict[str, Any], width: int | None = None) -> str:
     fixed = f"{time:8} {short_id(event):8} {told:>3} {text_at(event, 'method'):6} "
     rest = "  ".join(part for part in parts if part)
     if width is not None and len(fixed) + len(readable(rest)) > width:
-        # The path gives way, for it is what a client may make long; half of the line is its.
-        rest = "  ".join((cut(readable(target), (width - len(fixed)) // 2), *parts[1:]))
+        # The path gives way first, for it is what a client may make long.
+        others = "".join(f"  {part}" for part in map(readable, parts[1:]) if part)
+        room = max(SHORT, width - len(fixed) - len(others))
+        rest = cut(readable(target), room) + others
     line = readable(fixed + rest)
     return line if width is None else cut(line, width)
 
@@ -111,11 +112,11 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
-def as_text(event: dict[str, Any]) -> Iterator[str]:
-    """An event in full, line by line, safe to show."""
+def as_text(event: dict[str, Any], write: Callable[[Any], str]) -> Iterator[str]:
+    """An event in full, line by line, safe to show; `write` gives a value as indented JSON."""
     for name in _HEAD:
         if name in event:
-            yield readable(f"{name:16}{_word(event[name])}")
+            yield readable(f"{name:16}{event[name]}")
     metrics = event.get("metrics")
     for name, value in metrics.items() if isinstance(metrics, dict) else ():
         if isinstance(value, int) and name.startswith("timer_") and name.endswith("_ns"):
@@ -127,12 +128,7 @@ def as_text(event: dict[str, Any]) -> Iterator[str]:
         if event.get(name):
             yield ""
             yield f"{name}:"
-            text = json.dumps(event[name], indent=2, ensure_ascii=False, default=str)
-            yield from (readable(f"  {line}") for line in text.split("\n"))
-
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+            yield from (readable(f"  {line}") for line in write(event[name]).split("\n"))
 
 
 @dataclass(slots=True)
@@ -149,12 +145,12 @@ class Latency:
         self.count += 1
 
     def quantile(self, part: float) -> float:
-        """The duration that this part of them does not exceed, to 1 %; 0 without any."""
+        """The duration that this part of them does not exceed, to 0.5 %; 0 without any."""
         left = ceil(part * self.count)
         for step in sorted(self.steps):
             left -= self.steps[step]
             if left <= 0:
-                return exp(step * FINE)
+                return exp((step - 0.5) * FINE)
         return 0.0
 
 

@@ -23,13 +23,16 @@ MAX_EVENT: Final = 16 * 1024**2
 """Longest event in bytes; our own have 512 KiB at most."""
 MAX_MEMBERS: Final = 1_000_000
 MAX_CODES: Final = 8
-"""So many codes of a decision's reasons are told apart."""
+MAX_CODE: Final = 128
+"""So many codes of a decision's reasons are told apart, and so much of each."""
 SMALL: Final = 64 * 1024
 SHALLOW: Final = 64
 """Most bytes and brackets of an event that is within the engine's limits for an input."""
 
+GZIP: Final = b"\x1f\x8b"
+"""How gzip begins (RFC 1952 §2.3.1)."""
+
 _CHUNK: Final = 64 * 1024
-_GZIP: Final = b"\x1f\x8b"
 _SPREAD: Final = re.compile(rb"\s*(?:\[|\{\s*\n)")
 # A string to its end (a lone quote is one whose end is still to come), and objects' brackets.
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["{}]', re.DOTALL)
@@ -78,7 +81,7 @@ def read_events(file: BinaryIO, name: str) -> Iterator[Read]:
 def unpacked(file: BinaryIO) -> io.BufferedReader:
     """The file's bytes, out of gzip where they are in it."""
     plain = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast("Any", file))
-    if plain.peek(2)[:2] != _GZIP:
+    if plain.peek(2)[:2] != GZIP:
         return plain
     return io.BufferedReader(cast("Any", gzip.GzipFile(fileobj=plain)))
 
@@ -221,7 +224,7 @@ def codes_of(result: Any) -> tuple[str, ...]:
     if not isinstance(reasons, list):
         return ()
     named = (each.get("code") if isinstance(each, dict) else each for each in reasons)
-    return tuple(sorted({each for each in named if isinstance(each, str)})[:MAX_CODES])
+    return tuple(sorted({each[:MAX_CODE] for each in named if isinstance(each, str)})[:MAX_CODES])
 
 
 def recorded(event: dict[str, Any]) -> Outcome | None:

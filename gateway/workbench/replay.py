@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.errors import Code
+from gateway import wire
+from gateway.decide import DIALECTS
+from gateway.errors import Code, DecisionError
 from gateway.record.mask import edited, without
 from gateway.rego import UNDEFINED, EvalError, StepLimitExceeded
 from gateway.rego.values import equal, to_json
@@ -24,12 +27,15 @@ from gateway.workbench.events import (
 from gateway.workbench.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from gateway.config.model import Config
     from gateway.rego import Undefined, Value
     from gateway.workbench.approved import Approved, Kind
     from gateway.workbench.candidate import Candidate, Entry, Rule
     from gateway.workbench.events import Read
+
+    Check = Callable[[Value], object]
 
 MAX_GROUPS: Final = 1000
 """So many kinds of changes are told apart."""
@@ -69,9 +75,19 @@ class Replay:
     """Decides events again, one by one, and keeps what is to be told of them."""
 
     def __init__(
-        self, candidate: Candidate, approved: Sequence[Approved] = (), examples: int = 3
+        self,
+        candidate: Candidate,
+        approved: Sequence[Approved] = (),
+        examples: int = 3,
+        shapes: Mapping[str, Check] | None = None,
     ) -> None:
+        """Start with no event.
+
+        `examples` are kept of each kind of change; `shapes` raise DecisionError for a value that
+        the gateway would not take, by route id.
+        """
         self.candidate = candidate
+        self.shapes = shapes or {}
         self.approvals = approved
         self.most_examples = examples
         self.events = self.replayed = self.unchanged = 0
@@ -135,6 +151,12 @@ class Replay:
         event = read.event
         document = event.get("input")
         value, after = decided(entry, document, now, self.candidate.steps, bounded=read.small)
+        check = self.shapes.get(text_at(event, "route")) if self.shapes else None
+        if check is not None and value is not UNDEFINED:
+            try:
+                check(value)
+            except DecisionError as error:
+                value, after = UNDEFINED, Outcome(False, (error.code.text,))
         self.replayed += 1
         if entry.chance:
             self.chance[entry.name] = entry.chance
@@ -205,6 +227,21 @@ def decided(
     if value is UNDEFINED:
         return value, Outcome(False, (Code.UNDEFINED.text,))
     return value, Outcome(allows(value), codes_of(value))
+
+
+def shapes(config: Config) -> dict[str, Check]:
+    """How the gateway reads a value, by route id: as the route's dialect has it."""
+    reserved = wire.RESERVED | wire.spelled(config.identity_names)
+    return {
+        route.id: partial(_read, DIALECTS[route.dialect].decision, reserved)
+        for route in config.routes
+    }
+
+
+def _read(
+    reading: Callable[[Any, frozenset[bytes]], object], reserved: frozenset[bytes], value: Value
+) -> object:
+    return reading(value, reserved)
 
 
 def same(event: dict[str, Any], value: Value | Undefined, gone: tuple[str, ...]) -> bool:

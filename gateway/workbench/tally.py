@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
+
+MAX_NAME: Final = 256
+"""Names are cut to this length."""
 
 
 class Tally:
@@ -25,7 +29,7 @@ class Tally:
 
     def add(self, name: str) -> None:
         """Count one."""
-        counts = self.counts
+        counts, name = self.counts, name[:MAX_NAME]
         if name in counts or len(counts) < self.limit:
             counts[name] += 1
         else:

@@ -18,7 +18,10 @@ URL = re.compile(r"(listening|admin) on \S+:(\d+)$")
 
 
 class Process:
-    """A process that was started; `lines` are those of its standard error so far."""
+    """A process that was started; `lines` are those of its standard error so far.
+
+    `output` is its standard output so far.
+    """
 
     def __init__(self, child: Child) -> None:
         self.child = child
@@ -33,7 +36,8 @@ class Process:
             self.lines.append(line.decode().rstrip("\n"))
 
     async def _read_output(self) -> None:
-        self.output = await self.child.stdout.read()
+        while piece := await self.child.stdout.read(65536):
+            self.output += piece
 
     @property
     def errors(self) -> str:

@@ -106,3 +106,21 @@ def test_every_key_of_a_scenario_is_explained():
     for section in (Expectation, RequestRecipe, ScenarioRecipe, TokenRecipe):
         for name in section.model_fields:
             assert f"`{name}`" in page or f"{name}:" in page, name
+
+
+def test_every_key_of_an_allow_list_is_explained():
+    from gateway.workbench.approved import Approval, read_approved
+
+    page = (ROOT / "docs/testing.md").read_text()
+    for name in Approval.model_fields:
+        assert f"`{name}`" in page, name
+    (text,) = re.findall(r"```yaml\n(approved:.*?)```", page, re.S)
+    assert len(read_approved("approved.yaml", text.encode())) == 2
+
+
+def test_every_reason_not_to_replay_is_explained():
+    from gateway.workbench.replay import SKIPPED
+
+    page = (ROOT / "docs/testing.md").read_text()
+    for name in SKIPPED:
+        assert f"| `{name}` |" in page, name

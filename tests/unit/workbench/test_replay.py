@@ -8,13 +8,14 @@ from itertools import islice
 import pytest
 
 from gateway.bundle.folder import PolicySources
+from gateway.config.model import Config
 from gateway.errors import ConfigError
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.workbench import replay as module
 from gateway.workbench.approved import read_approved
 from gateway.workbench.candidate import Candidate, Rule
 from gateway.workbench.events import Read, read_events
-from gateway.workbench.replay import Replay
+from gateway.workbench.replay import Replay, shapes
 from gateway.workbench.replay_report import as_dict, as_lines
 
 POLICY = """package gateway.authz
@@ -180,6 +181,23 @@ def test_what_is_erased_and_not_read_does_not_matter(candidate):
     gone = {"erased": ["/input/cookies", "/subject", "/input/rolesx"], "masked": ["/input/p"]}
     replay = replayed(candidate, event(NOBODY, NO, **gone))
     assert (replay.replayed, replay.unchanged) == (1, 1)
+
+
+def test_of_a_decision_too_long_to_trace_only_the_rule_is_named():
+    policy = """package p
+
+allow if {
+	some n in numbers.range(1, 20000)
+	n == input.n
+}
+
+allow if input.n == 0
+"""
+    candidate = Candidate(sources(policy), DEFAULT_STEPS)
+    replay = replayed(candidate, *(event({"n": n}, False, "p/allow") for n in (7, 0)))
+    assert [group.rule for group in replay.groups.values()] == [
+        Rule("data.p.allow", FILE, 4), Rule("data.p.allow", FILE, 3),
+    ]  # fmt: skip
 
 
 def test_chance_is_noted(candidate):
@@ -374,3 +392,27 @@ def test_a_long_log_takes_no_more_memory_than_a_short_one(candidate):
 
 def test_the_names_of_a_rule():
     assert Rule("data.a", "a.rego", 3).names == ("data.a", "a.rego", "a.rego:3")
+
+
+def test_results_are_read_as_the_routes_dialects_have_it():
+    config = Config.model_validate({
+        "routes": [
+            {"id": dialect, "paths": [f"/{dialect}"], "upstream": "http://u", "dialect": dialect}
+            for dialect in ("native", "envoy")
+        ]
+    })  # fmt: skip
+    policy = (
+        'package p\n\nok := {"allow": true}\n\nodd := {"allowed": true, "headers": {"host": "x"}}'
+    )
+    candidate = Candidate(sources(policy), DEFAULT_STEPS)
+    events = [
+        event({}, {"allow": True}, "p/ok", route="native"),
+        event({}, {"allow": True}, "p/ok", route="envoy"),
+        event({}, {"allow": True}, "p/odd", route="envoy"),
+        event({}, {"allow": True, "headers": {"host": "x"}}, "p/odd", route="elsewhere"),
+    ]
+    replay = replayed(candidate, *events, shapes=shapes(config))
+    assert [(each.routes.most(), each.after) for each in replay.found("allow-to-deny")] == [
+        ([("envoy", 1)], ("decision-shape",)),
+        ([("envoy", 1)], ("decision-shape",)),
+    ]
