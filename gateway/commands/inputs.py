@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_TOKEN = 1024**2
+MAX_JSON = 64 * 1024**2
+MAX_JSON_DEPTH = 512
 COMPACT = "expected a token: three parts in base64url with dots between them"
 PRIVATE_JWK = "expected a private JWK, as `gateway keys generate` writes it"
 
@@ -32,6 +34,14 @@ def name_of(file: IO[bytes]) -> str:
     """The name of an open file for people."""
     name = str(getattr(file, "name", "<stdin>"))
     return "standard input" if name == "<stdin>" else name
+
+
+def read_json(file: IO[bytes], option: str) -> Any:
+    """The JSON in a file that an option names; ClickException where it is none."""
+    try:
+        return loads(file.read(MAX_JSON), max_depth=MAX_JSON_DEPTH, max_members=MAX_JSON)
+    except JsonError as error:
+        raise click.ClickException(f"{option}: {name_of(file)}: {error}") from None
 
 
 def read_token(file: IO[bytes]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,19 +12,26 @@ import click
 from gateway.commands import reads, report
 from gateway.commands.group import Group
 from gateway.commands.options import config_file
+from gateway.commands.policy_bench import bench
 from gateway.commands.policy_diff import diff
+from gateway.commands.policy_eval import evaluate
+from gateway.commands.policy_explain import explain
 from gateway.commands.policy_files import policy_set
 from gateway.commands.policy_replay import replay
 from gateway.commands.policy_test import test
+from gateway.commands.scenarios import scenarios_of, snapshot_of
 from gateway.errors import ConfigError
 from gateway.rego import CompileError, Policy, compile as compile_rego
 from gateway.rego.compiler import Unit, all_good, compile_all
 from gateway.rego.testing import suites
 from gateway.snapshot import as_config_error
+from gateway.workbench.lint import Lint, kept, unknown_fields
+from gateway.workbench.session import Session
 
 if TYPE_CHECKING:
     from gateway.commands.policy_files import PolicySet
     from gateway.rego import Program
+    from gateway.workbench.lint import Doubt
 
 
 @click.group(cls=Group)
@@ -31,6 +39,9 @@ def policy() -> None:
     """Test, check and replay policies."""
 
 
+policy.add_command(bench)
+policy.add_command(evaluate)
+policy.add_command(explain)
 policy.add_command(replay)
 policy.add_command(test)
 policy.add_command(diff)
@@ -43,6 +54,11 @@ policy.add_command(diff)
 @click.option(
     "--verbose", "-v", is_flag=True, help="Show what deciding rules read, and which have an index."
 )
+@click.option("--strict", is_flag=True, help="Warnings count as faults.")
+@click.option(
+    "--tests", "tested", is_flag=True,
+    help="Run tests and scenarios, too, and warn of what never held in them.",
+)  # fmt: skip
 @click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
 @click.pass_context
 def check(
@@ -53,15 +69,18 @@ def check(
     shape: str,
     *,
     verbose: bool,
+    strict: bool,
+    tested: bool,
 ) -> None:
     """Compile the policies below PATHS and report every fault with its place.
 
-    Without PATHS they are policy.paths of gateway.yaml, or policies/. A field of `input` that
-    the routes' rules read and no request has is a warning.
+    Without PATHS they are policy.paths of gateway.yaml, or policies/. What is no fault, but seldom
+    meant, is a warning with a code; `# gateway:ignore CODE` on its line or the line above switches
+    it off.
 
-    Exit codes: 0 no fault, 1 faults.
+    Exit codes: 0 no fault, 1 faults, or warnings with --strict.
 
-    Example: gateway policy check policies
+    Examples: gateway policy check policies; gateway policy check --tests --strict
     """
     if emit and shape == "json":
         raise click.UsageError("--emit prints code; leave --format json out")
@@ -74,16 +93,43 @@ def check(
             click.echo(json.dumps({"problems": list(map(report.as_json, faults.problems))}))
             raise click.exceptions.Exit(1) from None
         raise faults from None
-    doubts = reads.warnings(asked)
+    doubts = _doubts(found, program, asked, tested=tested)
     if shape == "json":
         made = {
             "problems": [],
-            "warnings": list(map(report.as_json, doubts)),
+            "warnings": [report.as_json(each.problem) | {"code": each.code} for each in doubts],
             "revision": found.sources.revision,
         }
         click.echo(json.dumps(made | (reads.as_json(asked, program) if verbose else {})))
-        return
-    report.show_problems(doubts, kind="warning")
+    else:
+        report.show_problems(
+            (replace(each.problem, key=each.code) for each in doubts), kind="warning"
+        )
+        _show(found, program, asked, emit=emit is not None, verbose=verbose)
+    if strict and doubts:
+        raise click.exceptions.Exit(1)
+
+
+def _doubts(
+    found: PolicySet, program: Program, asked: dict[str, reads.Asked], *, tested: bool
+) -> list[Doubt]:
+    """What is seldom meant, but where a comment says that it is."""
+    sources = found.sources
+    footprints = {name: each.footprint for name, each in asked.items()}
+    lint = Lint(sources, program, footprints)
+    doubts = [*unknown_fields(reads.warnings(asked)), *lint.doubts()]
+    if tested:
+        scenarios = scenarios_of(found)
+        session = Session(
+            sources=sources, scenarios=scenarios, snapshot=snapshot_of(found, scenarios)
+        )
+        doubts += lint.never(session.held())
+    return kept(doubts, sources.modules)
+
+
+def _show(
+    found: PolicySet, program: Program, asked: dict[str, reads.Asked], *, emit: bool, verbose: bool
+) -> None:
     if emit:
         click.echo(program.source)
         return

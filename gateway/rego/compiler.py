@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego import plan_cache
 from gateway.rego.builtins import ANNOTATIONS, BUILTINS, UNSUPPORTED
+from gateway.rego.cases import GENERATED
 from gateway.rego.checks import plan_problems, source_of
 from gateway.rego.children import WALL_SECONDS, Children
 from gateway.rego.codegen import generate
@@ -62,7 +63,8 @@ SEARCH_SECONDS: Final = 10.0
 
 _LATE: Final = "the compiler did not finish in time"
 
-_NAMES: Final = frozenset((*BUILTINS, *UNSUPPORTED, *ANNOTATIONS))
+NAMES: Final = frozenset((*BUILTINS, *UNSUPPORTED, *ANNOTATIONS))
+"""The names of all builtins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,10 +180,14 @@ def _prepare(units: Sequence[Unit], children: Children) -> None:
 
 
 def all_good(made: Sequence[Program | CompileError]) -> list[Program]:
-    """Return the programs, or raise CompileError with the problems of all units, each once."""
+    """Return the programs, or raise CompileError with the problems of all units, each once.
+
+    Those of generated modules are told where they were copied from.
+    """
     problems = [
         problem for one in made if isinstance(one, CompileError) for problem in one.problems
     ]
+    problems = [each for each in problems if not each.file.endswith(GENERATED)] or problems
     if problems:
         raise CompileError(tuple(dict.fromkeys(problems)))
     return [one for one in made if isinstance(one, Program)]
@@ -196,10 +202,10 @@ def read_sources(unit: Unit) -> list[Source]:
 
 
 def _read_sources(unit: Unit) -> list[Source]:
-    sources = read_modules(unit.modules, _NAMES)
-    problems = [problem for source in sources for problem in faults(source, _NAMES)]
+    sources = read_modules(unit.modules, NAMES)
+    problems = [problem for source in sources for problem in faults(source, NAMES)]
     if not any(problem.code == "no-rego" for problem in problems):
-        problems += hidden_builtins(sources, _NAMES)
+        problems += hidden_builtins(sources, NAMES)
         problems += conflicts(sources)
     if problems:
         raise CompileError(problems)

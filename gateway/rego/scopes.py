@@ -387,6 +387,11 @@ def _mentioned(body: Iterable[Literal], terms: Iterable[Node]) -> Iterator[str]:
     yield from (node.text for node in _direct(terms))
 
 
+def variables_of(body: Sequence[Literal]) -> frozenset[str]:
+    """Return the names that a body binds or reads, but for what is in bodies inside of it."""
+    return (_declared(body) | frozenset(_mentioned(body, ()))) - RESERVED - {"_"}
+
+
 def direct_variables(literal: Literal) -> Iterator[Node]:
     """Yield the variables of a statement that are in no body inside of it."""
     terms = literal.terms[-1:] if literal.kind == "every" else literal.terms

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from gateway.rego.cases import GENERATED, PREFIX, module_of_cases, rules_of_cases
 from gateway.rego.errors import EvalError
 from gateway.rego.program import DEFAULT_STEPS, PARAMETERS_OF_RULE, Policy, Program
-from gateway.rego.source import Source
-from gateway.rego.values import UNDEFINED, Value, to_json
+from gateway.rego.source import Source, head_name
+from gateway.rego.values import UNDEFINED, Value, key_form, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
-PREFIX = "test_"
+    from gateway.rego.trace import Trace
+
 SKIPPED = "todo_test_"
 
 Outcome = Literal["pass", "fail", "error", "skip"]
@@ -60,7 +62,8 @@ class TestResult:
 class Suite:
     """Test modules, and all modules that their outcome can depend on, by name.
 
-    `digest` changes with every one of them.
+    Among those are the modules that tell the cases of the tests (cases.py). `digest` changes with
+    every one of them.
     """
 
     __test__ = False
@@ -93,17 +96,32 @@ def suites(modules: Mapping[str, str], tests: Mapping[str, str]) -> tuple[Suite,
             left += new
         return frozenset(found)
 
+    heads = _heads(sources.values())
+
+    def cases_of(name: str) -> str:
+        return module_of_cases(sources[name], heads.get(sources[name].package, set()))
+
     grouped: dict[frozenset[str], set[str]] = {}
     for name in tests:
         grouped.setdefault(reached(name), set()).add(name)
     return tuple(
         Suite(
             tests=frozenset(of),
-            modules={name: everything[name] for name in everything if name in names},
+            modules={name: everything[name] for name in everything if name in names}
+            | {name + GENERATED: made for name in of if (made := cases_of(name))},
             digest=_digest({name: everything[name] for name in sorted(names)}),
         )
         for names, of in grouped.items()
     )
+
+
+def _heads(sources: Iterable[Source]) -> dict[tuple[str, ...], set[str]]:
+    """Return the first names of the rules of each package."""
+    made: dict[tuple[str, ...], set[str]] = {}
+    for source in sources:
+        for statement in source.statements:
+            made.setdefault(source.package, set()).update(head_name(statement)[0][:1])
+    return made
 
 
 def _overlap(path: tuple[str, ...], package: tuple[str, ...]) -> bool:
@@ -125,13 +143,14 @@ def run_tests(
     selected: Callable[[str], bool] = lambda _: True,
     steps: int = DEFAULT_STEPS,
     clock: Callable[[], int] = lambda: 0,
-    observer: set[int] | None = None,
+    observer: set[int] | Trace | None = None,
 ) -> Iterator[TestResult]:
     """Run the test rules of the modules named in `tests`, by file and row.
 
-    A test passes if its value is true; an object is a table of cases, each of which must be true.
-    `todo_test_` rules are skipped. `selected` gets the full name. `clock` counts nanoseconds;
-    `observer` is that of `Policy.decide`. CompileError if data and a rule define the same.
+    A test passes if its value is true. One whose last names are found in its bodies is a table of
+    cases: each that was begun must be true. `todo_test_` rules are skipped. `selected` gets the
+    full name. `clock` counts nanoseconds; `observer` is that of `Policy.decide`. CompileError if
+    data and a rule define the same.
     """
     policy = Policy(program, data)
     for file, row, path in _found(program, tests):
@@ -163,20 +182,30 @@ def _run(
     path: tuple[str, ...],
     now: float,
     steps: int,
-    observer: set[int] | None,
+    observer: set[int] | Trace | None,
 ) -> TestResult:
     output: list[str] = []
     outcome: Outcome
     cases: tuple[Case, ...] = ()
-    try:
-        value = policy.decide(
+
+    def decided(path: tuple[str, ...], output: list[str], observer: set[int] | Trace | None) -> Any:
+        return policy.decide(
             "/".join(path), UNDEFINED, now=now, steps=steps, output=output, observer=observer
         )
+
+    try:
+        value = decided(path, output, observer)
+        cases = _cases(to_json(value)) if value.__class__ is dict else ()
+        table = list(rules_of_cases(path, policy.program.rules))
+        for noted, done in table:
+            ended = None if done is None else decided(done, [], None)
+            for keys in decided(noted, [], None).values():
+                if ended is None or key_form(keys) not in ended:
+                    cases = _begun(cases, list(map(_name, keys)), failed=ended is not None)
     except EvalError as error:
         outcome, message = "error", error.told
     else:
-        cases = _cases(to_json(value)) if value.__class__ is dict else ()
-        message = _shortfall(value, cases)
+        message = _shortfall(value, cases, is_table=bool(table))
         outcome = "fail" if message else "pass"
     return replace(test, outcome=outcome, message=message, output=tuple(output), cases=cases)
 
@@ -190,14 +219,37 @@ def _cases(table: Mapping[str, Value]) -> tuple[Case, ...]:
     return tuple(made)
 
 
-def _shortfall(value: Value, cases: tuple[Case, ...]) -> str:
+def _name(key: Value) -> str:
+    """Return the name that a case has by a key: that of the key in JSON."""
+    return str(next(iter(to_json({key_form(key): True}))))
+
+
+def _begun(cases: tuple[Case, ...], names: list[str], *, failed: bool) -> tuple[Case, ...]:
+    """Add a case that was begun: it failed, if it is not there, or if that is known."""
+    name, *below = names
+    known = next((case for case in cases if case.name == name), None)
+    if known is not None and not below:
+        made = Case(name, known.passed and not failed, known.cases)
+    elif below:
+        inner = _begun(known.cases if known else (), below, failed=failed)
+        made = Case(name, all(case.passed for case in inner), inner)
+    else:
+        made = Case(name, passed=False)
+    return tuple(sorted((*(case for case in cases if case.name != name), made), key=_by_name))
+
+
+def _by_name(case: Case) -> str:
+    return case.name
+
+
+def _shortfall(value: Value, cases: tuple[Case, ...], *, is_table: bool) -> str:
     """Say why a test's value is no pass; empty if it is one."""
     if value is UNDEFINED:
         return "undefined"
     if cases:
         failed = list(_failed(cases))
         return "not true: " + ", ".join(failed) if failed else ""
-    return "" if value is True else "not true"
+    return "" if value is True or (is_table and value == {}) else "not true"
 
 
 def _failed(cases: tuple[Case, ...]) -> Iterator[str]:

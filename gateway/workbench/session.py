@@ -11,17 +11,20 @@ from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.testing import run_tests, suites
 from gateway.workbench.coverage import Coverage
 from gateway.workbench.explain import as_lines
+from gateway.workbench.held import Held
 from gateway.workbench.observed import Observed, observed, with_policy
 from gateway.workbench.results import of_scenario, of_test
 from gateway.workbench.run import run
 from gateway.workbench.tokens import Mint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.bundle.folder import PolicySources
     from gateway.rego import Program
     from gateway.rego.codegen import Observe
+    from gateway.rego.testing import Suite
+    from gateway.rego.trace import Site
     from gateway.snapshot import Snapshot
     from gateway.workbench.results import Check
     from gateway.workbench.scenario import Scenario
@@ -32,7 +35,8 @@ class Session:
     """What is to be run: the policies with their tests, and scenarios for a configuration.
 
     `selected` gets the full name of a test or scenario. `steps` is the work limit of each,
-    `count` how often each is run, `now` the time that test rules see.
+    `count` how often each is run. `memory` keeps what came of test rules until a module or the data
+    that they depend on changes.
     """
 
     sources: PolicySources
@@ -42,6 +46,7 @@ class Session:
     steps: int = DEFAULT_STEPS
     count: int = 1
     coverage: bool = False
+    memory: dict[str, list[Check]] | None = None
 
     def run(self) -> Iterator[Check | Coverage]:
         """Yield each result as it comes, and last the coverage, where it was asked for.
@@ -55,12 +60,38 @@ class Session:
         if self.coverage:
             yield Coverage.of(reached, self.sources.modules)
 
+    def held(self) -> set[Site]:
+        """Run all once, and return where the bodies begin that held.
+
+        Raises CompileError.
+        """
+        found = suites(self.sources.modules, self.sources.tests)
+        units = [Unit(modules=suite.modules, observe="trace") for suite in found]
+        sites: set[Site] = set()
+        for suite, program in zip(found, all_good(compile_all(units)), strict=True):
+            observer = Held(program)
+            for _ in run_tests(
+                program, suite.tests, self.sources.data, now=time.time(), observer=observer
+            ):
+                pass
+            sites |= observer.held
+        if self.scenarios:
+            assert self.snapshot is not None
+            policy = observed(self.sources, "trace")
+            policy.observer = observer = Held(policy.program)
+            snapshot, mint = with_policy(self.snapshot, policy), Mint(self.snapshot.config)
+            for scenario in self.scenarios:
+                run(scenario, snapshot, mint)
+            sites |= observer.held
+        return sites
+
     def _tests(self, reached: list[tuple[Program, set[int]]]) -> Iterator[Check]:
         found = suites(self.sources.modules, self.sources.tests)
+        known = self._known(found)
+        stale = [suite for suite in found if suite.digest not in known]
         observe: Observe = "coverage" if self.coverage else ""
-        units = [Unit(modules=suite.modules, observe=observe) for suite in found]
-        checks: list[Check] = []
-        for suite, program in zip(found, all_good(compile_all(units)), strict=True):
+        units = [Unit(modules=suite.modules, observe=observe) for suite in stale]
+        for suite, program in zip(stale, all_good(compile_all(units)), strict=True):
             observer: set[int] = set()
             results = run_tests(
                 program,
@@ -72,9 +103,22 @@ class Session:
                 clock=time.perf_counter_ns,
                 observer=observer if self.coverage else None,
             )
-            checks += map(of_test, results)
+            known[suite.digest] = list(map(of_test, results))
             reached.append((program, observer))
+        if self.memory is not None:
+            self.memory.clear()
+            self.memory.update((self._key(digest), checks) for digest, checks in known.items())
+        checks = [check for made in known.values() for check in made]
         yield from sorted(checks, key=lambda check: (check.file, check.row))
+
+    def _known(self, found: Iterable[Suite]) -> dict[str, list[Check]]:
+        """What is remembered of suites, by their digests."""
+        memory = self.memory or {}
+        keys = {suite.digest: self._key(suite.digest) for suite in found}
+        return {digest: memory[key] for digest, key in keys.items() if key in memory}
+
+    def _key(self, digest: str) -> str:
+        return f"{digest} {self.sources.data_digest}"
 
     def _scenarios(self, reached: list[tuple[Program, set[int]]]) -> Iterator[Check]:
         chosen = [each for each in self.scenarios if self.selected(each.full_name)]

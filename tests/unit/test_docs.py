@@ -47,6 +47,21 @@ def test_every_command_has_its_row():
     assert sorted(rows) == sorted(commands(main, "gateway"))
 
 
+def every_command(group, context):
+    for word in group.list_commands(context):
+        command = group.get_command(context, word)
+        if isinstance(command, click.Group):
+            yield from every_command(command, context)
+        else:
+            yield command
+
+
+def test_the_help_of_every_command_shows_an_example():
+    for command in every_command(main, click.Context(main)):
+        help_ = command.get_help(click.Context(command))
+        assert re.search(r"^ *Examples?: *gateway ", help_, re.M), command.name
+
+
 def test_the_rego_of_the_guide_compiles(tmp_path):
     """What authors copy works, its tests included."""
     from gateway.rego import Policy, compile as compile_rego

@@ -12,6 +12,7 @@ from gateway.rego.codegen.writer import Writer
 from gateway.rego.plan import (
     DATA,
     INPUT,
+    Add,
     Assign,
     AssignOnce,
     At,
@@ -20,6 +21,7 @@ from gateway.rego.plan import (
     Compare,
     Const,
     Dot,
+    Insert,
     IsUndefined,
     Not,
     Statement,
@@ -125,10 +127,18 @@ class TracedWriter(Writer):
         for operand in operands(step):
             if isinstance(operand, int):
                 self.read[operand] = None
-        if self.trying and isinstance(step, AssignOnce):
+        if self.trying and self.gives(step):
             self.body.append("x.hold()")
         super().statement(step, after)
         self.silent = False
+
+    def gives(self, step: Statement) -> bool:
+        """Whether a statement gives the rule its value, or a part of it."""
+        match step:
+            case Add(set=target) | Insert(object=target):
+                return target == self.result
+            case _:
+                return isinstance(step, AssignOnce)
 
     def tests_call(self, step: Statement) -> bool:
         """Whether a statement tests a call's result: the compiler places it elsewhere."""
@@ -157,7 +167,8 @@ class TracedWriter(Writer):
         seen: list[str] = []
         for local in self.read:
             term = self.known.get(local)
-            if local in (INPUT, DATA) or (term is None and local not in self.defined):
+            unset = local not in self.defined if term is None else term.constant
+            if local in (INPUT, DATA) or unset:  # what is constant stands in the source
                 continue
             text = self.name(local) if term is None else term.text
             seen.append(f"({self.labels.get(local, '')!a}, {text}), ")

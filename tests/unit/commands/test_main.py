@@ -1,6 +1,7 @@
 """The group of all commands: what it loads, and what it makes of errors."""
 
 import re
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -186,3 +187,37 @@ def test_the_version():
     result = CliRunner().invoke(main, ["--version"])
     assert result.exit_code == 0
     assert result.stdout.startswith("gateway ")
+
+
+@pytest.mark.parametrize(
+    ("shell", "marks"),
+    [
+        ("bash", ["complete -o nosort -F _gateway_completion gateway"]),
+        ("zsh", ["#compdef gateway", "compdef _gateway_completion gateway"]),
+        ("fish", ["complete --no-files --command gateway"]),
+    ],
+)
+def test_shells_get_their_scripts(shell, marks):
+    """As docs/commands.md has it."""
+    script = "from gateway.commands import main; main(prog_name='gateway')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "_GATEWAY_COMPLETE": f"{shell}_source"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert all(mark in done.stdout for mark in marks), done.stdout
+
+
+def test_words_are_completed():
+    script = "from gateway.commands import main; main(prog_name='gateway')"
+    asked = {"_GATEWAY_COMPLETE": "bash_complete", "COMP_WORDS": "gateway policy ex"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **asked, "COMP_CWORD": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "plain,explain\n"

@@ -1,0 +1,261 @@
+"""Queries: their rows as OPA has them, with the value of each expression and the variables.
+
+The compiler's own rows are no good for that (it repeats expressions that it rewrites, and has
+none for what is false), so a query becomes one comprehension that collects values and variables.
+Its text is read, checked and rewritten as that of a module.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.rego.builtins import BUILTINS
+from gateway.rego.compiler import NAMES, compile as compile_rego
+from gateway.rego.errors import CompileError
+from gateway.rego.faults import faults, hidden_builtins
+from gateway.rego.program import DEFAULT_STEPS, Policy
+from gateway.rego.scopes import variables_of
+from gateway.rego.source import read_modules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gateway.rego.errors import RegoProblem
+    from gateway.rego.source import Source
+    from gateway.rego.tree import Literal, Module, Node, Rule
+    from gateway.rego.values import Value
+
+FILE: Final = "query"
+"""What faults of a query have for the name of their file."""
+
+_HEAD: Final = "package query__\n"
+_AS_BODY: Final = f"{_HEAD}row__ if {{\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """An expression of a query: its text, and its row and column, from 1."""
+
+    text: str
+    row: int
+    col: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An answer to a query: the value of each expression, and the variables.
+
+    What has no value of its own, such as an assignment, has the value true.
+    """
+
+    values: tuple[Value, ...]
+    bindings: Mapping[str, Value]
+
+
+class Query:
+    """A query over policies and data, ready to be asked; CompileError for faults of any."""
+
+    def __init__(
+        self, text: str, modules: Mapping[str, str], data: Value = None, *, strict: bool = True
+    ) -> None:
+        source, rule = _read(text, modules)
+        body = rule.branches[0].bodies[0]
+        sources = read_modules(modules, NAMES)
+        functions = {**_BUILTIN_ARITIES, **_arities(sources)}
+        self._data = {} if data is None else data
+        told = [literal for literal in body if literal.kind != "some"]
+        self._kept = [_has_value(literal, functions) for literal in told]
+        self._names = sorted(variables_of(body))
+        self.expressions = tuple(_expression(source, literal) for literal in told)
+        below = sorted({*self._data, *(each.package[0] for each in sources if each.package)})
+        wrapped = _Collected(source, _whole_data(below)).rows(body, told, self._kept, self._names)
+        program = compile_rego(modules, query=_prepared(wrapped, modules), strict=strict)
+        self._policy = Policy(program, self._data)
+
+    def ask(
+        self,
+        document: Value,
+        *,
+        now: float,
+        steps: int = DEFAULT_STEPS,
+        output: list[str] | None = None,
+    ) -> list[Row]:
+        """Answer the query; `document` is the input, the rest that of `Policy.decide`."""
+        asked = self._policy.program.query
+        assert asked is not None
+        (found,) = self._policy.run(asked, document, now=now, steps=steps, output=output)
+        answers: Any = found
+        return [self._row(*row) for row in answers["result"]["expressions"][0]["value"]]
+
+    def _row(self, values: Sequence[Value], bound: Sequence[Value]) -> Row:
+        left = iter(values)
+        told = tuple(next(left) if kept else True for kept in self._kept)
+        return Row(told, dict(zip(self._names, bound, strict=True)))
+
+
+# --- reading
+
+
+def _read(text: str, modules: Mapping[str, str]) -> tuple[Source, Rule]:
+    """Return a query as the body of a rule, or raise CompileError."""
+    sources = read_modules({**modules, FILE: f"{_AS_BODY}{text}\n}}\n"}, NAMES)
+    source = sources[-1]
+    problems = list(faults(source, NAMES))
+    if not problems:
+        found = hidden_builtins(sources, NAMES)
+        problems += [problem for problem in found if problem.file == FILE]
+    if not problems and not _is_one_body(source.module):
+        problems = [source.problem((3, 1), "no-rego", "this is no query")]
+    if problems:
+        raise CompileError(tuple(map(_moved, problems)))
+    assert source.module is not None
+    return source, source.module.rules[0]
+
+
+def _is_one_body(module: Module | None) -> bool:
+    """Whether a query is all in the braces that it was put into."""
+    return (
+        module is not None
+        and not module.imports
+        and len(module.rules) == 1
+        and [len(branch.bodies) for branch in module.rules[0].branches] == [1]
+        and not module.rules[0].branches[0].bodies[0][-1].bare
+    )
+
+
+def _moved(problem: RegoProblem) -> RegoProblem:
+    """Return a problem with its place in the query."""
+    return replace(problem, row=max(problem.row - _AS_BODY.count("\n"), 1))
+
+
+def _expression(source: Source, literal: Literal) -> Expression:
+    row, col = source.place(literal.start)
+    text = source.text[literal.start : literal.end]
+    return Expression(text, row - _AS_BODY.count("\n"), col)
+
+
+# --- what has a value
+
+_BUILTIN_ARITIES: Final = {name: builtin.arity for name, builtin in BUILTINS.items()}
+
+
+def _arities(sources: Sequence[Source]) -> dict[str, int]:
+    """Return the number of parameters of each function, by its whole name."""
+    return {
+        ".".join(("data", *source.package, *(part.text for part in rule.head.parts))): len(
+            rule.arguments
+        )
+        for source in sources
+        if source.module is not None
+        for rule in source.module.rules
+        if rule.arguments is not None
+    }
+
+
+def _has_value(literal: Literal, functions: Mapping[str, int]) -> bool:
+    """Whether an expression has a value: a call whose last argument is its result has none."""
+    if literal.kind != "term" or literal.negated:
+        return False
+    (term,) = literal.terms
+    if term.kind != "call":
+        return True
+    name, *arguments = term.parts
+    named = ".".join(part.text for part in name.parts) if name.kind == "ref" else name.text
+    return named != "print" and functions.get(named) == len(arguments)
+
+
+def _iterates(nodes: Iterator[Node] | Sequence[Node]) -> bool:
+    """Whether a term can have several values."""
+    return any(
+        (node.kind == "ref" and any(part.kind == "var" for part in node.parts[1:]))
+        or (node.kind == "call" and node.parts[0].text == "walk")
+        or (node.kind != "comprehension" and _iterates(node.parts))
+        for node in nodes
+    )
+
+
+# --- the comprehension
+
+
+class _Collected:
+    """Writes the comprehension of a query; `whole` stands in it for all of `data`.
+
+    The compiler knows only parts of `data` that have names.
+    """
+
+    def __init__(self, source: Source, whole: str) -> None:
+        self._text = source.text
+        self._end = source.module.rules[0].end - 1 if source.module else 0
+        self._whole = whole
+
+    def rows(
+        self,
+        body: Sequence[Literal],
+        told: Sequence[Literal],
+        kept: Sequence[bool],
+        names: Sequence[str],
+    ) -> str:
+        """Return the text of a comprehension of all rows."""
+        # What is false ends a query, unless it is all that was asked.
+        tested = len(body) > 1 or any(_iterates(literal.terms) for literal in body)
+        at = sorted(_dynamic(body))
+        values: list[str] = []
+        parts: list[str] = []
+        position = len(_AS_BODY)
+        for literal, has_value in zip(told, kept, strict=True):
+            if has_value:
+                name = f"value__{len(values)}"
+                values.append(name)
+                (term,) = literal.terms
+                shown = self._part(term.start, term.end, at)
+                rest = self._part(term.end, literal.end, at)
+                test = f"; {name}" if tested else ""
+                before = self._part(position, literal.start, at)
+                parts += [before, f"{name} := ({shown}){rest}{test}"]
+                position = literal.end
+        parts.append(self._part(position, self._end, at))
+        return f"[[[{', '.join(values)}], [{', '.join(names)}]] | {''.join(parts)}]"
+
+    def _part(self, start: int, end: int, at: Sequence[int]) -> str:
+        """Return the text of a range, with `data` at some places replaced."""
+        parts: list[str] = []
+        for place in at:
+            if start <= place < end:
+                parts += [self._text[start:place], self._whole]
+                start = place + len("data")
+        return "".join((*parts, self._text[start:end]))
+
+
+def _whole_data(names: Sequence[str]) -> str:
+    """Return an object of all that is directly below `data`."""
+    quoted = [json.dumps(name, ensure_ascii=False) for name in names]
+    return f"{{{', '.join(f'{name}: data[{name}]' for name in quoted)}}}"
+
+
+def _dynamic(body: Sequence[Literal]) -> Iterator[int]:
+    """Yield where `data` stands without the name of a part of it."""
+    for literal in body:
+        yield from _dynamic(literal.body)
+        for term in (*literal.terms, *(value for _, value in literal.replaced)):
+            yield from _dynamic_in(term)
+
+
+def _dynamic_in(node: Node) -> Iterator[int]:
+    parts = node.parts
+    if node.kind == "var" and node.text == "data":
+        yield node.start
+    elif node.kind == "ref" and parts[0].text == "data" and parts[1].kind in ("name", "scalar"):
+        parts = parts[1:]
+    yield from _dynamic(node.body)
+    for part in parts:
+        yield from _dynamic_in(part)
+
+
+def _prepared(comprehension: str, modules: Mapping[str, str]) -> str:
+    """Return the text that the compiler gets for a term."""
+    before = f"{_HEAD}row__ := "
+    source = read_modules({**modules, FILE: f"{before}{comprehension}\n"}, NAMES)[-1]
+    start, end = source.prepared_span(len(before), len(before) + len(comprehension))
+    return source.prepared[start:end]

@@ -1,0 +1,159 @@
+"""`gateway policy explain`: the stages, then the policy's tree, of each kind of request."""
+
+import json
+import os
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.commands import EXIT_USAGE, main
+
+SCENARIOS = """\
+now: 2026-09-21T14:13:20Z
+scenarios:
+  - {name: reads, token: {claims: {roles: [reader]}}, request: GET /orders, expect: forwarded}
+  - {name: late, token: {age: 1h}, request: GET /orders, expect: forwarded}
+"""
+EVENT = {
+    "decision_id": "d1",
+    "timestamp": "2026-09-21T14:13:20Z",
+    "path": "gateway/authz/decision",
+    "input": {"identity": {"roles": ["reader"]}, "request": {"method": "PUT", "path": "/orders"}},
+    "result": {"allow": True},
+    "masked": ["/input/request/headers/x"],
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(main, ["init", "."]).exit_code == 0
+    (tmp_path / "policies" / "a.scenario.yaml").write_text(SCENARIOS)
+    events = [EVENT, {"decision_id": "d2", "code": "token-missing", "partial": True}]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, events)))
+
+
+def explain(*arguments, **more):
+    return CliRunner().invoke(main, ["policy", "explain", *arguments], **more)
+
+
+def test_a_refusal_of_the_policy():
+    claims = json.dumps({"sub": "alice", "roles": ["reader"]})
+    result = explain("--claims", claims, "-X", "POST", "--path", "/orders")
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0
+    assert lines[:7] == [
+        "POST /orders",
+        "  route     orders: /orders",
+        "  identify  alice (issuer dev)",
+        "            roles: reader",
+        "  decide    refused: 403 policy-denied: The policy refuses the request",
+        "            reason role-missing: no role of yours grants this",
+        "  forward   not reached",
+    ]
+    at = next(i for i, line in enumerate(lines) if "`input.request.method in grants[role]`" in line)
+    assert [line.strip() for line in lines[at + 1 : at + 3]] == [
+        'role is "reader"',
+        'input.request.method is "POST"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "states", "said"),
+    [
+        (("--anonymous", "--path", "/nope"), "refused|not reached|not reached|not reached", "404"),
+        (("--anonymous", "--path", "/orders"), "ok|refused|not reached|not reached", "401 token-"),
+        (
+            ("--claims", '{"sub": "a", "roles": ["admin"]}', "--path", "/orders"),
+            "ok|ok|ok|ok",
+            "gateway/authz/decision allows",
+        ),
+        (
+            ("--anonymous", "-X", "OPTIONS", "--path", "//"),
+            "refused|not reached|not reached|not reached",
+            "400",
+        ),
+    ],
+)
+def test_stages(arguments, states, said):
+    told = json.loads(explain(*arguments, "--format", "json").stdout)
+    assert "|".join(stage["state"] for stage in told["stages"]) == states
+    assert said in str(told["stages"])
+    assert bool(told["trace"]["evaluations"]) is (told["outcome"]["decision"] is not None)
+
+
+def test_a_scenario():
+    result = explain("--scenario", "policies/a.scenario.yaml", "--run", "reads")
+    assert result.stdout.splitlines()[0] == "policies/a.scenario.yaml: reads"
+    assert "  forward   to http" in result.stdout
+    assert "body holds" in result.stdout
+    result = explain("--scenario", "policies/a.scenario.yaml", "--run", "late")
+    assert "refused: 401 token-expired" in result.stdout
+    assert '  differs   outcome: expected "forwarded", got "refused"' in result.stdout
+    result = explain("--scenario", "policies/a.scenario.yaml")
+    assert (result.exit_code, "2 scenarios fit: 'reads', 'late'" in result.stderr) == (1, True)
+
+
+def test_a_recorded_decision():
+    result = explain("--decision", "d1", "--log", "log.jsonl")
+    lines = result.stdout.splitlines()
+    assert lines[:3] == [
+        "decision d1",
+        '  decide    gateway/authz/decision was {"allow":true}',
+        '            gateway/authz/decision is now {"allow":false,"reasons":[{"code":'
+        '"role-missing","message":"no role of yours grants this"}]}',
+    ]
+    assert "            without what the log hides: /input/request/headers/x" in lines
+    assert '  role is "reader"' in result.stdout
+    piped = explain("--decision", "d1", "--log", "-", input=json.dumps(EVENT))
+    assert piped.exit_code == 0
+
+
+def test_a_decision_that_a_running_gateway_keeps(monkeypatch):
+    asked = []
+
+    def find(admin, decision):
+        asked.append((admin.url, admin.token, decision))
+        return EVENT if decision == "d1" else None
+
+    monkeypatch.setattr("gateway.commands.admin_client.Admin.find", find)
+    place = ("--admin", "http://127.0.0.1:9901")
+    assert explain("--decision", "d1", *place).stdout.startswith("decision d1\n")
+    result = explain("--decision", "d3", *place)
+    assert (result.exit_code, "no decision 'd3'" in result.stderr) == (1, True)
+    assert asked == [(place[1], None, "d1"), (place[1], None, "d3")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((), EXIT_USAGE, "give one of --token, --claims, --anonymous, --scenario, --decision"),
+        (("--anonymous", "--decision", "x"), EXIT_USAGE, "are different things"),
+        (("--decision", "x"), EXIT_USAGE, "give --log or --admin"),
+        (("--decision", "x", "--log", "log.jsonl"), 1, "no decision 'x' in log.jsonl"),
+        (("--decision", "d2", "--log", "log.jsonl"), 1, "token-missing"),
+        (("--anonymous", "--run", "x"), EXIT_USAGE, "give --scenario"),
+        (("--anonymous", "--log", "log.jsonl"), EXIT_USAGE, "give --decision"),
+        (("--decision", "d1", "--log", "log.jsonl", "-X", "PUT"), EXIT_USAGE, "-X describes"),
+        (
+            ("--scenario", "policies/a.scenario.yaml", "--run", "none"),
+            1,
+            "no scenario fits; name one with --run",
+        ),
+    ],
+)
+def test_what_cannot_be_explained(arguments, code, said):
+    result = explain(*arguments)
+    assert result.exit_code == code, result.output
+    assert said in result.stderr.replace("--method", "-X")
+
+
+def test_lines_are_broken_where_a_terminal_is_narrow(monkeypatch):
+    from gateway.commands import policy_explain
+
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((50, 20)))
+    made = policy_explain._wrapped([f"{' ' * 40}{'word ' * 20}", "short", ""])
+    assert all(len(line) <= 50 for line in made)
+    assert made[0].startswith(f"{' ' * 25}word")
+    assert made[-2:] == ["short", ""]
