@@ -35,7 +35,7 @@ def shrink(document: Any, still: Callable[[Any], bool], tries: int = MOST_TRIES)
                 if tries <= 0:
                     return document
                 tries -= 1
-                if still(candidate) and size(candidate) < size(document):
+                if still(candidate):
                     document, smallest = candidate, False
                     break
     return document
