@@ -16,7 +16,7 @@ from gateway.rego.source import Source
 from gateway.rego.testing import suites
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gateway.bundle.folder import PolicySources
     from gateway.rego import Footprint, Program
@@ -87,7 +87,7 @@ class Lint:
             path = tuple(name.split("/"))
             for each in dict.fromkeys((path, *self._parts(path))):
                 found = self._rules.get(each, [])
-                if found and not any(_always(rule) for _, rule in found):
+                if found and not _covered(found):
                     source, rule = found[0]
                     message = f"`{each[-1]}` is undefined where none of its bodies holds"
                     remedy = f"add `default {each[-1]} := …`"
@@ -234,6 +234,23 @@ def _conditional(rule: Rule) -> list[tuple[int, int]]:
     """Return where bodies begin and end; those of `else` count as one with what they follow."""
     bodies = _bodies(rule) if any(branch.bodies for branch in rule.branches) else []
     return [(bodies[0][0], bodies[-1][1])] if len(rule.branches) > 1 and bodies else bodies
+
+
+def _covered(found: Sequence[tuple[Source, Rule]]) -> bool:
+    """Whether a rule always has a value: a body without condition, or a name and its `not`.
+
+    The operands of other negations can be undefined, and then both are.
+    """
+    conditions = {
+        (literal.negated, source.text[literal.terms[0].start : literal.terms[-1].end])
+        for source, rule in found
+        for branch in rule.branches
+        for body in branch.bodies
+        if len(body) == 1 and not (literal := body[0]).replaced
+        if [term.kind for term in literal.terms] in (["var"], ["ref"])
+    }
+    opposite = any((not negated, text) in conditions for negated, text in conditions)
+    return opposite or any(_always(rule) for _, rule in found)
 
 
 def _always(rule: Rule) -> bool:

@@ -40,6 +40,14 @@ CASES = {
         [("impure-call", 6)],
     ),
     "impure, but not asked": ("default allow := false\nother if time.now_ns() > 1\n", []),
+    "a name and its not": (
+        "default ok := false\nallow := true if ok\nallow := false if not ok\n",
+        [],
+    ),
+    "a comparison and its not": (
+        "allow := true if input.x > 1\nallow := false if not input.x > 1\n",
+        [("missing-default", 3)],
+    ),
     "taken back above": ("# gateway:ignore missing-default\nallow if input.x\n", []),
     "taken back in its line": (
         "allow if input.x # gateway:ignore impure-call, missing-default\n",
