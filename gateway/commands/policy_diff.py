@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,20 +12,19 @@ from click.core import ParameterSource
 
 from gateway.bundle import folder
 from gateway.commands import reads
+from gateway.commands.logs import events_of
 from gateway.commands.options import config_file
 from gateway.commands.policy_files import policy_config
 from gateway.commands.report import counted
-from gateway.config import load as config_load
+from gateway.commands.scenarios import scenarios_below, snapshot_with
 from gateway.errors import ConfigError, Problem
-from gateway.files import read_file
 from gateway.record.encode import encode
 from gateway.rego import CompileError, compile as compile_rego
-from gateway.snapshot import DEFAULT_ENTRYPOINTS, as_config_error, build, candidate_of
+from gateway.snapshot import DEFAULT_ENTRYPOINTS, as_config_error
 from gateway.workbench.diff import Case, diff as compare
 from gateway.workbench.diff_report import as_json, as_lines
-from gateway.workbench.recorded import read_log
+from gateway.workbench.recorded import cases_of
 from gateway.workbench.run import run
-from gateway.workbench.scenario import find_scenarios, read_scenarios
 from gateway.workbench.tokens import Mint
 from gateway.workbench.versions import Version
 
@@ -94,7 +92,7 @@ def diff(
     config_path = path if path.exists() or not default else None
     config = None if config_path is None else policy_config(config_path)
     sources = [_sources(each) for each in (old, new)]
-    scenarios = _scenarios(scenario_paths or (old, new))
+    scenarios = scenarios_below(scenario_paths or (old, new), once=True)
     if config_path is None and scenarios and not scenario_paths:
         said = "scenarios are left out: they need a configuration, see --config"
         click.echo(f"note: {said}", err=True)
@@ -106,7 +104,7 @@ def diff(
         raise as_config_error(error) from None
     cases: list[Case] = []
     if scenarios:
-        snapshot = _snapshot(config_path, new, scenarios)
+        snapshot = snapshot_with(config_path, (new.absolute(),), scenarios)
         cases += _sent(scenarios, snapshot, entrypoint)
     cases += _recorded(logs, entrypoints, entrypoint)
     report = compare(
@@ -138,41 +136,6 @@ def _entrypoints(config: Config | None, sources: PolicySources) -> tuple[str, ..
     return found
 
 
-def _scenarios(paths: tuple[Path, ...]) -> list[Scenario]:
-    """All scenarios below the paths; of files with one text under both only the first."""
-    made: list[Scenario] = []
-    problems: list[Problem] = []
-    seen: set[bytes] = set()
-    for path in find_scenarios(each.absolute() for each in paths):
-        shown = folder.shown(path)
-        try:
-            text = read_file(path, MAX_SCENARIOS)
-            if text not in seen:
-                seen.add(text)
-                made += read_scenarios(Path(shown), text)
-        except OSError as error:
-            problems.append(Problem(f"cannot be read: {error.strerror}", file=shown))
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(tuple(problems))
-    return made
-
-
-def _snapshot(path: Path | None, new: Path, scenarios: list[Scenario]) -> Snapshot:
-    """The configuration whose pipeline makes inputs of the scenarios' requests."""
-    if path is None:
-        message = "scenarios go through the pipeline of a configuration, and there is none"
-        where = str(scenarios[0].file)
-        raise ConfigError((Problem(message, file=where, remedy="name it with --config"),))
-    text = config_load.read_text(path)
-    loaded = config_load.read(text, path, os.environ)
-    paths = (new.absolute(),)
-    policy = loaded.config.policy.model_copy(update={"paths": paths, "tests": False})
-    loaded = replace(loaded, config=loaded.config.model_copy(update={"policy": policy}))
-    return build(candidate_of(loaded, text, folder.read_files(paths)), now=0.0)
-
-
 def _sent(scenarios: list[Scenario], snapshot: Snapshot, entrypoint: str | None) -> Iterator[Case]:
     """The inputs that scenarios lead to; those that are refused before the policy have none."""
     mint = Mint(snapshot.config)
@@ -195,14 +158,12 @@ def _recorded(
     logs: tuple[Path, ...], entrypoints: tuple[str, ...], entrypoint: str | None
 ) -> Iterator[Case]:
     left_out = 0
-    for log in logs:
-        with log.open("rb") as lines:
-            for found in read_log(lines, log):
-                asked = entrypoint or found.entrypoint
-                if asked in entrypoints:
-                    yield replace(found, entrypoint=asked)
-                else:
-                    left_out += 1
+    for found in cases_of(events_of(logs)):
+        asked = entrypoint or found.entrypoint
+        if asked in entrypoints:
+            yield replace(found, entrypoint=asked)
+        else:
+            left_out += 1
     if left_out:
         said = f"{counted(left_out, 'recorded decision')} of other rules left out"
         click.echo(f"note: {said}, see --entrypoint", err=True)

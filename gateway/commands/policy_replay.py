@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +11,7 @@ from gateway.commands import report
 from gateway.commands.logs import events_of
 from gateway.commands.options import config_file
 from gateway.commands.policy_files import policy_set
+from gateway.commands.progress import progress
 from gateway.config.document import MAX_BYTES
 from gateway.errors import Problem
 from gateway.files import read_file
@@ -23,11 +21,6 @@ from gateway.workbench.approved import read_approved
 from gateway.workbench.candidate import Candidate
 from gateway.workbench.replay import Replay, shapes
 from gateway.workbench.replay_report import as_dict, as_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from gateway.workbench.events import Read
 
 EXIT_CHANGES = 2
 STEP = 1000
@@ -90,7 +83,7 @@ def replay(
     steps = DEFAULT_STEPS if config is None else config.policy.steps
     checks = None if config is None else shapes(config)
     made = Replay(Candidate(found.sources, steps), approved, examples, checks)
-    with _progress() as shown:
+    with progress("events", STEP) as shown:
         for event in shown(islice(events_of(logs), limit)):
             made.add(event)
     report.show_problems(
@@ -109,32 +102,6 @@ def replay(
         raise click.exceptions.Exit(EXIT_CHANGES)
     if not made.replayed:
         raise click.ClickException("no event could be replayed")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[Iterator[Read]], Iterator[Read]]]:
-    """Lets events through and counts them, where a terminal shows it."""
-    if not sys.stderr.isatty():
-        yield lambda events: events
-        return
-    # Slow to import, and only terminals need them.
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    told = TextColumn("{task.completed:,} events")
-    console = Console(stderr=True)
-    with Progress(
-        SpinnerColumn(), told, TimeElapsedColumn(), console=console, transient=True
-    ) as progress:
-        task = progress.add_task("replay", total=None)
-
-        def counted(events: Iterator[Read]) -> Iterator[Read]:
-            for number, event in enumerate(events):
-                if number % STEP == 0:
-                    progress.update(task, completed=number)
-                yield event
-
-        yield counted
 
 
 def _read(path: Path) -> bytes:

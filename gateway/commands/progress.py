@@ -14,7 +14,9 @@ EVERY = 25
 
 
 @contextmanager
-def progress(noun: str = "tests") -> Iterator[Callable[[Iterator[Any]], Iterator[Any]]]:
+def progress(
+    noun: str = "tests", every: int = EVERY
+) -> Iterator[Callable[[Iterator[Any]], Iterator[Any]]]:
     """Let items through and count them on stderr, where that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda items: items
@@ -30,7 +32,7 @@ def progress(noun: str = "tests") -> Iterator[Callable[[Iterator[Any]], Iterator
 
         def counted(items: Iterator[Any]) -> Iterator[Any]:
             for number, item in enumerate(items):
-                if number % EVERY == 0:
+                if number % every == 0:
                     shown.update(task, completed=number)
                 yield item
 

@@ -37,14 +37,21 @@ def selection(pattern: str | None) -> Callable[[str], bool]:
     return lambda name: bool(selected.search(name))
 
 
-def scenarios_of(found: PolicySet, paths: Iterable[Path] = ()) -> list[Scenario]:
-    """All scenarios below some paths, or those of a policy set; ConfigError with every fault."""
+def scenarios_below(paths: Iterable[Path], *, once: bool = False) -> list[Scenario]:
+    """All scenarios below some paths; ConfigError with every fault.
+
+    With `once`, of files with the same text only the first counts.
+    """
     made: list[Scenario] = []
     problems: list[Problem] = []
-    for path in find_scenarios([each.absolute() for each in paths] or found.paths):
+    seen: set[bytes] = set()
+    for path in find_scenarios(each.absolute() for each in paths):
         shown = folder.shown(path)
         try:
-            made += read_scenarios(Path(shown), read_file(path, MAX_SCENARIOS))
+            text = read_file(path, MAX_SCENARIOS)
+            if not once or text not in seen:
+                seen.add(text)
+                made += read_scenarios(Path(shown), text)
         except OSError as error:
             problems.append(Problem(f"cannot be read: {error.strerror}", file=shown))
         except ConfigError as error:
@@ -54,23 +61,28 @@ def scenarios_of(found: PolicySet, paths: Iterable[Path] = ()) -> list[Scenario]
     return made
 
 
+def scenarios_of(found: PolicySet, paths: Iterable[Path] = ()) -> list[Scenario]:
+    """All scenarios below some paths, or those of a policy set; ConfigError with every fault."""
+    return scenarios_below(tuple(paths) or found.paths)
+
+
 def snapshot_of(found: PolicySet, scenarios: list[Scenario]) -> Snapshot | None:
     """The configuration that scenarios need, with the policies that are tested."""
-    if not scenarios:
-        return None
-    if found.config_path is None:
-        raise ConfigError(
-            (
-                Problem(
-                    "scenarios go through the pipeline of a configuration, and there is none",
-                    file=str(scenarios[0].file),
-                    remedy="name it with --config",
-                ),
-            )
-        )
-    text = config_load.read_text(found.config_path)
-    loaded = config_load.read(text, found.config_path, os.environ)
-    policy = loaded.config.policy.model_copy(update={"paths": found.paths, "tests": False})
+    return snapshot_with(found.config_path, found.paths, scenarios) if scenarios else None
+
+
+def snapshot_with(
+    config_path: Path | None, paths: tuple[Path, ...], scenarios: list[Scenario]
+) -> Snapshot:
+    """The configuration that scenarios need, with the policies at some paths."""
+    if config_path is None:
+        message = "scenarios go through the pipeline of a configuration, and there is none"
+        where = str(scenarios[0].file)
+        raise ConfigError((Problem(message, file=where, remedy="name it with --config"),))
+    text = config_load.read_text(config_path)
+    loaded = config_load.read(text, config_path, os.environ)
+    policy = loaded.config.policy.model_copy(update={"paths": paths, "tests": False})
     config = loaded.config.model_copy(update={"policy": policy})
-    files = folder.read_files(found.paths)
-    return build(candidate_of(replace(loaded, config=config), text, files), now=0.0)
+    return build(
+        candidate_of(replace(loaded, config=config), text, folder.read_files(paths)), now=0.0
+    )

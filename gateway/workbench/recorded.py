@@ -1,48 +1,34 @@
-"""Inputs of a decision log (docs/decision-log.md): JSON lines, ours or OPA's."""
+"""Inputs of a decision log (docs/decision-log.md), ours or OPA's, as cases to compare with."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigError, Problem
-from gateway.rego.values import loads
 from gateway.workbench.diff import Case
+from gateway.workbench.events import entrypoint_of, time_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
+
+    from gateway.workbench.events import Read
 
 
-def read_log(lines: Iterable[bytes], path: Path) -> Iterator[Case]:
-    """Yield the decisions of a log that have an input; ConfigError for a line that is no event.
+def cases_of(events: Iterable[Read]) -> Iterator[Case]:
+    """Yield the decisions of a log that have an input; ConfigError for what is no event.
 
     Requests that were refused before the policy was asked have none.
     """
-    for row, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            event = loads(line.decode())
-        except ValueError:
-            event = None
-        if not isinstance(event, dict):
-            raise ConfigError((Problem("no decision event: not a JSON object",
-                                       file=str(path), line=row),))  # fmt: skip
-        entrypoint, document = event.get("path"), event.get("input")
-        if isinstance(entrypoint, str) and document is not None and not event.get("partial"):
+    for read in events:
+        if read.fault:
+            raise ConfigError((Problem(read.fault, file=read.name, line=read.line),))
+        event = read.event
+        entrypoint, document = entrypoint_of(event), event.get("input")
+        if entrypoint and document is not None and not event.get("partial"):
             yield Case(
                 source="recorded",
-                entrypoint=entrypoint.strip("/"),
+                entrypoint=entrypoint,
                 document=document,
-                now=_moment(event.get("timestamp")),
-                name=f"{path}:{row}",
+                now=time_of(event) or 0.0,
+                name=f"{read.name}:{read.line}",
             )
-
-
-def _moment(timestamp: Any) -> float:
-    """Unix seconds of an RFC 3339 time; 0 where there is none."""
-    try:
-        return datetime.fromisoformat(timestamp).timestamp()
-    except (TypeError, ValueError):
-        return 0.0

@@ -176,10 +176,11 @@ class TestLogs:
 
     @pytest.mark.parametrize("line", ["[1]", "{", "\udcff"])
     def test_what_is_no_event(self, line):
-        Path("decisions.log").write_bytes(b"\n" + line.encode(errors="surrogateescape"))
+        event = json.dumps(EVENT).encode()
+        Path("decisions.log").write_bytes(event + b"\n" + line.encode(errors="surrogateescape"))
         result = run("old", "new", "--log", "decisions.log")
         assert result.exit_code == 1
-        assert "decisions.log:2: no decision event" in result.stderr
+        assert "error: decisions.log:2: not " in result.stderr
 
 
 class TestRefused:
