@@ -23,6 +23,7 @@ from gateway.rego.plan import (
     At,
     Block,
     Call,
+    CallDynamic,
     Const,
     Function,
     IsDefined,
@@ -207,8 +208,9 @@ class _Check:
     def recursion(self) -> Iterator[RegoProblem]:
         calls: dict[str, dict[str, At | None]] = {item.name: {} for item in self.plan.functions}
         for site in self.sites():
-            if isinstance(site.step, Call) and site.step.function in calls and site.owner in calls:
-                calls[site.owner].setdefault(site.step.function, site.at)
+            if site.owner in calls:
+                for name in self.called(site.step):
+                    calls[site.owner].setdefault(name, site.at)
         for circle in _circles(calls):
             names = [".".join(("data", *self.functions[name].path)) for name in circle]
             at = calls[circle[0]][circle[1] if len(circle) > 1 else circle[0]]
@@ -217,6 +219,24 @@ class _Check:
             if len(circle) > 1:
                 remedy = "put what both need into a rule of its own"
             yield self.problem(at, "recursion", f"recursion: {way}", remedy)
+
+    def called(self, step: Statement) -> Sequence[str]:
+        """Return the rules and functions that a statement may call."""
+        if isinstance(step, Call):
+            return (step.function,) if step.function in self.functions else ()
+        if isinstance(step, CallDynamic):
+            wanted = [part.value if isinstance(part, Const) else None for part in step.path[1:]]
+            return [
+                item.name
+                for item in self.plan.functions
+                if item.generation == "g0"
+                and item.path != self.plan.query_rule
+                and all(
+                    part is None or part == name
+                    for part, name in zip(wanted, item.path, strict=False)
+                )
+            ]
+        return ()
 
     # --- unsafe variables
 

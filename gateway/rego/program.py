@@ -12,6 +12,8 @@ from gateway.rego.errors import BuiltinError, CompileError, EvalError
 from gateway.rego.index import Test, bind, select
 from gateway.rego.places import Places
 from gateway.rego.runtime import (
+    Rule,
+    Rules,
     State,
     agree,
     agree_function,
@@ -106,15 +108,13 @@ class Policy:
         exec(code, names)  # noqa: S102  the generator's output: see codegen
         for number, (node, count) in program.indexes.items():
             names[f"I{number}"] = bind(node, [names[f"f{number}_{body}"] for body in range(count)])
-        functions = names["FUNCTIONS"]
-        for path, (number, parameters) in program.rules.items():
-            functions[path] = (names[f"f{number}"], parameters)
+        names["RULES"] = _tree(program, names)
         self.program = program
         self.data = _document(program, {} if data is None else data)
         self._places = Places(program)
         self._rules: dict[str, Callable[..., Value]] = {
-            "/".join(path): function
-            for path, (function, parameters) in functions.items()
+            "/".join(path): names[f"f{number}"]
+            for path, (number, parameters) in program.rules.items()
             if parameters == PARAMETERS_OF_RULE
         }
         self._entries: dict[str, Callable[..., None]] = {
@@ -220,12 +220,24 @@ class Policy:
         return failure
 
 
+def _tree(program: Program, names: Mapping[str, Any]) -> Rules:
+    """Return the rules and functions by their path; the value of a rule holds those below it."""
+    tree: Rules = {}
+    for path, (number, parameters) in sorted(program.rules.items()):
+        below: Rules | Rule = tree
+        for name in path[:-1]:
+            if isinstance(below, dict):
+                below = below.setdefault(name, {})
+        if isinstance(below, dict):
+            below[path[-1]] = (names[f"f{number}"], parameters)
+    return tree
+
+
 def _names(program: Program) -> dict[str, Any]:
     """Return the globals of the generated code."""
     names: dict[str, Any] = {
         "__builtins__": {"BuiltinError": BuiltinError, "len": len, "list": list, "dict": dict}
         | {"str": str, "int": int},
-        "FUNCTIONS": {},
         "RegoSet": RegoSet,
         "SIZED": SIZED,
         "U": UNDEFINED,

@@ -19,7 +19,12 @@ from gateway.rego.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
+
+Rule = tuple["Callable[..., Value]", int]
+"""A rule or function, and the number of its parameters."""
+Rules = dict[str, "Rules | Rule"]
+"""What is defined below a place in the data document, by name."""
 
 COLLECTIONS: Final[frozenset[type]] = frozenset((list, dict, RegoSet))
 MAX_INPUT_DEPTH: Final = 100
@@ -245,27 +250,47 @@ def agree_function(state: State, old: Value | Undefined, new: Value) -> Value:
 
 
 def call_dynamic(
-    state: State,
-    functions: Mapping[tuple[str, ...], tuple[Callable[..., Value], int]],
-    path: tuple[Value, ...],
-    arguments: tuple[Value, ...],
+    state: State, rules: Rules, path: tuple[Value, ...], arguments: tuple[Value, ...]
 ) -> Value:
     """Return the value at a path that starts with "data".
 
-    The longest start of the path that names a rule is called, and the rest looked up in its
-    value; where none does, the path is looked up in the data document.
+    The path leads to a rule, whose value the rest is looked up in, or to an object of the rules
+    below, or into the data document.
     """
-    names = path[1:]
-    for end in range(len(names), 0, -1):
-        if not all(name.__class__ is str for name in names[:end]):
-            continue
-        found = functions.get(names[:end])
-        if found is not None:
-            function, parameters = found
-            if len(arguments) < parameters:
-                return UNDEFINED
-            return _descend(state, function(state, *arguments[:parameters]), names[end:])
-    return _descend(state, arguments[1], names)
+    value = arguments[1]
+    for depth, name in enumerate(path[1:], 2):
+        value = lookup(state, value, name)
+        below = rules.get(name) if isinstance(name, str) else None
+        if below is None:
+            return _descend(state, value, path[depth:])
+        if isinstance(below, tuple):
+            return _descend(state, _document(state, below, value, arguments), path[depth:])
+        rules = below
+    return _document(state, rules, value, arguments)
+
+
+def _document(
+    state: State, below: Rules | Rule, data: Value, arguments: tuple[Value, ...]
+) -> Value:
+    """Return the value of a rule, or of all rules below a place, together with the data there.
+
+    There is data in the place of a rule only where `with` put it, instead of the rule.
+    """
+    if isinstance(below, tuple):
+        function, parameters = below
+        if data is not UNDEFINED or parameters > len(arguments):
+            return data
+        return function(state, *arguments[:parameters])
+    if data is not UNDEFINED and data.__class__ is not dict:
+        return data
+    made: dict[Any, Any] = data if isinstance(data, dict) else {}
+    state.charge(1 + len(made) // 8 + len(below))
+    made = dict(made)
+    for name, rules in below.items():
+        value = _document(state, rules, made.get(name, UNDEFINED), arguments)
+        if value is not UNDEFINED:
+            made[name] = value
+    return made
 
 
 def _descend(state: State, value: Value, path: tuple[Value, ...]) -> Value:

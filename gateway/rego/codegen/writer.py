@@ -689,7 +689,7 @@ class Writer:
     def call_dynamic(self, step: CallDynamic) -> None:
         path = "".join(f"{self.need(part).text}, " for part in step.path)
         arguments = "".join(f"{self.term(part).text}, " for part in step.arguments)
-        self.store(step.target, f"call_dynamic(s, FUNCTIONS, ({path}), ({arguments}))")
+        self.store(step.target, f"call_dynamic(s, RULES, ({path}), ({arguments}))")
         self.leave_if(f"{self.name(step.target)} is U")
 
 

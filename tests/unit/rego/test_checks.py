@@ -18,6 +18,8 @@ FAULTS = {
     "arity of a function": ("f(x, y) := x\np if f(1)", [(3, 6, "arity")]),
     "recursion": ("p if q\nq if p", [(2, 6, "recursion")]),
     "recursive function": ("f(x) := f(x)", [(2, 9, "recursion")]),
+    "recursion by a key": ("a.b := a[input.k]", [(2, 10, "recursion")]),
+    "recursion by two keys": ("p := a[input.k]\na.b.c := p", [(3, 1, "recursion")]),
     "assigned twice": ("p if {\n\ty := 1\n\ty := 2\n}", [(4, 2, "declared-twice")]),
     "declared twice": ("p if { some x in [1]; some x in [2] }", [(2, 28, "declared-twice")]),
     "body without if": ("allow { true }", [(2, 7, "v0-body")]),

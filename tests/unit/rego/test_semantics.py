@@ -202,6 +202,60 @@ kinds.b := {"value": 2}
     assert decide(source, "t/p", {"kind": 1}) is UNDEFINED
 
 
+BELOW = """package t
+a.b.c if input.n == 3
+a.b.d contains "x"
+a.e[k] := v if some k, v in {"k1": 1, "k2": 2}
+a.f(x) := x
+a.g.h.i := 5
+a.g.h.none if input.nope
+mixed[k] := 1 if some k in ["y", "z"]
+mixed.b.c := 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("reference", "given", "expected"),
+    [
+        ("a[input.k]", {"n": 3, "k": "b"}, {"c": True, "d": ["x"]}),
+        ("data.t.a[input.k]", {"n": 3, "k": "b"}, {"c": True, "d": ["x"]}),
+        ("a[input.k]", {"k": "b"}, {"d": ["x"]}),
+        ("a[input.k].c", {"n": 3, "k": "b"}, True),
+        ("a[input.k].c", {"k": "b"}, UNDEFINED),
+        ("a[input.k]", {"k": "e"}, {"k1": 1, "k2": 2}),
+        ("a[input.k][input.m]", {"k": "e", "m": "k2"}, 2),
+        ("a[input.k][input.m]", {"k": "g", "m": "h"}, {"i": 5}),
+        ("a[input.k]", {"k": "g"}, {"h": {"i": 5}}),
+        ("a[input.k]", {"k": "f"}, UNDEFINED),
+        ("a[input.k]", {"k": 1}, UNDEFINED),
+        ("a[input.k]", {"k": "more"}, {"z": 1}),
+        ("a.g[input.k]", {"k": "h"}, {"i": 5, "base": 6}),
+        ("mixed[input.k]", {"k": "b"}, {"c": 2}),
+        ("count(a[input.k])", {"k": "b"}, 1),
+        ("{k: v | some k in input.k; v := a[k]}", {"k": ["b", "x"]}, {"b": {"d": ["x"]}}),
+    ],
+)
+def test_a_dynamic_reference_finds_all_rules_below(reference, given, expected):
+    data = {"t": {"a": {"more": {"z": 1}, "g": {"h": {"base": 6}}}}}
+    if "g[" not in reference:
+        del data["t"]["a"]["g"]
+    value = decide(f"{BELOW}p := {reference}\n", "t/p", given, data)
+    assert value is expected or to_json(value) == expected
+
+
+def test_what_stands_for_a_rule_is_found_by_a_dynamic_reference():
+    source = BELOW + "p := v if { v := q with a.b.c as 9 }\nq := a[input.k]\n"
+    assert to_json(decide(source, "t/p", {"k": "b"})) == {"c": 9, "d": ["x"]}
+
+
+def test_the_object_below_a_dynamic_reference_takes_steps():
+    below = "".join(f"a.b.r{number} := {number}\n" for number in range(500))
+    policy = Policy(program(f"package t\n{below}p := count(a[input.k])\n"))
+    assert policy.decide("t/p", {"k": "b"}, now=NOW) == 500
+    with pytest.raises(EvalError, match="steps"):
+        policy.decide("t/p", {"k": "b"}, now=NOW, steps=500)
+
+
 def test_memos_do_not_leak_out_of_with():
     source = """package t
 base := input.x
