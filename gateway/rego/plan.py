@@ -364,7 +364,9 @@ def read_plan(text: str | bytes) -> Plan:
     """Read plan JSON; PlanError if anything in it is not as the compiler writes it."""
     try:
         return _read_document(json.loads(text))
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise PlanError("a body loops inside of loops too deeply; divide it") from None
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise PlanError(f"not a plan: {type(error).__name__}: {error}"[:300]) from error
 
 
