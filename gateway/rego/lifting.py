@@ -127,13 +127,19 @@ class Lifting:
             self._insert(start, f"\n{head} if ", -8, (rule.start, body[-1].end))
 
     def _value(self, branch: Branch) -> None:
-        """Move a value of several to the end of its body, where it can fail."""
-        if branch.value is None or not self._comes_late(branch.value, branch.bodies):
+        """Move a value of several to the end of its body, where it can fail or iterates."""
+        value = branch.value
+        if value is None:
+            return
+        late = self._comes_late(value, branch.bodies)
+        if not late and not _has_relation(value):
             return
         lift = _Lift(self, "")
-        lift.head(branch.value, whole=True)
+        lift.head(value, whole=late)
         needed = "; ".join(lift.definitions)
         lift.replace()
+        if not branch.bodies:
+            self._insert(value.end, f" if {{ {needed} }}", 9, (branch.start, value.end))
         for body in branch.bodies:
             self._append(body[-1], needed, (branch.start, body[-1].end))
 
@@ -400,7 +406,7 @@ class _Lift:
             self._module.replace(start, end, name)
 
     def _define(self, node: Node, sign: str = ":=") -> None:
-        name = f"each__{node.start}__"
+        name = f"each__{node.start}_{node.end}__"
         text = self._module.rendered(node.start, node.end)
         self.definitions.append(f"{name} {sign} {text}{self._replacements}")
         self._replaced.append((node.start, node.end, name))
@@ -451,7 +457,7 @@ class _Lift:
             before = len(self._replaced)
             for part in node.parts[1:]:
                 self.iterating(part, inside=True)
-            if inside and node.parts[0].text == "walk":  # each of its results is a value
+            if _is_relation(node):
                 self._nested(node, before)
             return
         mine = inside and self._free_keys(node)
@@ -499,7 +505,11 @@ class _Lift:
     # --- negations
 
     def negated(self, literal: Literal) -> None:
-        """Move what must be defined for a negated statement to be so."""
+        """Move what must be defined for a negated statement to be so, and what iterates."""
+        for term in literal.terms:
+            self._relations(term)
+        self.replace()
+        self._replaced.clear()
         if literal.kind == "unify":
             for term in literal.terms:
                 self._side(term)
@@ -512,11 +522,20 @@ class _Lift:
             case "infix", _:
                 for part in term.parts:
                     self._needed(part)
-            case "call", _:
+            case "call", _ if not _is_relation(term):
                 for part in term.parts[1:]:
                     self._needed(part)
             case _:
                 self._side(term)
+
+    def _relations(self, node: Node) -> None:
+        if node.kind == "comprehension":
+            return
+        before = len(self._replaced)
+        for part in node.parts:
+            self._relations(part)
+        if _is_relation(node):
+            self._nested(node, before)
 
     def _side(self, node: Node) -> None:
         """Move the keys of a reference, which itself may be undefined; all of anything else."""
@@ -537,7 +556,7 @@ class _Lift:
                     self._needed(part)
             case "ref":
                 self._define(node, "=")
-            case "call" | "infix" | "minus":
+            case "call" | "infix" | "minus" if not _is_relation(node):  # that is moved already
                 self._define(node)
             case "var" if self._module.is_global(node):
                 self._define(node)
@@ -569,6 +588,15 @@ def _encloses(literal: Literal) -> bool:
 
 def _can_fail(node: Node) -> bool:
     return node.kind in ("call", "infix", "minus") or any(map(_can_fail, node.parts))
+
+
+def _is_relation(node: Node) -> bool:
+    """Whether a call has several results, each of them a value."""
+    return node.kind == "call" and node.parts[0].text == "walk" and len(node.parts) == 2
+
+
+def _has_relation(node: Node) -> bool:
+    return _is_relation(node) or any(map(_has_relation, node.parts))
 
 
 def _has_body(node: Node) -> bool:

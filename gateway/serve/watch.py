@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway.reload")
 
+# It tells as an error that an event came while it was being stopped.
+logging.getLogger("watchdog.observers.inotify").addFilter(
+    lambda record: "thread is inactive" not in record.getMessage()
+)
+
 LONGEST_DEBOUNCE = 10
 """A stream of events delays a reload by at most this many debounce times."""
 

@@ -414,3 +414,34 @@ def test_operators_of_sets_bind_as_in_opa(text, expected):
     found = rules(f"package t\n{sets}p := {text}\nq if {text} == [({text})][_]\n")
     assert to_json(found["p"]) == expected
     assert found["q"] is True
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ('p if walk(input.o) == [["a"], 1]', True),
+        ('p if walk(input.o) == [["a"], 2]', UNDEFINED),
+        ("p := count([1 | walk(input.o)])", 4),
+        ("p := count([1 | walk(input.o) != 1])", 4),
+        ("p := count([1 | not walk(input.o)])", 0),
+        ('p := count([1 | not walk(input.o) == [["a"], 1]])', 3),
+        ("p := count([1 | not is_string(walk(input.o))])", 4),
+        ("p := count([1 | walk(input.o)[_] == 2])", 1),
+        ("p := {x | some x in walk(input.s)}", ["s", []]),
+        ("p := {x | x := walk(input.o)[i]; i == 0}", [[], ["a"], ["b"], ["b", "c"]]),
+        ("p if { every x in [1] { walk(input.o)[1] == x } }", True),
+        ("p := walk(input.s)", [[], "s"]),
+        ("p := 1 if { input.none } else := walk(input.s)", [[], "s"]),
+        ("p := walk(input.s) if true else := 3", [[], "s"]),
+        ("p := walk(input.none) if true else := 3", 3),
+    ],
+)
+def test_walk_gives_each_of_its_results(rule, expected):
+    given = {"o": {"a": 1, "b": {"c": 2}}, "s": "s"}
+    value = decide(f"package t\n{rule}\n", "t/p", given)
+    assert value is expected or to_json(value) == expected
+
+
+def test_a_rule_of_several_results_of_walk_is_a_conflict():
+    with pytest.raises(ConflictError):
+        decide("package t\np := walk(input)\n", "t/p", {"a": 1})
