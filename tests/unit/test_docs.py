@@ -126,18 +126,19 @@ def test_every_reason_not_to_replay_is_explained():
         assert f"| `{name}` |" in page, name
 
 
-def test_the_comparison_that_the_guide_shows_is_what_comes_out(monkeypatch):
+@pytest.mark.parametrize(("number", "codes"), [(0, [0, 2]), (1, [2])], ids=["diff", "replay"])
+def test_what_the_guide_shows_is_what_comes_out(monkeypatch, number, codes):
     from click.testing import CliRunner
 
     page = (ROOT / "docs/testing.md").read_text()
-    (shown,) = re.findall(r"```console\n(.*?)```", page, re.S)
+    shown = re.findall(r"```console\n(.*?)```", page, re.S)[number]
     folder, *commands_and_output = re.split(r"^\$ (.*)\n", shown, flags=re.M)[1:]
     assert folder.startswith("cd docs/")
     monkeypatch.chdir(ROOT / folder.removeprefix("cd "))
     asked = commands_and_output[1::2], commands_and_output[2::2]
     results = [CliRunner().invoke(main, line.split()[1:]) for line in asked[0]]
     assert [result.stdout for result in results] == asked[1]
-    assert [result.exit_code for result in results] == [0, 2]
+    assert [result.exit_code for result in results] == codes
 
 
 def test_the_example_of_the_guide_has_all_its_lines_tested(monkeypatch):
