@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from gateway.rego.builtins.operands import charge_sort, charge_value
+from gateway.rego.builtins.operands import COMPARED_A_STEP, charge_sort, charge_value
 from gateway.rego.errors import ConflictError, InputLimitError, StepLimitExceeded
 from gateway.rego.values import (
     UNDEFINED,
@@ -178,6 +178,8 @@ def same(state: State, left: Value, right: Value) -> bool:
         if len(left) != len(right):
             return False
         _charge_inside(state, left)
+    elif kind is str and right.__class__ is str and len(left) == len(right):
+        state.charge(len(left) // COMPARED_A_STEP)
     return equal(left, right)
 
 
