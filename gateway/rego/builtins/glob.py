@@ -35,7 +35,8 @@ def match(state: State, pattern: Value, delimiters: Value, value: Value) -> bool
     if test is None:
         if len(source) + len(marks) > regex.MAX_PATTERN:
             raise BuiltinError("glob too long")
-        state.charge(len(source) * TRANSLATE_STEPS + len(marks))
+        wild = source.count("?") + source.count("*")
+        state.charge(len(source) + len(marks) + WILD_STEPS * wild)
         test = state.memo[key] = _test(source, marks)
     return test(state, text)
 
@@ -58,8 +59,8 @@ def _delimiters(value: Value) -> str:
 _SIMPLE: Final = re.compile(r"([^*?\[{\\]*)(\*\*?)?([^*?\[{\\]*)", re.DOTALL)
 
 
-TRANSLATE_STEPS: Final = 4
-"""What translating one character of a glob costs."""
+WILD_STEPS: Final = 16
+"""What translating and compiling a wildcard costs, beside its length."""
 
 
 def _weight(_: Callable[[State, str], bool], pattern: str, delimiters: str) -> int:
