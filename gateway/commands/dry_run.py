@@ -12,6 +12,7 @@ from gateway.commands.offline import offline_keyrings, remote_keys
 from gateway.config.values import Malformed
 from gateway.model import Need
 from gateway.record.encode import encode
+from gateway.workbench.reports import one_line
 from gateway.workbench.request import make_request, send as send_request
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def as_text(result: dict[str, Any]) -> str:
     for title, headers in ((sent, "headers"), ("added to the response", "response_headers")):
         if result[headers]:
             lines += [f"{title}:", *(f"  {line}" for line in result[headers])]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _who(result: dict[str, Any]) -> str | None:

@@ -24,6 +24,7 @@ from gateway.snapshot import DEFAULT_ENTRYPOINTS, as_config_error
 from gateway.workbench.diff import Case, diff as compare
 from gateway.workbench.diff_report import as_json, as_lines
 from gateway.workbench.recorded import cases_of
+from gateway.workbench.reports import one_line
 from gateway.workbench.run import run
 from gateway.workbench.tokens import Mint
 from gateway.workbench.versions import Version
@@ -114,7 +115,7 @@ def diff(
     if shape == "json":
         click.echo(encode({**as_json(report), "seed": seed}).decode())
     else:
-        click.echo("\n".join(as_lines(report)))
+        click.echo("\n".join(map(one_line, as_lines(report))))
     if report.differences:
         raise click.exceptions.Exit(EXIT_DIFFERENT)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gateway import wire
 from gateway.decide.body import read_body
-from gateway.decide.decision import outline, read_decision
+from gateway.decide.decision import check_size, outline, read_decision
 from gateway.decide.dialects import apisix, envoy, kong
 from gateway.decide.document import native
 from gateway.decide.inquiry import DocumentRules, Inquiry
@@ -102,6 +102,7 @@ class Decider:
         except EvalError as error:
             raise DecisionError(Code.EVAL_ERROR, error.told) from None
         try:
+            check_size(value)
             return DIALECTS[route.dialect].decision(value, self.reserved)
         except DecisionError as error:
             raise DecisionError(error.code, f"{error.detail}; {outline(value)}") from None

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway import wire
 from gateway.errors import Code, DecisionError
 from gateway.model import Decision, Reason
-from gateway.rego.builtins.operands import TYPE_NAMES
+from gateway.rego.builtins.operands import COLLECTIONS, TYPE_NAMES
 from gateway.rego.values import UNDEFINED, RegoSet, dumps, from_key_form, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 KEYS: Final = frozenset((
     "allow", "reasons", "status", "headers", "remove_headers", "response_headers", "body",
@@ -24,6 +24,10 @@ MAX_REASONS: Final = 64
 MAX_KEYS: Final = 12
 MAX_KEY: Final = 40
 """How many keys an outline shows, and how much of each."""
+MAX_RESULT_VALUES: Final = 200_000
+MAX_RESULT_TEXT: Final = 4 << 20
+"""What a result may hold, in values and in characters of text: no more is copied and logged."""
+
 MAX_REMEMBERED: Final = 64
 """Longest name of a header that is remembered as checked."""
 
@@ -63,10 +67,38 @@ def read_decision(value: Any, reserved: frozenset[bytes]) -> Decision:
         headers=lines,
         remove_headers=removed,
         response_headers=header_lines(answered, "response_headers", reserved),
-        body=to_json(get("body")),
+        body=(result := to_json(value)).get("body"),
         has_body="body" in value,
-        result=to_json(value),
+        result=result,
     )
+
+
+def check_size(value: Any) -> None:
+    """Raise DecisionError `decision-shape` for a result of too many values or too much text.
+
+    Values that are shared count each time: they are written, and copied, each time.
+    """
+    left, text = MAX_RESULT_VALUES, MAX_RESULT_TEXT
+    pending: list[Collection[Any]] = [[value]]
+    while pending:
+        values = pending.pop()
+        left -= len(values)
+        if left < 0:
+            raise shape(f"the result has more than {MAX_RESULT_VALUES} values")
+        for item in values:
+            if item.__class__ is str:
+                text -= len(item)
+            elif item.__class__ in COLLECTIONS:
+                pending += _inside(item)
+        if text < 0:
+            raise shape(f"the result has more than {MAX_RESULT_TEXT} characters of text")
+
+
+def _inside(collection: Any) -> Iterator[Collection[Any]]:
+    """Yield the members of a collection, and the keys of an object."""
+    if collection.__class__ is dict:
+        yield list(map(from_key_form, collection))
+    yield collection if collection.__class__ is list else collection.values()
 
 
 def read_boolean(value: Any) -> Decision | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from gateway.rego.builtins.operands import charge_value
+from gateway.rego.builtins.operands import COMPARED_A_STEP, charge_sort, charge_value
 from gateway.rego.errors import ConflictError, InputLimitError, StepLimitExceeded
 from gateway.rego.values import (
     UNDEFINED,
@@ -137,7 +137,7 @@ def ordered_members(state: State, source: Value) -> Collection[Value] | None:
 
 def _charged_keys(state: State, source: Any) -> Any:
     """Charge for sorting keys; in those that are no strings, each comparison may visit all."""
-    state.charge(3 + len(source) // 4)
+    charge_sort(state, source)
     for key in source:
         if key.__class__ is tuple:
             _charge_inside(state, from_key_form(key))
@@ -183,6 +183,8 @@ def same(state: State, left: Value, right: Value) -> bool:
         if len(left) != len(right):
             return False
         _charge_inside(state, left)
+    elif kind is str and right.__class__ is str and len(left) == len(right):
+        state.charge(len(left) // COMPARED_A_STEP)
     return equal(left, right)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
+from gateway.record.event import readable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -37,6 +39,19 @@ def summary(checks: Sequence[Check]) -> str:
     return ": ".join(filter(None, (counted(len(checks), "test"), ", ".join(parts))))
 
 
+_COMMAND: Final = re.compile(r"\A( *):(?=:)|#(?=#\[)")
+
+
+def one_line(text: str) -> str:
+    """Text of a policy, scenario or request on a line of its own, for terminals and CI systems.
+
+    What is unprintable is escaped, and what GitHub would take for a workflow command.
+    """
+    return _COMMAND.sub(
+        lambda found: "\\x23" if found[1] is None else f"{found[1]}\\x3a", readable(text)
+    )
+
+
 # --- pretty
 
 
@@ -45,7 +60,7 @@ def pretty(checks: Sequence[Check], *, verbose: bool) -> str:
     lines: list[str] = []
     for check in checks:
         if check.outcome != "pass" or verbose:
-            lines += _pretty(check, verbose=verbose)
+            lines += map(one_line, _pretty(check, verbose=verbose))
     return "\n".join((*lines, summary(checks)))
 
 
@@ -137,10 +152,11 @@ def _test_case(suite: ET.Element, check: Check) -> None:
         suite,
         "testcase",
         classname=_xml(check.suite),
-        name=_xml(check.name),
+        name=_xml(readable(check.name)),
         time=f"{check.seconds:.3f}",
     )
-    text = _xml("\n".join((f"{check.file}:{check.row}", *check.lines, *check.explained)))
+    lines = (f"{check.file}:{check.row}", *check.lines, *check.explained)
+    text = _xml("\n".join(map(one_line, lines)))
     match check.outcome:
         case "fail":
             ET.SubElement(case, "failure", message=_first(check)).text = text
@@ -149,11 +165,11 @@ def _test_case(suite: ET.Element, check: Check) -> None:
         case "skip":
             ET.SubElement(case, "skipped")
     if check.output:
-        ET.SubElement(case, "system-out").text = _xml("\n".join(check.output))
+        ET.SubElement(case, "system-out").text = _xml("\n".join(map(one_line, check.output)))
 
 
 def _first(check: Check) -> str:
-    return _xml(check.lines[0]) if check.lines else ""
+    return _xml(one_line(check.lines[0])) if check.lines else ""
 
 
 def _xml(text: str) -> str:
@@ -167,7 +183,7 @@ def github(checks: Sequence[Check], _coverage: Coverage | None) -> str:
     """As workflow commands, which GitHub shows beside the lines that they are about."""
     lines = [
         f"::error file={_property(check.file)},line={check.row},title={_property(check.full_name)}"
-        f"::{_data(chr(10).join(check.lines) or check.outcome)}"
+        f"::{_data(chr(10).join(map(readable, check.lines)) or check.outcome)}"
         for check in checks
         if check.outcome in _RULES
     ]
@@ -179,7 +195,7 @@ def _data(text: str) -> str:
 
 
 def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    return _data(readable(text)).replace(":", "%3A").replace(",", "%2C")
 
 
 # --- SARIF

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 SUFFIX = ".scenario.yaml"
 MOST_COMBINATIONS = 10_000
+MOST_ALIKE = 32
+"""Longest chain of tokens of which each is like the next."""
 ANONYMOUS = "none"
 """The name of no token, for matrices."""
 
@@ -293,6 +295,7 @@ def _scenarios(
         count *= len(values)
     if count > MOST_COMBINATIONS:
         raise Malformed(f"{count} combinations, more than {MOST_COMBINATIONS}", key=("matrix",))
+    bases: dict[str, TokenRecipe] = {}
     for values in itertools.product(*recipe.matrix.values()):
         chosen = dict(zip(recipe.matrix, values, strict=True))
         expect = recipe.expect
@@ -305,7 +308,7 @@ def _scenarios(
             row=row,
             name=f"{recipe.name} ({told})" if told else recipe.name,
             now=file.now if recipe.now is None else recipe.now,
-            token=_chosen_token(path, file, recipe, chosen),
+            token=_chosen_token(path, file, recipe, chosen, bases),
             request=filled(recipe.request, chosen, "request"),
             expect=filled(expect, chosen, "expect"),
         )
@@ -319,7 +322,11 @@ def _covers(entry: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
 
 
 def _chosen_token(
-    path: Path, file: ScenarioFile, recipe: ScenarioRecipe, chosen: Mapping[str, Any]
+    path: Path,
+    file: ScenarioFile,
+    recipe: ScenarioRecipe,
+    chosen: Mapping[str, Any],
+    bases: dict[str, TokenRecipe],
 ) -> tuple[str, TokenRecipe] | None:
     if recipe.token is None:
         return None
@@ -327,23 +334,43 @@ def _chosen_token(
     if given.like == ANONYMOUS:
         return None
     name = given.like or "token"
-    found = filled(_joined(file, given, ()), chosen, "token")
+    found = filled(_joined(file, given, bases), chosen, "token")
     files = {"file": found.file, "jwks": found.jwks}
     return name, found.model_copy(
         update={key: path.parent / value for key, value in files.items() if value is not None}
     )
 
 
-def _joined(file: ScenarioFile, recipe: TokenRecipe, seen: tuple[str, ...]) -> TokenRecipe:
-    """Return a token with all that it has from others."""
+def _joined(file: ScenarioFile, recipe: TokenRecipe, bases: dict[str, TokenRecipe]) -> TokenRecipe:
+    """Return a token with all that it has from others; `bases` are those that are made already."""
     name = recipe.like
     if name is None:
         return recipe
-    if name not in file.tokens:
-        raise Malformed(f"no token {name!r}", did_you_mean(name, file.tokens), key=("token",))
-    if name in seen:
-        raise Malformed(f"the token {name!r} is like itself", key=("token",))
-    base = _joined(file, file.tokens[name], (*seen, name))
+    if name not in bases:
+        bases[name] = _base(file, name)
+    return _over(bases[name], recipe)
+
+
+def _base(file: ScenarioFile, name: str) -> TokenRecipe:
+    chain: list[str] = []
+    following: str | None = name
+    while following is not None:
+        if following not in file.tokens:
+            remedy = did_you_mean(following, file.tokens)
+            raise Malformed(f"no token {following!r}", remedy, key=("token",))
+        if following in chain:
+            raise Malformed(f"the token {following!r} is like itself", key=("token",))
+        if len(chain) == MOST_ALIKE:
+            raise Malformed(f"more than {MOST_ALIKE} tokens, each like the next", key=("token",))
+        chain.append(following)
+        following = file.tokens[following].like
+    made = file.tokens[chain.pop()]
+    for each in reversed(chain):
+        made = _over(made, file.tokens[each])
+    return made
+
+
+def _over(base: TokenRecipe, recipe: TokenRecipe) -> TokenRecipe:
     update = {each: getattr(recipe, each) for each in recipe.model_fields_set - {"like"}}
     update |= {"claims": base.claims | recipe.claims, "header": base.header | recipe.header}
     return base.model_copy(update=update)
@@ -351,9 +378,22 @@ def _joined(file: ScenarioFile, recipe: TokenRecipe, seen: tuple[str, ...]) -> T
 
 def filled(section: Any, chosen: Mapping[str, Any], key: str) -> Any:
     """Return a section with the values of a matrix put in."""
-    return section.model_copy(
-        update={name: put(getattr(section, name), chosen, key) for name in section.model_fields_set}
-    )
+    update = {}
+    for name in section.model_fields_set:
+        value = getattr(section, name)
+        update[name] = put(value, chosen, key)
+        if isinstance(value, str) and type(section).model_fields[name].annotation is not Any:
+            update[name] = _text(update[name], f"{key}.{name}", key)
+    return section.model_copy(update=update)
+
+
+def _text(value: Any, what: str, key: str) -> str:
+    """Return what must be a text; numbers are written."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise Malformed(f"{what} must be a text, got {described(value)}", key=(key,))
+    return value
 
 
 def put(value: Any, chosen: Mapping[str, Any], key: str) -> Any:
@@ -370,7 +410,10 @@ def put(value: Any, chosen: Mapping[str, Any], key: str) -> Any:
         case list() | tuple():
             return type(value)(put(item, chosen, key) for item in value)
         case dict():
-            return {put(name, chosen, key): put(item, chosen, key) for name, item in value.items()}
+            return {
+                _text(put(name, chosen, key), "a name", key): put(item, chosen, key)
+                for name, item in value.items()
+            }
         case _:
             return value
 

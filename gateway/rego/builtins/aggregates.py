@@ -16,6 +16,7 @@ from gateway.rego.builtins.operands import (
     MAX_BITS,
     charge_number,
     charge_order,
+    charge_sort,
     wrong_element,
     wrong_type,
 )
@@ -114,6 +115,7 @@ def sort(state: State, value: Value) -> list[Value]:
     """List the elements in Rego order."""
     elements = _elements(state, value)
     _weigh(state, elements)
+    charge_sort(state, value)
     return sorted_values(elements)
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.rego.builtins.operands import COLLECTIONS, charge_order, charge_value
+from gateway.rego.builtins.operands import COLLECTIONS, COMPARED_A_STEP, charge_order, charge_value
 from gateway.rego.builtins.registry import Builtin, State, charged
 from gateway.rego.values import NUMBERS, UNDEFINED, RegoSet, Value, equal, key_form, less
 
 
+def _weigh_text(state: State, left: Value, right: Value) -> None:
+    if left.__class__ is str and right.__class__ is str:
+        state.charge(min(len(left), len(right)) // COMPARED_A_STEP)
+
+
 def _weigh(state: State, left: Value, right: Value) -> None:
     """Charge for comparing two values: no more than the smaller one is ever visited."""
+    _weigh_text(state, left, right)
     if left.__class__ is not right.__class__ or left.__class__ in COLLECTIONS:
         if left.__class__ in NUMBERS or right.__class__ in COLLECTIONS:
             charge_order(state, left)
@@ -31,6 +37,7 @@ def differ(state: State, left: Value, right: Value) -> bool:
 
 def before(state: State, left: Value, right: Value) -> bool:
     """Tell whether left < right."""
+    _weigh_text(state, left, right)
     charge_order(state, left, right)
     return less(left, right)
 
@@ -66,6 +73,7 @@ def _holds(state: State, value: Value, items: list[Value]) -> bool:
     state.charge(len(items))
     kind = value.__class__
     if kind is str:
+        state.charge(len(items) * len(value) // COMPARED_A_STEP)
         return value in items
     composite = kind in COLLECTIONS
     for item in items:

@@ -70,7 +70,9 @@ def _charge_written(state: State, value: Value) -> None:
         elif kind is list:
             pending += item
         elif kind in COLLECTIONS:
+            text = sum([len(key) for key in item if key.__class__ is str])
             state.charge(KEY_STEPS * sum(key.__class__ is not str for key in item))
+            state.charge(text // TEXT_A_STEP if kind is dict else 0)
             pending += item.values()
 
 

@@ -7,7 +7,6 @@ match slow.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.builtins import regex
@@ -19,6 +18,7 @@ from gateway.rego.builtins.operands import (
     wrong_type,
 )
 from gateway.rego.builtins.registry import Builtin, State, charged
+from gateway.rego.builtins.remembered import remembered
 from gateway.rego.errors import BuiltinError
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ def match(state: State, pattern: Value, delimiters: Value, value: Value) -> bool
     key = ("glob", source, marks)
     test = state.memo.get(key)
     if test is None:
-        if len(source) > regex.MAX_PATTERN:
+        if len(source) + len(marks) > regex.MAX_PATTERN:
             raise BuiltinError("glob too long")
-        state.charge(len(source))
+        wild = source.count("?") + source.count("*")
+        state.charge(len(source) + len(marks) + WILD_STEPS * wild)
         test = state.memo[key] = _test(source, marks)
     return test(state, text)
 
@@ -58,7 +59,20 @@ def _delimiters(value: Value) -> str:
 _SIMPLE: Final = re.compile(r"([^*?\[{\\]*)(\*\*?)?([^*?\[{\\]*)", re.DOTALL)
 
 
-@lru_cache(maxsize=4096)
+WILD_STEPS: Final = 16
+"""What translating and compiling a wildcard costs, beside its length."""
+
+
+def _weight(_: Callable[[State, str], bool], pattern: str, delimiters: str) -> int:
+    """About the bytes of a test: its texts, and the pattern, which repeats the delimiters."""
+    return (
+        1_000
+        + 4 * (len(pattern) + len(delimiters))
+        + (regex.MAX_PATTERN if len(pattern) > 64 else 0)
+    )
+
+
+@remembered(4 << 20, _weight)
 def _test(pattern: str, delimiters: str) -> Callable[[State, str], bool]:
     simple = _SIMPLE.fullmatch(pattern)
     if simple is None:
@@ -124,11 +138,15 @@ class _Reader:
 
 
 def _translated(pattern: str, delimiters: str) -> str:
-    one = f"[^{_in_class(delimiters)}]" if delimiters else "."
+    one = f"[^{_in_class(''.join(dict.fromkeys(delimiters)))}]" if delimiters else "."
     reader = _Reader(pattern)
-    pieces = []
-    depth = 0
+    pieces: list[str] = []
+    depth = length = seen = 0
     while reader.at < len(pattern):
+        length += sum(map(len, pieces[seen:]))
+        seen = len(pieces)
+        if length > regex.MAX_PATTERN:
+            raise BuiltinError("glob too long")
         char = reader.take()
         if char == "*":
             deep = reader.text.startswith("*", reader.at)
@@ -180,7 +198,10 @@ def _character_class(reader: _Reader) -> str:
 
 
 def _in_class(characters: str) -> str:
-    return "".join(f"\\x{{{ord(char):x}}}" for char in characters)
+    """Escape characters; those of Latin 1 without braces, which look like a repetition."""
+    return "".join(
+        f"\\x{ord(char):02x}" if char <= "\xff" else f"\\x{{{ord(char):x}}}" for char in characters
+    )
 
 
 BUILTINS: Final[tuple[Builtin, ...]] = (

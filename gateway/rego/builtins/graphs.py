@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.builtins.charges import dear
-from gateway.rego.builtins.operands import COLLECTIONS, charge_value, mapping, wrong_type
+from gateway.rego.builtins.operands import (
+    COLLECTIONS,
+    charge_sort,
+    charge_value,
+    mapping,
+    wrong_type,
+)
 from gateway.rego.builtins.registry import Builtin, State, charged
 from gateway.rego.values import (
     UNDEFINED,
@@ -114,6 +120,7 @@ def _explore(
 def _ordered_neighbours(state: State, value: Value) -> list[Any]:
     if value.__class__ is RegoSet:
         charge_value(dear(state, 6), value)
+        charge_sort(state, value)
         return list(map(key_form, sorted_members(value)))
     return _neighbours(state, value)
 
@@ -128,6 +135,8 @@ def walk(state: State, value: Value) -> list[Value]:
         visited.append([path, item])
         if item.__class__ in COLLECTIONS:
             state.charge(len(item) * (6 + len(path)))
+            if item.__class__ is not list:
+                charge_sort(state, item)
             inside = [([*path, key], inner) for key, inner in _entries(item)]
             pending.extend(reversed(inside))
     return visited

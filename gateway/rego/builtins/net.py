@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.rego.builtins.operands import string
+from gateway.rego.builtins.operands import charge_sort, string
 from gateway.rego.builtins.registry import Builtin, State, charged, pure
 from gateway.rego.errors import BuiltinError
 from gateway.rego.values import RegoSet, Value, make_set, sorted_items, sorted_members
@@ -126,8 +126,8 @@ def is_valid(value: Value) -> bool:
 
 def contains_matches(state: State, blocks: Value, inners: Value) -> RegoSet:
     """Return [key, key] for each pair of which the first, a block, contains the second."""
-    outer = list(_candidates(blocks, 1))
-    inner = list(_candidates(inners, 2)) if outer else []
+    outer = list(_candidates(state, blocks, 1))
+    inner = list(_candidates(state, inners, 2)) if outer else []
     if not inner:
         return RegoSet()
     state.charge(PARSE_STEPS * (len(outer) + len(inner)))
@@ -142,7 +142,7 @@ def contains_matches(state: State, blocks: Value, inners: Value) -> RegoSet:
     )
 
 
-def _candidates(value: Value, position: int) -> Iterator[tuple[Value, Value]]:
+def _candidates(state: State, value: Value, position: int) -> Iterator[tuple[Value, Value]]:
     """Yield (key, text) of a string or a collection of strings or of arrays that begin with one."""
     kind = value.__class__
     if kind is str:
@@ -152,8 +152,10 @@ def _candidates(value: Value, position: int) -> Iterator[tuple[Value, Value]]:
     if kind is list:
         pairs = list(enumerate(value))
     elif kind is RegoSet:
+        charge_sort(state, value)
         pairs = [(member, member) for member in sorted_members(value)]
     elif kind is dict:
+        charge_sort(state, value)
         pairs = sorted_items(value)
     for key, item in pairs:
         if item.__class__ is not str and (item.__class__ is not list or not item):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import re2  # type: ignore[import-untyped]
@@ -16,6 +15,7 @@ from gateway.rego.builtins.operands import (
     utf8,
 )
 from gateway.rego.builtins.registry import Builtin, State, charged
+from gateway.rego.builtins.remembered import remembered
 from gateway.rego.errors import BuiltinError
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_PATTERN: Final = 16_384
 MAX_MEMORY: Final = 1 << 20
 """Bytes that one compiled pattern may use; compiling the worst that fits takes 25 ms."""
+
+INSTRUCTION_BYTES: Final = 40
 
 MAX_COMPILE_STEPS: Final = 250_000
 
@@ -78,7 +80,12 @@ def _compile_steps(source: bytes) -> int:
     return 500 + weight
 
 
-@lru_cache(maxsize=1024)
+def _weight(compiled: Pattern, source: str) -> int:
+    """About the bytes of a compiled pattern: its program, forward and back, and its text."""
+    return 2_000 + 4 * len(source) + INSTRUCTION_BYTES * compiled.program
+
+
+@remembered(16 << 20, _weight)
 def _compiled(source: str) -> Pattern:
     return Pattern(utf8(source))
 
@@ -191,33 +198,60 @@ def replace(state: State, value: Value, source: Value, template: Value) -> str:
     regex = pattern(state, string(source, 2))
     replacement = string(template, 3)
     utf8(replacement)
+    parts: list[bytes | int] | None = None
     pieces = []
     end = 0
     for found in _matches(state, regex, text, -1):
-        state.charge(1 + len(replacement) // CHARACTERS_A_STEP)
-        pieces += [text[end : found.start()], _expanded(state, found, replacement)]
+        if parts is None:
+            parts = _parts(state, regex, replacement)
+        pieces += [text[end : found.start()], _expanded(state, found, parts)]
         end = found.end()
     return _text(b"".join(pieces) + text[end:])
 
 
-def _expanded(state: State, found: Any, template: str) -> bytes:
-    if "$" not in template:
-        return template.encode()
+_REFERENCE_STEPS: Final = 12
+"""What reading one `$` of a replacement costs."""
 
-    def group(reference: re.Match[str]) -> str:
-        name = reference[1] or reference[2]
+_PART_STEPS: Final = 4
+"""What a part of a replacement costs for each match."""
+
+
+def _parts(state: State, regex: Pattern, replacement: str) -> list[bytes | int]:
+    """Read a replacement: literal text, and the numbers of the groups that stand between."""
+    charge_text(state, replacement)
+    state.charge(_REFERENCE_STEPS * replacement.count("$"))
+    parts: list[bytes | int] = []
+    literal: list[str] = []
+    end = 0
+    for found in _REFERENCE.finditer(replacement):
+        literal.append(replacement[end : found.start()])
+        end = found.end()
+        name = found[1] or found[2]
         if name is None:
-            return "$"
-        numbered = name.isascii() and name.isdigit()
-        key: int | bytes = int(name[:6]) if numbered else name.encode()
-        try:
-            matched: bytes = found.group(key) or b""
-        except IndexError:
-            return ""
-        state.charge(1 + len(matched) // CHARACTERS_A_STEP)
-        return _text(matched)
+            literal.append("$")
+            continue
+        group = _group(regex, name)
+        if group is not None:
+            parts += ["".join(literal).encode(), group]
+            literal = []
+    parts.append("".join((*literal, replacement[end:])).encode())
+    return parts
 
-    return _REFERENCE.sub(group, template).encode()
+
+def _group(regex: Pattern, name: str) -> int | None:
+    """Return the number of a group; None where the pattern has none of that name."""
+    if name.isascii() and name.isdigit():
+        number = int(name[:6])
+        return number if number <= regex.regex.groups else None
+    found: int | None = regex.regex.groupindex.get(name.encode())
+    return found
+
+
+def _expanded(state: State, found: Any, parts: list[bytes | int]) -> bytes:
+    state.charge(_PART_STEPS * len(parts))
+    made = [part if part.__class__ is bytes else found.group(part) or b"" for part in parts]
+    state.charge(sum(map(len, made)) // CHARACTERS_A_STEP)
+    return b"".join(made)
 
 
 def template_match(state: State, template: Value, value: Value, start: Value, end: Value) -> bool:

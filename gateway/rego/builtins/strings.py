@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.builtins import binary_float
 from gateway.rego.builtins.operands import (
     CHARACTERS_A_STEP,
+    COMPARED_A_STEP,
     OperandError,
     charge_number,
+    charge_sort,
     charge_text,
     mapping,
     number,
@@ -20,6 +21,7 @@ from gateway.rego.builtins.operands import (
     wrong_type,
 )
 from gateway.rego.builtins.registry import Builtin, State, charged
+from gateway.rego.builtins.remembered import remembered
 from gateway.rego.errors import BuiltinError
 from gateway.rego.values import RegoSet, Value, format_number
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 def concat(state: State, separator: Value, parts: Value) -> str:
     """Join the strings of an array or set."""
+    if parts.__class__ is RegoSet:
+        charge_sort(state, parts.values())
     glue, texts = string(separator), strings(parts, 2)
     length = sum(map(len, texts)) + len(glue) * len(texts)
     state.charge(len(texts) + length // CHARACTERS_A_STEP)
@@ -53,12 +57,11 @@ def endswith(state: State, text: Value, suffix: Value) -> bool:
     return string(text).endswith(suffix)
 
 
-COMPARED_A_STEP: Final = 1024
-"""Characters compared with others for one step."""
-
-
 def _any_match(test: Callable[[str, tuple[str, ...]], bool]) -> Callable[..., bool]:
     def any_match(state: State, texts: Value, parts: Value) -> bool:
+        for value in (texts, parts):
+            if value.__class__ is RegoSet:
+                charge_sort(state, value.values())
         whole, wanted = _string_or_strings(texts, 1), tuple(_string_or_strings(parts, 2))
         length = sum(map(len, wanted))
         state.charge(12 + len(wanted) + len(whole) * (1 + len(wanted)))
@@ -177,12 +180,12 @@ def replace_n(state: State, patterns: Value, value: Value) -> str:
         if item.__class__ is not str:
             raise OperandError("operand 1 non-string value found in pattern object")
     keys = tuple(sorted(key for key in pairs if key))
-    work = sum(map(len, keys)) * (1 + len(text))
-    state.charge(len(keys) + work // CHARACTERS_A_STEP)
+    length = sum(map(len, keys))
+    state.charge(len(keys) + length * (1 + len(text)) // CHARACTERS_A_STEP)
     between: str = pairs.get("", "")
     pieces: list[str] = []
     end = 0
-    for match in _alternatives(keys).finditer(text) if keys else ():
+    for match in _any_of(state, keys, length).finditer(text) if keys else ():
         _keep(state, pieces, text[end : match.start()], between)
         pieces.append(between + pairs[match.group()])
         state.charge(5 + len(pieces[-1]) // CHARACTERS_A_STEP)
@@ -199,7 +202,25 @@ def _keep(state: State, pieces: list[str], text: str, between: str) -> None:
         pieces.append(text)
 
 
-@lru_cache(maxsize=256)
+def _any_of(state: State, keys: tuple[str, ...], length: int) -> re.Pattern[str]:
+    """Return a pattern of all keys; its first use in a decision is charged, cached or not."""
+    at = ("alternatives", keys)
+    known: re.Pattern[str] | None = state.memo.get(at)
+    if known is None:
+        state.charge(COMPILE_STEPS * (len(keys) + length))
+        known = state.memo[at] = _alternatives(keys)
+    return known
+
+
+COMPILE_STEPS: Final = 14
+"""What compiling one character of a literal costs."""
+
+
+def _weight(_: re.Pattern[str], keys: tuple[str, ...]) -> int:
+    return 1_000 + sum(100 + 40 * len(key) for key in keys)
+
+
+@remembered(4 << 20, _weight)
 def _alternatives(keys: tuple[str, ...]) -> re.Pattern[str]:
     # Literals only: work at each place is bounded by their total length, which is charged.
     return re.compile("|".join(map(re.escape, keys)))
@@ -244,7 +265,8 @@ _SPACES: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".
 
 def trim_space(state: State, value: Value) -> str:
     """Remove white space at both ends."""
-    charge_text(state, text := string(value))
+    text = string(value)
+    state.charge(len(text) // 4)  # a space is looked for among all of them
     return text.strip(_SPACES)
 
 

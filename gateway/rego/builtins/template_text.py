@@ -15,16 +15,22 @@ if TYPE_CHECKING:
     from gateway.rego.builtins.registry import State
 
 _ACTION: Final = re.compile(
-    r"\{\{(-\s)?\s*((?:\"(?:[^\"\\\n]|\\.)*+\"|`[^`]*+`|'(?:[^'\\\n]|\\.)++'"
-    r"|(?!-?\}\}).)*+)(-)?\}\}",
+    r"\{\{(-\s)?\s*(/\*(?:[^*]|\*(?!/))*+\*/\s*|(?!/\*)"
+    r"(?:\"(?:[^\"\\\n]|\\.)*+\"|`[^`]*+`|'(?:[^'\\\n]|\\.)++'|(?!-?\}\})[^\"`'])*+)(-)?\}\}",
     re.DOTALL,
 )
+"""A comment, or an action whose quotes are all closed: none is tried twice."""
+
 _WORD: Final = re.compile(
     r"\s*(?:(?P<text>\"(?:[^\"\\\n]|\\.)*+\"|`[^`]*+`)|(?P<character>'(?:[^'\\\n]|\\.)++')"
     r"|(?P<number>[+-]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+"
     r"|[0-9][0-9_]*(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?))(?![\w.])"
     r"|(?P<value>\$?\w*(?:\.\w+)+|\$\w*|\.)|(?P<name>\w+)|(?P<mark>:=|[|(),=]))"
 )
+
+
+ACTION_STEPS: Final = 12
+"""What reading one character of an action into words costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +148,7 @@ def _pieces(state: State, text: str) -> Iterator[tuple[bool, str]]:
         action = _ACTION.match(text, start)
         if action is None:
             raise BuiltinError("template: unclosed action")
+        state.charge(ACTION_STEPS * (action.end() - start))
         literal = text[end:start].lstrip() if trim else text[end:start]
         yield False, literal.rstrip() if action[1] else literal
         body = action[2].strip()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego.builtins.charges import dear
-from gateway.rego.builtins.operands import charge_text, charge_value, mapping, string
+from gateway.rego.builtins.operands import charge_sort, charge_text, charge_value, mapping, string
 from gateway.rego.builtins.registry import Builtin, State, charged
 from gateway.rego.builtins.template_functions import FUNCTIONS, apply, converted, shown, truth
 from gateway.rego.builtins.template_text import Node, Parser, text_of, unquoted
@@ -111,6 +111,7 @@ class _Run:
         elif value.__class__ is int and len(node.names) < 2:
             pairs = zip(range(value), range(value), strict=True)
         elif value.__class__ is dict:
+            charge_sort(self.state, value)
             pairs = sorted_items(value)
         elif value is not None and value is not UNDEFINED:
             raise BuiltinError("template: range can't iterate over the value")

@@ -136,8 +136,9 @@ class Builder:
         for base in merged:
             if base.__class__ is not dict:
                 raise BuiltinError("yaml: map merge requires map or sequence of maps as the value")
-            self.state.charge(len(base))
-            made = base | made
+            self.state.charge(1 + 2 * len(base))
+            for name, item in base.items():
+                made.setdefault(name, item)
         return made
 
     def _name(self, anchor: str | None, value: Any) -> None:

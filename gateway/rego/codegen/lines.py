@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.rego.values import UNDEFINED, Value
 
@@ -64,6 +64,10 @@ class Term:
         return self.value.__class__ is str
 
 
+LONG_TEXT: Final = 4096
+"""Characters from which on comparing two texts is charged for."""
+
+
 def compared(left: Term, right: Term, *, equal_: bool) -> str:
     """Return the condition that two terms are equal, or are not."""
     for one, other in ((left, right), (right, left)):
@@ -76,4 +80,7 @@ def compared(left: Term, right: Term, *, equal_: bool) -> str:
     kind = "int" if right.value.__class__ is int else "str"
     quick, call = ("==", "same") if equal_ else ("!=", "not same")
     a, b = left.text, right.text
-    return f"{a} {quick} {b} if {left.dotted}.__class__ is {kind} else {call}(s, {a}, {b})"
+    test = f"{left.dotted}.__class__ is {kind}"
+    if kind == "str":
+        test += f" and len({a}) < {LONG_TEXT}"
+    return f"{a} {quick} {b} if {test} else {call}(s, {a}, {b})"

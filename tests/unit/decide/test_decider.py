@@ -23,6 +23,7 @@ conflict := 1 if input.request.method == "GET"
 conflict := 2 if input.request.method == "GET"
 long := count([x | some x in numbers.range(1, 100000)]) > 0
 odd := {"allow": "yes"}
+large := {"allow": true, "body": [ns | ns := numbers.range(1, 1000); some n in ns]}
 rich := {"allow": false, "reasons": reasons, "headers": {"x-a": sprintf("%v", [1])}}
 reasons contains "b"
 reasons contains {"code": "a", "message": "A."}
@@ -52,7 +53,7 @@ decision := {"allow": allow, "status_code": 302, "reason": {"m": 1}}
 ENTRYPOINTS = {
     "allow": "native/allow", "undefined": "native/undefined", "error": "native/error",
     "conflict": "native/conflict", "long": "native/long", "odd": "native/odd",
-    "rich": "native/rich", "envoy": "envoy/authz/allow", "kong": "kong/allow",
+    "large": "native/large", "rich": "native/rich", "envoy": "envoy/authz/allow", "kong": "kong/allow",
     "apisix": "apisix/decision",
 }  # fmt: skip
 DIALECTS = ("envoy", "kong", "apisix")
@@ -127,6 +128,11 @@ def test_what_cannot_decide_refuses(decider, name, code):
             "long",
             "eval_step_limit: the policy takes more than 20000 steps "
             "(in data.native.long, native.rego:13)",
+        ),
+        (
+            "large",
+            "the result has more than 200000 values; "
+            'the result is {"allow": true, "body": array of 1000}',
         ),
         ("odd", 'allow must be true or false; the result is {"allow": string}'),
     ],

@@ -1,7 +1,15 @@
+import time
+
 import pytest
 
 from gateway import wire
-from gateway.decide.decision import MAX_REASONS, outline, read_decision
+from gateway.decide.decision import (
+    MAX_REASONS,
+    MAX_RESULT_VALUES,
+    check_size,
+    outline,
+    read_decision,
+)
 from gateway.errors import Code, DecisionError
 from gateway.model import Reason
 from gateway.rego.values import UNDEFINED, RegoSet, key_form, make_set
@@ -11,6 +19,38 @@ RESERVED = wire.RESERVED | {b"x-auth-subject"}
 
 def read(value):
     return read_decision(value, RESERVED)
+
+
+def _large():
+    numbers = list(range(5_000))
+    doubled = ["x"]
+    for _ in range(60):
+        doubled = [doubled, doubled]
+    return {
+        "shared": [[number, numbers] for number in numbers],
+        "doubled": doubled,
+        "a set": make_set([number, numbers] for number in range(100)),
+        "text": [["x" * 1_000_000]] * 5,
+        "keys": [{"x" * 1_000_000: 1}] * 5,
+        "composite keys": [{key_form(["x" * 1_000_000]): 1}] * 5,
+        "flat": [1] * (MAX_RESULT_VALUES + 1),
+    }
+
+
+@pytest.mark.parametrize("name", _large())
+def test_a_large_result_is_refused_before_it_is_copied(name):
+    start = time.process_time()
+    with pytest.raises(DecisionError, match="the result has more than") as refusal:
+        check_size({"allow": True, "body": _large()[name]})
+    assert refusal.value.code is Code.DECISION_SHAPE
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    "value", [True, UNDEFINED, {"allow": True, "body": [1] * (MAX_RESULT_VALUES - 10)}, "x" * 100]
+)
+def test_a_result_that_fits(value):
+    check_size(value)
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,22 @@ ENDED = {
         'p if { some x in input.xs; regex.match("(x+x+)+y", x) }',
         {"xs": ["x" * 100_000] * 1_000},
     ),
+    "long texts that are equal, in a loop": (
+        "p := [1 | some i in numbers.range(1, 4000); input.xs[i % 2] == input.t]",
+        {"xs": [chr(i) + "x" * 400_000 for i in (97, 98)], "t": "a" + "x" * 400_000},
+    ),
+    "long texts among others, in a loop": (
+        "p := [1 | some i in numbers.range(1, 4000); input.xs[i % 2] in input.ts]",
+        {"xs": [chr(i) + "x" * 400_000 for i in (97, 98)], "ts": ["x" * 400_001]},
+    ),
+    "a long key in a loop": (
+        'p := [count(json.marshal({"a": input.o, "i": i})) | some i in input.xs]',
+        {"o": {"k" * 60_000: 1}, "xs": list(range(4_000))},
+    ),
+    "order of many fractions": (
+        "p := [x | some x in {x | some x in input}]",
+        [number + 0.5 for number in range(150_000)],
+    ),
     "many stars in a loop": (
         'p if { some x in input.xs; glob.match("*a*b*c*d*e*f*g*h", [], x) }',
         {"xs": ["abcdefg" * 10_000] * 1_000},

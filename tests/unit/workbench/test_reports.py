@@ -48,13 +48,33 @@ COVERAGE = Coverage(
 )
 
 
+NASTY = "x\n::error::forged\x9b31m\u202e\x1b[0m"
+
+
+@pytest.mark.parametrize("shape", ["pretty", "github", "junit"])
+@pytest.mark.parametrize("start", ["", "::error::", "##[error]"])
+def test_text_of_policies_forges_no_lines(shape, start):
+    text = start + NASTY
+    check = Check(
+        suite="a.scenario.yaml", name=text, file="a.scenario.yaml", row=1, outcome="fail",
+        lines=(text,), output=(text,), cases=(Case(text, False),), explained=(text,),
+    )  # fmt: skip
+    made = pretty([check], verbose=True) if shape == "pretty" else REPORTS[shape]([check], None)
+    lines = made.split("\n")
+    ours = [line for line in lines if line.lstrip().startswith("::")]
+    assert len(ours) == (shape == "github")
+    assert all(line.isprintable() for line in lines)
+    if shape == "pretty":
+        assert "##[" not in made
+
+
 def test_pretty():
     assert (
         pretty(CHECKS, verbose=False)
         == """\
 a_test.rego:5: data.a.test_table: FAIL
   not true: b/c
-  | x is <1>\x00
+  | x is <1>\\x00
 a_test.rego:9: data.a.todo_test_x: SKIP
 b, 100%.scenario.yaml:2: b, 100%.scenario.yaml: a: b: ERROR
   no issuer 'x'
@@ -156,7 +176,7 @@ def test_junit():
     <testcase classname="data.a" name="test_table" time="0.000">
       <failure message="not true: b/c">a_test.rego:5
 not true: b/c</failure>
-      <system-out>x is &lt;1&gt;\ufffd</system-out>
+      <system-out>x is &lt;1&gt;\\x00</system-out>
     </testcase>
     <testcase classname="data.a" name="todo_test_x" time="0.000">
       <skipped />

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.workbench.scenario import Expectation, find_scenarios, read_scenarios
+from gateway.workbench import scenario
+from gateway.workbench.scenario import MOST_ALIKE, Expectation, find_scenarios, read_scenarios
 
 FILE = Path("a.scenario.yaml")
 
@@ -107,6 +108,51 @@ def test_no_token_is_like_itself():
     text = "tokens: {a: {like: b}, b: {like: a}}\n"
     text += "scenarios: [{name: x, request: GET /, expect: 401, token: a}]"
     assert problems(text)[0][2] == "the token 'a' is like itself"
+
+
+@pytest.mark.parametrize(
+    ("request_", "values", "said"),
+    [
+        ('{headers: {"${k}": "1"}}', "[[1]]", "a name must be a text"),
+        ('{body: {"${k}": "1"}}', "[{a: 1}]", "a name must be a text"),
+        ('{method: "${k}"}', "[[GET]]", "request.method must be a text"),
+        ('{path: "${k}"}', "[null]", "request.path must be a text"),
+    ],
+)
+def test_what_must_be_a_text_is_none(request_, values, said):
+    text = f"scenarios:\n- name: x\n  matrix: {{k: {values}}}\n  request: {request_}\n  expect: 401"
+    line, _, message = problems(text)[0][:3]
+    assert line == 4
+    assert message.startswith(said)
+
+
+def test_numbers_are_written_where_a_text_is_wanted():
+    text = (
+        'scenarios: [{name: x, matrix: {k: [7]}, request: {headers: {"${k}": "1"}}, expect: 401}]'
+    )
+    assert read(text)[0].request.headers == {"7": "1"}
+
+
+def _chain(length):
+    tokens = "".join(f"  t{at}: {{like: t{at + 1}}}\n" for at in range(length))
+    return f"tokens:\n{tokens}  t{length}: {{claims: {{a: 1}}}}\n"
+
+
+def test_a_long_chain_of_tokens_is_refused():
+    text = _chain(3_000) + "scenarios: [{name: x, request: GET /, expect: 401, token: t0}]"
+    assert problems(text)[0][2] == f"more than {MOST_ALIKE} tokens, each like the next"
+
+
+def test_a_chain_is_followed_once_for_a_matrix(monkeypatch):
+    followed = []
+    base = scenario._base
+    monkeypatch.setattr(scenario, "_base", lambda *given: followed.append(1) or base(*given))
+    text = _chain(MOST_ALIKE - 1) + (
+        f"scenarios: [{{name: x, matrix: {{a: {list(range(30))}}}, token: t0, "
+        "request: GET /, expect: 401}]"
+    )
+    assert {made.token[1].claims["a"] for made in read(text)} == {1}
+    assert followed == [1]
 
 
 def test_paths_start_at_the_file():

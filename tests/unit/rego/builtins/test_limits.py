@@ -1,16 +1,23 @@
 """What would hang a worker or fill its memory ends at the step limit, or is refused."""
 
+import time
+import tracemalloc
 from decimal import Decimal
 
 import pytest
 
 from gateway.rego.builtins import BUILTINS
+from gateway.rego.builtins.remembered import remembered
 from gateway.rego.errors import BuiltinError, StepLimitExceeded
 from gateway.rego.values import key_form
 from tests.support.rego_values import Work, call, rego_set
 
+SECONDS = 1.0
+"""Far more than any refusal takes."""
+
 HUGE = Decimal("1E+999999")
 LONG = "a" * 1_000_000
+CJK = "".join(map(chr, range(0x4E00, 0x4E00 + 10_000)))
 KEYS = {"a" * size: "b" for size in range(1, 300)}
 
 
@@ -96,6 +103,27 @@ OVER_BUDGET = [
     ("net.cidr_contains_matches", "::/0", [f"2001:{i:x}::/48" for i in range(10_000)]),
     ("graph.reachable", {str(i): [str(i + 1)] for i in range(120_000)}, ["0"]),
     ("strings.render_template", "{{range .l}}{{print . .}}{{end}}", {"l": [1] * 40_000}),
+    ("json.marshal", [{"k" * 60_000: 1}] * 100),
+    ("json.marshal_with_options", [{"k" * 60_000: 1}] * 100, {"indent": " "}),
+    ("yaml.marshal", [{"k" * 60_000: 1}] * 100),
+    ("strings.render_template", "{{.}}", {"l": [{"k" * 60_000: 1}] * 200}),
+    ("equal", [{"k" * 60_000: 1}] * 1_000, [{"k" * 60_000: 1}] * 1_000),
+    ("object.get", {}, [{"k" * 60_000: 1}] * 1_000, 0),
+    ("equal", [{key_form(["k" * 60_000]): 1}] * 1_000, [{key_form(["k" * 60_000]): 1}] * 1_000),
+    ("sprintf", "%v", [[{"k" * 60_000: 1}] * 1_000]),
+    ("regex.replace", "x" * 100, "x", "$0" * 8_000),
+    ("regex.replace", "x" * 30, "x", "$$" * 100_000),
+    ("strings.replace_n", {"a" * 1_000_000: ""}, ""),
+    ("strings.replace_n", {f"{i}" + "a" * 100: "" for i in range(1_000)}, ""),
+    ("trim", CJK, CJK),
+    ("trim_left", CJK, CJK),
+    ("trim_right", CJK, CJK),
+    ("trim_space", "\u3000" * 5_000_000),
+    ("sort", [i + 0.5 for i in range(100_000)]),
+    ("sort", [*range(50_000), *map(str, range(50_000))]),
+    ("walk", {str(i): 1 for i in range(100_000)}),
+    ("concat", "", rego_set(*map(str, range(200_000)))),
+    ("yaml.unmarshal", f"a: &a {{{', '.join(f'k{i}: 1' for i in range(3_000))}}}\nb:\n" + "  <<: *a\n" * 6_000),
 ]  # fmt: skip
 
 
@@ -139,14 +167,58 @@ REFUSED = [
     ("strings.render_template", "{{if 1}}" * 100 + "{{end}}" * 100, {}),
     ("strings.render_template", "{{" + "(" * 500 + "1" + ")" * 500 + "}}", {}),
     ("strings.render_template", "{{" * 50_000, {}),
+    ("strings.render_template", '{{"' + '\\"' * 30_000 + "\n}}", {}),
+    ("strings.render_template", "{{'" + "\\'" * 30_000 + "\n}}", {}),
+    ("strings.render_template", "{{/*}}" * 20_000, {}),
+    ("strings.render_template", "{{" + "`a" * 30_001 + "}}", {}),
+    ("glob.match", "?" * 16_000, [chr(300 + i) for i in range(380)], "a"),
+    ("glob.match", "?", [chr(300 + i % 60_000) for i in range(100_000)], "a"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case[0])
 def test_refused(case):
     name, *arguments = case
+    start = time.process_time()
     with pytest.raises(BuiltinError):
         call(name, *arguments)
+    assert time.process_time() - start < SECONDS
+
+
+def test_a_reference_to_no_group_costs_each_match_nothing():
+    start = time.process_time()
+    assert call("regex.replace", "x" * 400, "x", "${q}$9" * 4_000) == ""
+    assert time.process_time() - start < SECONDS
+
+
+def test_what_requests_ask_for_is_remembered_up_to_a_size():
+    tracemalloc.start()
+    try:
+        for number in range(2_000):
+            keys = {f"{number}-{at}-{'k' * 40}": "" for at in range(20)}
+            call("strings.replace_n", keys, "")
+            call("glob.match", f"{number}*{'?' * 1_500}", [], "")
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 16 << 20
+
+
+def test_remembered_answers_are_the_same_ones_until_there_is_no_room():
+    made = []
+
+    @remembered(100, lambda answer, key: len(key))
+    def known(key):
+        made.append(key)
+        return key.upper()
+
+    for key in ("a" * 10, "a" * 10, "b" * 26, "b" * 26):
+        assert known(key) == key.upper()
+    assert [len(key) for key in made] == [10, 26, 26], "what fills a quarter is not kept"
+    for letter in "cdefgh":
+        known(letter * 20)
+    known("a" * 10)
+    assert made.count("a" * 10) == 2
 
 
 @pytest.mark.parametrize(
