@@ -25,9 +25,9 @@ from gateway.rego.builtins import ANNOTATIONS, BUILTINS, UNSUPPORTED
 from gateway.rego.cases import GENERATED
 from gateway.rego.checks import plan_problems, source_of
 from gateway.rego.children import WALL_SECONDS, Children
-from gateway.rego.codegen import generate
+from gateway.rego.codegen import generate, hideable_rules
 from gateway.rego.complaints import complaints, unplaced
-from gateway.rego.conflicts import conflicts
+from gateway.rego.conflicts import conflicts, uneven_replacements
 from gateway.rego.culprit import culprits
 from gateway.rego.errors import CompileError, RegoProblem
 from gateway.rego.faults import faults, hidden_builtins, unbound_variables
@@ -207,6 +207,7 @@ def _read_sources(unit: Unit) -> list[Source]:
     if not any(problem.code == "no-rego" for problem in problems):
         problems += hidden_builtins(sources, NAMES)
         problems += conflicts(sources)
+        problems += uneven_replacements(sources)
     if problems:
         raise CompileError(problems)
     for source in sources:
@@ -390,6 +391,7 @@ def finish(unit: Unit, text: str, sources: Sequence[Source]) -> Program:
             if tuple(name.split("/")) in made.rules
         },
         impure=tuple(sorted(name for name in made.builtins if BUILTINS[name].impure)),
+        hideable=hideable_rules(plan),
         observe=unit.observe,
         functions=tuple(_named(plan, sources, item) for item in plan.functions)
         if unit.observe

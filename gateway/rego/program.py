@@ -20,6 +20,7 @@ from gateway.rego.runtime import (
     call_dynamic,
     check_size,
     form,
+    hideable,
     insert_once,
     lookup,
     members,
@@ -60,7 +61,9 @@ class Program:
     queries to theirs. `skeleton` is what the data document must hold at least: an empty object
     for each package. `impure` names the impure builtins called, `indexes` holds the rule index of
     a Python function and its number of bodies, `places` the (file, row) of each rule,
-    `footprints` what each rule among `entrypoints` reads of the input. `observe` tells what the
+    `footprints` what each rule among `entrypoints` reads of the input. `hideable` are the rules,
+    by the number of their Python function, below a path that some `with` replaces: their paths,
+    and those. `observe` tells what the
     code is observed for, `functions` names its Python functions and where they stand, `sites`
     are the places that the code gives numbers.
     """
@@ -80,6 +83,9 @@ class Program:
     indexes: Mapping[int, tuple[Test, int]] = field(repr=False)
     places: Mapping[tuple[str, ...], tuple[str, int]] = field(repr=False)
     footprints: Mapping[str, Footprint] = field(repr=False)
+    hideable: Mapping[int, tuple[tuple[str, ...], frozenset[tuple[str, ...]]]] = field(
+        default_factory=dict, repr=False
+    )
     observe: Observe = ""
     functions: tuple[tuple[str, Site], ...] = field(default=(), repr=False)
     sites: tuple[Site, ...] = field(default=(), repr=False)
@@ -108,6 +114,8 @@ class Policy:
         exec(code, names)  # noqa: S102  the generator's output: see codegen
         for number, (node, count) in program.indexes.items():
             names[f"I{number}"] = bind(node, [names[f"f{number}_{body}"] for body in range(count)])
+        for number, (path, above) in program.hideable.items():
+            names[f"f{number}"] = hideable(names[f"f{number}"], path, above)
         names["RULES"] = _tree(program, names)
         self.program = program
         self.data = _document(program, {} if data is None else data)

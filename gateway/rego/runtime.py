@@ -34,12 +34,12 @@ MAX_INPUT_SIZE: Final = 200_000
 class State:
     """The state of one decision; never shared between decisions or threads.
 
-    `rules` holds the values of rules that were evaluated, `memo` is for builtins whose answer is
-    constant within a decision, `output` receives what `print` wrote, `observer` what observed
-    code tells.
+    `rules` holds the values of rules that were evaluated, `hidden` the paths of data that `with`
+    replaced, `memo` is for builtins whose answer is constant within a decision, `output` receives
+    what `print` wrote, `observer` what observed code tells.
     """
 
-    __slots__ = ("limit", "memo", "now", "observer", "output", "rules", "steps", "strict")
+    __slots__ = ("hidden", "limit", "memo", "now", "observer", "output", "rules", "steps", "strict")
 
     def __init__(
         self, now: float, steps: int, *, strict: bool, output: list[str] | None = None
@@ -49,6 +49,7 @@ class State:
         self.now = now
         self.strict = strict
         self.rules: dict[int, Any] = {}
+        self.hidden: tuple[tuple[str, ...], ...] = ()
         self.memo: dict[Any, Any] = {}
         self.output = output
         self.observer: Any = None
@@ -269,6 +270,19 @@ def call_dynamic(
             return _descend(state, _document(state, below, value, arguments), path[depth:])
         rules = below
     return _document(state, rules, value, arguments)
+
+
+def hideable(
+    function: Callable[..., Value], path: tuple[str, ...], above: frozenset[tuple[str, ...]]
+) -> Callable[..., Value]:
+    """Return a rule that gives way to what `with` puts in the place of one of those `above` it."""
+
+    def rule(state: State, given: Value, data: Value) -> Value:
+        if state.hidden and not above.isdisjoint(state.hidden):
+            return _descend(state, data, path)
+        return function(state, given, data)
+
+    return rule
 
 
 def _document(

@@ -254,6 +254,11 @@ class Source:
                     found.append(token)
         return found
 
+    @property
+    def rule_names(self) -> frozenset[str]:
+        """The first names of the rules of the module's package."""
+        return self._known.globals_of(self.package)
+
     def is_replaceable(self, target: Sequence[str]) -> bool:
         """Whether a reference, as its tokens, can be what `with` replaces."""
         known = self._known

@@ -165,6 +165,9 @@ def _targets(source: Source) -> Iterator[RegoProblem]:
         if token.text != "with" or token.kind != "name" or found[index - 1].text == ".":
             continue
         target = [part.text for part in found[index + 1 : end_of_reference(found, index + 1)]]
+        if target == ["walk"]:
+            message = "`walk` has several results and cannot be replaced"
+            yield source.problem_at(found[index + 1], "with-target", message, "replace its input")
         if not target or source.is_replaceable(target):
             continue
         close = difflib.get_close_matches(target[0], RESERVED, n=1)

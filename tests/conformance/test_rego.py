@@ -91,6 +91,8 @@ def test_case(case: dict, plans: dict[str, dict]) -> None:
 
 
 def _judge(case: dict, plans: dict[str, dict], observe: str = "") -> tuple[bool, object]:
+    if case["id"] not in plans:
+        return False, "refused"
     document = case.get("input", UNDEFINED)
     if "input_term" in case:
         term = case["input_term"]

@@ -11,6 +11,7 @@ and before a scan by its length times the statements inside.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -31,6 +32,7 @@ from gateway.rego.plan import (
     Make,
     Plan,
     Scan,
+    With,
     inner_blocks,
     steps,
 )
@@ -42,8 +44,9 @@ if TYPE_CHECKING:
     from gateway.rego.values import Value
 
     Observe = Literal["", "coverage", "trace"]
+    Path = tuple[str, ...]
 
-__all__ = ["Generated", "Observe", "generate"]
+__all__ = ["Generated", "Observe", "generate", "hideable_rules"]
 
 WRITERS: Final[Mapping[str, type[Writer]]] = {
     "": Writer,
@@ -107,6 +110,25 @@ def generate(
         indexes=program.indexes,
         sites=tuple(program.shared.places),
     )
+
+
+def hideable_rules(plan: Plan) -> dict[int, tuple[Path, frozenset[Path]]]:
+    """Return the rules below a path that some `with` replaces, by number: their paths, and those.
+
+    The compiler has them answer though their values are replaced.
+    """
+    blocks = [item.blocks for item in plan.functions] + [item.blocks for item in plan.entries]
+    replaced = {
+        step.path
+        for step in steps(tuple(itertools.chain.from_iterable(blocks)))
+        if isinstance(step, With) and step.local == DATA
+    }
+    found: dict[int, tuple[Path, frozenset[Path]]] = {}
+    for number, item in enumerate(plan.functions):
+        above = {item.path[:length] for length in range(len(item.path))} & replaced
+        if above and len(item.parameters) == 2:
+            found[number] = (item.path, frozenset(above))
+    return found
 
 
 class _Program:

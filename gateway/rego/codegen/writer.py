@@ -603,10 +603,14 @@ class Writer:
         path = "".join(f"{name!a}, " for name in step.path)
         self.body.append(f"{kept}, {rules}, s.rules = {target}, s.rules, {{}}")
         self.body.append(f"{target} = patch(s, {target}, ({path}), {value.text})")
+        restore = f"{target}, s.rules = {kept}, {rules}"
+        if step.local == DATA:
+            hidden = self.temporary()
+            self.body.append(f"{hidden}, s.hidden = s.hidden, (*s.hidden, ({path}))")
+            restore = f"{target}, s.rules, s.hidden = {kept}, {rules}, {hidden}"
         body, jumped, defined = self.inside(step.block, "break", self.defined | {step.local})
         ended = self.ended
         self.ended = False
-        restore = f"{target}, s.rules = {kept}, {rules}"
         done = self.temporary()
         if jumped:
             if not ended:

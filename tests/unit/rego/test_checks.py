@@ -20,6 +20,18 @@ FAULTS = {
     "recursive function": ("f(x) := f(x)", [(2, 9, "recursion")]),
     "recursion by a key": ("a.b := a[input.k]", [(2, 10, "recursion")]),
     "recursion by two keys": ("p := a[input.k]\na.b.c := p", [(3, 1, "recursion")]),
+    "with far above": ("p if q.r.s with q as {}\nq.r.s := 1", [(2, 17, "with-target")]),
+    "with all data": ("p if q with data as {}\nq := 1", [(2, 13, "with-target")]),
+    "with a part of an import": (
+        "import data.t.q as own\np if q.a with own.a as 1\nq := 1",
+        [(3, 15, "with-target")],
+    ),
+    "with a part of a rule": (
+        'p if q.a with data.t.q.a as 2\nq := {"a": 1}',
+        [(2, 15, "with-target")],
+    ),
+    "with a part of a set": ("p if q.a with q.a as 2\nq contains 1", [(2, 15, "with-target")]),
+    "with walk": ("p if walk(1) with walk as 2", [(2, 19, "with-target")]),
     "assigned twice": ("p if {\n\ty := 1\n\ty := 2\n}", [(4, 2, "declared-twice")]),
     "declared twice": ("p if { some x in [1]; some x in [2] }", [(2, 28, "declared-twice")]),
     "body without if": ("allow { true }", [(2, 7, "v0-body")]),

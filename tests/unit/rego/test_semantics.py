@@ -5,7 +5,8 @@ import pytest
 from gateway.rego import UNDEFINED, EvalError, Policy
 from gateway.rego.errors import ConflictError
 from gateway.rego.values import RegoSet, make_set, to_json
-from tests.support.rego import NOW, decide, program, rules
+from gateway.rego.compiler import Unit
+from tests.support.rego import NOW, compile_all, decide, program, rules
 
 SOURCE = """
 package t
@@ -445,3 +446,36 @@ def test_walk_gives_each_of_its_results(rule, expected):
 def test_a_rule_of_several_results_of_walk_is_a_conflict():
     with pytest.raises(ConflictError):
         decide("package t\np := walk(input)\n", "t/p", {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ('data.q.a with data.q as {"a": 9}', 9),
+        ('data.q with data.q as {"c": 9}', {"c": 9}),
+        ("data.q with data.q as 9", 9),
+        ("above with data.q as {}", UNDEFINED),
+        ('above with data.q as {"b": 9}', 9),
+        ('dynamic with data.q as {"k": 9}', 9),
+        ("dynamic with data.q as {}", UNDEFINED),
+        ("other with data.q as {}", 5),
+        ("data.q.a with data.q.a as 8 with data.q as {}", UNDEFINED),
+        ('data.q.a with data.q as {"b": 1} with data.q.a as 8', 8),
+    ],
+)
+@pytest.mark.parametrize("observe", ["", "coverage", "trace"])
+def test_with_replaces_all_rules_of_a_package(statement, expected, observe):
+    rules = "package q\na := 1\nb := 2\n"
+    source = f"""package t
+above := data.q.b
+other := 5
+dynamic := data.q[input]
+p := [v, after] if {{
+    v := {statement}
+    after := above
+}}
+"""
+    modules = {"a.rego": source, "q.rego": rules}
+    (made,) = compile_all([Unit(modules=modules, observe=observe)])
+    value = Policy(made).decide("t/p", "k", now=NOW)
+    assert value is expected or value == [expected, 2]
