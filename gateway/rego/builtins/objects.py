@@ -166,8 +166,8 @@ def _array_subset(state: State, superset: list[Value], part: list[Value]) -> boo
 BUILTINS: Final[tuple[Builtin, ...]] = (
     charged("object.get", get, 3),
     charged("object.keys", keys, 1),
-    charged("object.remove", remove, 2),
-    charged("object.filter", keep, 2),
+    charged("object.remove", remove, 2, steps=4),
+    charged("object.filter", keep, 2, steps=4),
     charged("object.union", union, 2),
     charged("object.union_n", union_n, 1),
     charged("object.subset", subset, 2),
