@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -53,7 +54,7 @@ class Show:
         """Show one request, and what was expected where something else came of it."""
         ok = seen.fits(row)
         if self.json_lines:
-            print(json.dumps(_line(row, seen, edited)))  # noqa: T201  rich would wrap it
+            click.echo(json.dumps(_line(row, seen, edited)))  # rich would wrap it
             return
         mark = Text("ok", "green") if ok else Text("FAILED", "red")
         self.table.add_row(row.name, str(seen.status), seen.code, _saw(seen), mark)

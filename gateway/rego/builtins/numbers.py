@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from gateway.rego.builtins import binary_float
 from gateway.rego.builtins.operands import (
@@ -42,7 +42,7 @@ def whole(value: Number) -> int | None:
     return int(exact) if exact == exact.to_integral_value() else None
 
 
-def _exact(value: Number) -> bool:
+def _exact(value: Number) -> TypeGuard[int]:
     return value.__class__ is int and -_BINARY < value < _BINARY
 
 
@@ -94,8 +94,8 @@ def divide(state: State, left: Value, right: Value) -> Number:
     dividend, divisor = number(left), number(right, 2)
     if not divisor:
         raise BuiltinError("divide by zero")
-    if _exact(dividend) and _exact(divisor) and not dividend % divisor:  # type: ignore[operator]
-        return dividend // divisor  # type: ignore[operator]
+    if _exact(dividend) and _exact(divisor) and not dividend % divisor:
+        return dividend // divisor
     charge_number(state, dividend)
     charge_number(state, divisor)
     state.charge(4 * FLOAT_STEPS)  # a quotient has a long denominator, or many digits
@@ -117,10 +117,11 @@ def remainder(state: State, left: Value, right: Value) -> int:
 
 def absolute(state: State, value: Value) -> Number:
     """Return the distance from zero."""
-    if _exact(number(value)):
-        return abs(value)  # type: ignore[no-any-return]
-    _charge_binary(state, value)
-    return binary_float.to_number(abs(binary_float.binary(value)))
+    given = number(value)
+    if _exact(given):
+        return abs(given)
+    _charge_binary(state, given)
+    return binary_float.to_number(abs(binary_float.binary(given)))
 
 
 def _charge_binary(state: State, value: Number) -> None:
@@ -130,10 +131,11 @@ def _charge_binary(state: State, value: Number) -> None:
 
 def _rounding(to_whole: Callable[[Fraction], int]) -> Callable[[State, Value], int]:
     def rounding(state: State, value: Value) -> int:
-        if _exact(number(value)):
-            return value  # type: ignore[no-any-return]
-        _charge_binary(state, value)
-        return to_whole(binary_float.binary(value))
+        given = number(value)
+        if _exact(given):
+            return given
+        _charge_binary(state, given)
+        return to_whole(binary_float.binary(given))
 
     return rounding
 

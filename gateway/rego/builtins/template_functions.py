@@ -98,7 +98,7 @@ def _equal(left: Value, right: Value) -> bool:
             return False
         raise BuiltinError("template: incompatible types for comparison")
     if _kind(left):
-        return left == right  # type: ignore[no-any-return]
+        return bool(left == right)
     if left is None or right is None:
         return left is right
     raise BuiltinError("template: non-comparable types")
@@ -109,7 +109,7 @@ def _less(left: Value, right: Value) -> bool:
         raise BuiltinError("template: incompatible types for comparison")
     if _kind(left) in ("", "bool"):
         raise BuiltinError("template: invalid type for comparison")
-    return left < right  # type: ignore[no-any-return]
+    return bool(left < right)
 
 
 def _at_most(left: Value, right: Value) -> bool:
