@@ -173,7 +173,10 @@ class Policy:
                 entrypoint, input, now=now, steps=steps, output=output, observer=observer
             )
             return rows[0]["result"] if rows else UNDEFINED
-        state = self._state(now, steps, output, observer)
+        program = self.program
+        state = State(now, steps, strict=program.strict, output=output)
+        if observer is not None or program.observe:
+            state.observer = self._observer(observer)
         try:
             if not bounded:
                 check_size(input)
@@ -198,7 +201,8 @@ class Policy:
         query = self._entries.get(entry)
         if query is None:
             raise EvalError(f"unknown entrypoint {entry!a}")
-        state = self._state(now, steps, output, observer)
+        state = State(now, steps, strict=self.program.strict, output=output)
+        state.observer = self._observer(observer)
         rows: list[Value] = []
         try:
             check_size(input)
@@ -209,15 +213,6 @@ class Policy:
         except Exception as error:
             raise self._failure(error) from error
         return rows
-
-    def _state(
-        self, now: float, steps: int, output: list[str] | None, observer: set[int] | Trace | None
-    ) -> State:
-        program = self.program
-        state = State(now, steps, strict=program.strict, output=output)
-        if observer is not None or program.observe:
-            state.observer = self._observer(observer)
-        return state
 
     def _failure(self, error: Exception) -> EvalError:
         """Return what a decision fails with where generated code goes wrong, and the place."""

@@ -70,11 +70,11 @@ def member(state: State, value: Value, collection: Value) -> bool:
 
 
 def _holds(state: State, value: Value, items: list[Value]) -> bool:
-    state.charge(len(items))
-    kind = value.__class__
+    count, kind = len(items), value.__class__
     if kind is str:
-        state.charge(len(items) * len(value) // COMPARED_A_STEP)
+        state.charge(count + count * len(value) // COMPARED_A_STEP)
         return value in items
+    state.charge(count)
     composite = kind in COLLECTIONS
     for item in items:
         if item.__class__ is kind or item.__class__ in NUMBERS:
