@@ -406,14 +406,13 @@ class Writer:
 
     def dot(self, step: Dot) -> None:
         source, key = self.term(step.source), self.need(step.key)
-        if key.is_text:
-            name = source.dotted
-            found = (
-                f"{name}.get({key.text}, U) if {name}.__class__ is dict "
-                f"else lookup(s, {name}, {key.text})"
-            )
-        else:
-            found = f"lookup(s, {source.text}, {key.text})"
+        name = source.dotted
+        found = f"lookup(s, {name}, {key.text})"
+        if key.is_text or not key.constant:
+            test = f"{name}.__class__ is dict"
+            if not key.constant:
+                test += f" and {key.text}.__class__ is str"
+            found = f"{name}.get({key.text}, U) if {test} else {found}"
         self.store(step.target, found)
         self.leave_if(f"{self.name(step.target)} is U")
 
@@ -522,7 +521,8 @@ class Writer:
             each = self.temporary()
             kind = ("ordered_" if ordered else "") + ("pairs" if keyed else "members")
             state = "s, " if ordered else ""
-            self.body.append(f"{each} = {kind}({state}{source.text})")
+            listed = "" if keyed else f"{source.text} if {source.text}.__class__ is list else "
+            self.body.append(f"{each} = {listed}{kind}({state}{source.text})")
             self.leave_if(f"{each} is None")
             charge = f"{weight} * len({source.text})"
         inside = self.defined - assigned | {step.key, step.value}
