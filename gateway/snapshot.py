@@ -15,6 +15,7 @@ from gateway.errors import ConfigError, Problem
 from gateway.files import MAX_NAMED_FILE, read_file
 from gateway.forward import Forwarder
 from gateway.identify import Identifier, Keyring, KeysError, accepted_algorithms
+from gateway.limit import Limiter
 from gateway.rego import CompileError, Policy, Program, Value
 from gateway.rego.compiler import Unit, all_good, compile_all
 from gateway.rego.testing import Suite, TestResult, run_tests, suites
@@ -73,6 +74,7 @@ class Snapshot:
     origins: SourceReader
     identifier: Identifier
     keyrings: Mapping[str, Keyring]
+    limiter: Limiter
     forwarder: Forwarder
     tested: Mapping[str, tuple[TestResult, ...]]
 
@@ -174,6 +176,7 @@ def build(
         origins=origins,
         identifier=_identifier(config, previous),
         keyrings=keyrings,
+        limiter=Limiter.build(config),
         forwarder=forwarder,
         tested=_test(policies, compiled, now),
     )

@@ -132,6 +132,8 @@ def _routes(config: Config, names: Names) -> Iterator[Fault]:
         key: Key = ("routes", number)
         yield from _upstream((*key, "upstream"), route.upstream, names)
         yield from _unknown_names((*key, "issuers"), route.issuers, names.issuers, "issuer")
+        limits = frozenset(config.rate_limits.limits)
+        yield from _unknown_names((*key, "rate_limits"), route.rate_limits or (), limits, "limit")
         if route.authentication == "anonymous":
             for name in ("issuers", "audience"):
                 if getattr(route, name):
@@ -174,6 +176,28 @@ def _unknown_names(
             )
 
 
+def _rate_limits(config: Config, _: Names) -> Iterator[Fault]:
+    section = config.rate_limits
+    names = frozenset(section.limits)
+    yield from _unknown_names(("rate_limits", "default"), section.default, names, "limit")
+    if "policy" in names:
+        yield Fault(
+            key=("rate_limits", "limits", "policy"),
+            message="the name is taken: by the limits that policies give themselves",
+            remedy="take another one",
+        )
+    if section.storage == "redis" and config.redis is None:
+        yield Fault(
+            key=("rate_limits", "storage"),
+            message="redis is not configured",
+            remedy="add redis: {url: redis://HOST:PORT/0} to the file",
+        )
+    if config.redis is not None and section.storage != "redis":
+        yield Fault(
+            key=("redis",), message="nothing uses it", remedy="set rate_limits.storage: redis"
+        )
+
+
 def _trusted_proxies(config: Config, names: Names) -> Iterator[Fault]:
     for number, entry in enumerate(config.trusted_proxies):
         if names.networks is None or entry in names.networks:
@@ -203,4 +227,4 @@ def _distinct(
             yield Fault(key=key, message=f"{message}: {shown(value)}")
 
 
-CHECKS = (_listeners, _admin, _issuers, _routes, _trusted_proxies)
+CHECKS = (_listeners, _admin, _issuers, _routes, _rate_limits, _trusted_proxies)

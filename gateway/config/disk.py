@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.config.model import Config
 
-SECRET_FILES = ("token_file", "secret_file")
+SECRET_FILES = ("token_file", "secret_file", "password_file")
 OWNER_ONLY = (*SECRET_FILES, "key")
 
 

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 _LISTENERS = "write listeners: [{address: HOST:PORT}]"
 _TIMES = "upstreams have connect_timeout, first_byte_timeout and idle_timeout"
 _UPSTREAM = "write upstream: NAME, or a URL"
-_RATES = "the gateway has no rate limits"
 
 KEYS: Mapping[str, str] = {
     "<<": "merge keys are not taken: write the values out",
@@ -27,9 +26,6 @@ KEYS: Mapping[str, str] = {
     "plugins": "there are none",
     "prefix": 'write paths: "/PREFIX/{rest:path}"',
     "providers": "write issuers",
-    "rate_limit": _RATES,
-    "rate_limits": _RATES,
-    "ratelimit": _RATES,
     "retries": "the gateway repeats a request only where it cannot have been carried out",
     "rewrite": "strip_prefix takes a fixed part off the path; more is not rewritten",
     "server": _LISTENERS,

@@ -39,6 +39,7 @@ FIXED: tuple[Key, ...] = (
     ("log", "access", "sink"),
     ("log", "access", "path"),
     ("policy", "state"),
+    ("rate_limits", "keys"),
     ("reload",),
 )
 """What is fixed at the start: these keys and all below them.

@@ -439,6 +439,80 @@ class Body(Section):
     """Largest body; a larger one is 413."""
 
 
+class RateLimit(Section):
+    """How many requests may come from whom; one more is 429 `rate-limited`."""
+
+    requests: Count = Field(ge=1)
+    """Requests in each `per`."""
+    per: SomeTime = 60.0
+    """Time for that many requests."""
+    key: Strings = ("subject",)
+    """Whom it counts: address, subject, issuer, host, route, method, claims.PATH, headers.NAME."""
+    algorithm: Literal["gcra", "fixed", "sliding"] = "gcra"
+    """`gcra`: evenly, with a burst. `fixed`: windows one after another. `sliding`: the last one."""
+    burst: Annotated[int, BeforeValidator(values.count)] | None = Field(default=None, ge=1)
+    """Requests at once with gcra; `requests` by default."""
+    cost: Count = Field(default=1, ge=1)
+    """What one request counts."""
+    on_error: Literal["refuse", "allow"] = "refuse"
+    """Where the storage does not answer: 503 `rate-limit-unavailable`, or not counted."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.burst is not None and self.algorithm != "gcra":
+            raise Malformed(
+                f"{self.algorithm} knows no burst", "leave it out, or take gcra", key=("burst",)
+            )
+        most = self.burst or self.requests
+        if self.cost > most:
+            raise Malformed(
+                f"no request would be allowed: it costs more than {most}",
+                "take less",
+                key=("cost",),
+            )
+        return self
+
+
+class RateLimits(Section):
+    """Rate limits and where they are counted."""
+
+    limits: dict[Name, RateLimit] = Field(default_factory=dict)
+    """Limits by name."""
+    default: Strings = ()
+    """The limits of all routes that name none."""
+    storage: Literal["memory", "redis"] = "memory"
+    """`memory` counts for this machine; `redis` for all gateways that share one."""
+    keys: Count = Field(default=65536, ge=64, le=2**24)
+    """Most keys that memory holds; of too many, those that matter least are forgotten."""
+    ipv6_prefix: Count = Field(default=64, ge=1, le=128)
+    """Addresses of one IPv6 network of that length count as one."""
+
+
+class Redis(Section):
+    """A Redis server that several gateways share."""
+
+    url: Annotated[str, AfterValidator(addresses.redis_url)] = "redis://127.0.0.1:6379/0"
+    """redis://HOST[:PORT][/DB], rediss://HOST[:PORT][/DB] for TLS, or unix:/PATH."""
+    username: str | None = None
+    """Name to log in with."""
+    password: Secret | None = None
+    """Password to log in with."""
+    password_file: Path | None = None
+    """File with that password."""
+    ca_file: Path | None = None
+    """PEM file with the roots that rediss:// trusts; the system's by default."""
+    timeout: SomeTime = Field(default=0.05, le=10.0)
+    """Longest wait for an answer; after a failure it is asked again only after a while."""
+    prefix: str = "gateway:"
+    """What all keys begin with."""
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if self.password is not None and self.password_file is not None:
+            raise Malformed("give password or password_file, not both")
+        return self
+
+
 class Route(Section):
     """Requests that go to one upstream, and who decides on them."""
 
@@ -476,6 +550,8 @@ class Route(Section):
     """Identity headers for this route, instead of the general ones."""
     show_reasons: bool = False
     """Put the decision's reasons into the refusal body."""
+    rate_limits: Strings | None = None
+    """Names of the limits that requests are charged; `rate_limits.default` by default."""
     cors: Cors | None = None
     """Cross-origin requests; `cors` of the whole file by default."""
     websocket: bool = False
@@ -635,6 +711,10 @@ class Config(Section):
     """Header for the upstream → its value: `identity.X`, `claims.PATH` or `token.expires_at`."""
     cors: Cors | None = None
     """Cross-origin requests on all routes without a `cors` of their own."""
+    rate_limits: RateLimits = RateLimits()
+    """How many requests may come from whom."""
+    redis: Redis | None = None
+    """The Redis server that `storage: redis` means."""
     trusted_proxies: Strings = ()
     """CIDR blocks or network names whose X-Forwarded-* and Forwarded are believed."""
     networks: dict[Name, Annotated[tuple[Cidr, ...], OneOrMany()]] = Field(default_factory=dict)

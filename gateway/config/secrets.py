@@ -11,7 +11,7 @@ from gateway.files import read_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.config.model import Config, KeySource
+    from gateway.config.model import Config, KeySource, Redis
 
 MAX_SECRET = 65536
 
@@ -50,6 +50,13 @@ def admin_token(config: Config) -> str | None:
         message = "the admin token cannot be sent in a header; use visible ASCII without blanks"
         raise ConfigError((Problem(message, file=where, key="admin.token"),))
     return token
+
+
+def redis_password(redis: Redis) -> str | None:
+    """The password of a Redis server, None where it has none; raises ConfigError."""
+    if redis.password is not None:
+        return redis.password.get_secret_value()
+    return read_secret(redis.password_file).decode() if redis.password_file else None
 
 
 def _fault(path: Path, message: str) -> ConfigError:

@@ -15,13 +15,16 @@ from gateway.record.secrets import is_secret, without_credentials
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.model import Principal, Trail
+    from gateway.model import Decision, Principal, Taken, Trail
 
 Event = dict[str, Any]
 Recorded = Forward | Refuse | Answer
 
 TYPE = "openpolicyagent.org/decision_logs"
 """What OPA marks the lines of its console log with, so that the same collectors take them."""
+
+SHOWN_KEY = 16
+"""Digits of a digest in a log: enough to find what belongs together."""
 
 MAX_DETAIL = 1024
 """Most characters of an error's text, before escapes."""
@@ -99,11 +102,9 @@ def build(
     if exchange.detail or code not in (None, Code.POLICY_DENIED):
         event["error"] = _error(code, trail, exchange, is_secret_name)
     if decision:
-        event["result"] = decision.result
-        if decision.reasons:
-            event["reasons"] = [
-                {"code": reason.code, "message": reason.message} for reason in decision.reasons
-            ]
+        event |= _decided(decision)
+    if trail.taken:
+        event["rate_limits"] = _rate_limits(trail.taken)
     if not exchange.complete:
         event["incomplete"] = True
     if trail.document is None:
@@ -113,6 +114,29 @@ def build(
         event["path"] = entrypoint
         event["input"] = trail.document
     return event
+
+
+def _decided(decision: Decision) -> Event:
+    made: Event = {"result": decision.result}
+    if decision.reasons:
+        made["reasons"] = [
+            {"code": reason.code, "message": reason.message} for reason in decision.reasons
+        ]
+    return made
+
+
+def _rate_limits(taken: tuple[Taken, ...]) -> list[dict[str, Any]]:
+    """How each limit stood; whom it counts is a digest."""
+    return [
+        {
+            "limit": one.charge.limit,
+            "key": one.charge.key.hex()[:SHOWN_KEY],
+            "allowed": one.allowed,
+            "remaining": one.remaining,
+        }
+        for each in taken
+        for one in each.standings
+    ]
 
 
 def rfc3339(now: float) -> str:

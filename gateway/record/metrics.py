@@ -74,6 +74,18 @@ class SinkCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimitGauges:
+    """Where rate limits are counted; `error` is what the last answer failed with, or empty.
+
+    `evicted` keys were forgotten before their time because memory was full.
+    """
+
+    storage: str
+    error: str = ""
+    evicted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
     """What is read at the scrape instead of counted; times are Unix seconds."""
 
@@ -85,6 +97,7 @@ class Gauges:
     issuers: Mapping[str, KeyGauges] = field(default_factory=dict)
     upstreams: Mapping[str, UpstreamGauges] = field(default_factory=dict)
     sinks: Mapping[str, SinkCounts] = field(default_factory=dict)
+    rate_limits: RateLimitGauges = field(default_factory=lambda: RateLimitGauges(storage="memory"))
 
 
 class Histogram:
@@ -132,6 +145,7 @@ class Metrics:
         self.reasons: dict[str, int] = {}
         self.timings: dict[str, Timings] = {}
         self.below: dict[str, int] = {}
+        self.charges: dict[tuple[str, str], int] = {}
         self.reloads = {"success": 0, "failure": 0}
 
     def request(self, trail: Trail, exchange: Exchange, code: Code | None) -> None:
@@ -157,6 +171,11 @@ class Metrics:
         if trail.principal:
             issuer = trail.principal.issuer or ANONYMOUS
             self.principals[issuer] = self.principals.get(issuer, 0) + 1
+        for taken in trail.taken:
+            for charge in taken.charges if taken.error else ():
+                self._charged(charge.limit, "error")
+            for standing in taken.standings:
+                self._charged(standing.charge.limit, "allowed" if standing.allowed else "refused")
         if trail.decision:
             for reason in trail.decision.reasons:
                 self._reason(reason.code)
@@ -187,6 +206,10 @@ class Metrics:
             for values, number in measure(self, gauges, now):
                 gauge.add_metric(values, number)
             yield gauge
+
+    def _charged(self, limit: str, outcome: str) -> None:
+        key = limit, outcome
+        self.charges[key] = self.charges.get(key, 0) + 1
 
     def _reason(self, reason: str) -> None:
         if reason not in self.reasons and (
@@ -232,6 +255,14 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges], S
         "Reason codes of policy decisions; unusual texts and those beyond 256 count as other.",
         ("reason",),
         lambda metrics, _: _by_name(metrics.reasons),
+    ),
+    "gateway_rate_limit_charges": (
+        (
+            "Requests charged to a rate limit, by outcome (allowed, refused, error); `policy` is "
+            "the limit of policies that give the quota themselves."
+        ),
+        ("limit", "outcome"),
+        lambda metrics, _: metrics.charges.items(),
     ),
     "gateway_server_refusals": (
         "Requests that the server refused before the pipeline, by code.",
@@ -336,6 +367,16 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         "Requests that wait for a connection to an upstream.",
         ("upstream",),
         lambda _, gauges, __: (((name,), pool.waiting) for name, pool in gauges.upstreams.items()),
+    ),
+    "gateway_rate_limit_storage_up": (
+        "Whether the storage of rate limits answered the last time.",
+        (),
+        lambda _, gauges, __: [((), not gauges.rate_limits.error)],
+    ),
+    "gateway_rate_limit_evicted": (
+        "Keys forgotten before their time because memory was full.",
+        (),
+        lambda _, gauges, __: [((), gauges.rate_limits.evicted)],
     ),
     "gateway_log_queued": (
         "Lines that wait for a log sink.",

@@ -204,6 +204,7 @@ def status_document(state: AdminState) -> dict[str, Any]:
     now = state.clock()
     reload = state.reload()
     missing = list(state.ready())
+    gauges = state.gauges()
     return {
         "version": state.version,
         "started": rfc3339(state.started),
@@ -216,9 +217,14 @@ def status_document(state: AdminState) -> dict[str, Any]:
         "last_good": reload.last_good,
         "restart_required": list(reload.restart_required),
         "issuers": {name: _issuer(issuer, now) for name, issuer in state.issuers().items()},
+        "rate_limits": {
+            "storage": gauges.rate_limits.storage,
+            "error": gauges.rate_limits.error or None,
+            "evicted": gauges.rate_limits.evicted,
+        },
         "log": {
             name: {"written": sink.written, "dropped": sink.dropped, "errors": sink.errors}
-            for name, sink in state.gauges().sinks.items()
+            for name, sink in gauges.sinks.items()
         },
     }
 

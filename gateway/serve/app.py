@@ -110,6 +110,9 @@ class Gateway:
         recorder = self.recorder(snapshot)
         token = admin_token(snapshot.config)
         pools = self.runtime.prepare(snapshot)
+        redis = self.runtime.quotas.prepare(
+            snapshot.config, changed=snapshot.named != self.runtime.snapshot.named
+        )
         certificates = [
             (listener.certificate, listener.certificate.load())
             for listener in self.edge
@@ -120,6 +123,7 @@ class Gateway:
             self.admin_token = token
             for certificate, context in certificates:
                 certificate.context = context
+            self.runtime.quotas.activate(redis)
             self.runtime.activate(snapshot, recorder, pools)
 
         return activate
@@ -220,6 +224,7 @@ class Gateway:
                 for in_use, idle, waiting in (pool.counts(),)
             },
             sinks=self.sinks.counts(),
+            rate_limits=self.runtime.quotas.gauges(),
         )
 
     def masked_config(self) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import Code, GatewayError
 from gateway.forward import response_headers
 from gateway.model import Answer, Forward, Need, Trail
-from gateway.pipeline import NO_FACTS, plan, refuse
+from gateway.pipeline import NO_FACTS, plan, refuse, settled
 from gateway.record.event import Exchange
 from gateway.serve.asgi import DISCONNECT
 from gateway.serve.edge import OWN_PREFIX
@@ -133,7 +133,10 @@ class Request:
             while True:
                 outcome = plan(self.head, facts, self.snapshot, time.time())
                 if not isinstance(outcome, Need):
-                    return outcome
+                    trail = outcome.trail
+                    if not (trail.charges or trail.taken):
+                        return outcome
+                    return await self.charged(outcome)
                 self.known = outcome.trail
                 facts = await self.bring(outcome, facts)
         except GatewayError as error:
@@ -144,6 +147,12 @@ class Request:
             log.exception("a request could not be planned")
             fault = GatewayError(Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
         return refuse(fault, self.trail, self.snapshot)
+
+    async def charged(self, outcome: Recorded) -> Recorded:
+        """The outcome after its charges."""
+        charges = outcome.trail.charges
+        taken = await self.runtime.quotas.take(charges) if charges else None
+        return settled(outcome, taken, self.snapshot)
 
     @property
     def trail(self) -> Trail:
@@ -159,6 +168,8 @@ class Request:
         if need.kind == "keys":
             keyring = await self.runtime.keys.newest(need.issuer)
             return replace(facts, keyrings={**facts.keyrings, need.issuer: keyring})
+        if need.kind == "quota":
+            return replace(facts, admitted=await self.runtime.quotas.take(need.charges))
         self.content_seen = await self.whole_body(need.max_bytes)
         return replace(facts, body=self.content_seen)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.serve.jwks import KeyService
+from gateway.serve.quota import QuotaService, Table
 from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Runtime:
         self.snapshot = snapshot
         self.recorder = recorder
         self.keys = KeyService(self._new_keys)
+        self.quotas = QuotaService(Table.create(snapshot.config.rate_limits.keys))
         self.pools: dict[Upstream, Pool] = {}
         self.retired: list[Pool] = []
 
@@ -65,6 +67,7 @@ class Runtime:
         self.keys.close()
         for pool in (*self.pools.values(), *self.retired):
             await pool.close()
+        await self.quotas.close()
 
     def _new_keys(self, name: str, keyring: Keyring) -> None:
         self.snapshot = self.snapshot.with_keyrings({name: keyring})

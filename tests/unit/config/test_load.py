@@ -409,8 +409,8 @@ MISTAKES = {
         "(discovery: true reads ISSUER/.well-known/openid-configuration)",
     ),
     "a section of which another gateway's users think": (
-        ("routes:", "rate_limit: {rps: 5}\nroutes:"),
-        "9:1: rate_limit: unknown key (the gateway has no rate limits)",
+        ("routes:", "rate_limit: {}\nroutes:"),
+        "9:1: rate_limit: unknown key (did you mean 'rate_limits'?)",
     ),
     "no authentication by another name": (
         ("    upstream: orders", "    upstream: orders\n    authentication: none"),

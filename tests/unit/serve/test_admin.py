@@ -162,6 +162,7 @@ def test_status():
                 "problems": [],
             }
         },
+        "rate_limits": {"storage": "memory", "error": None, "evicted": 0},
         "log": {"stdout": {"written": 9, "dropped": 4, "errors": 1}},
     }
 
