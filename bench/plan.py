@@ -139,7 +139,7 @@ def stages(snapshot: Snapshot, head: Head) -> dict[str, Callable[[], object]]:
         "  rate limit, charge": lambda: limiter.charges(head, match, source, principal, decision),
         "  rate limit, count": lambda: table.take(charges, NOW),
         "  forward": lambda: snapshot.forwarder.forward(
-            head, match, principal, decision, source, trail=blank, cors=None
+            head, match, principal, decision, source, trail=blank, cors=None, now=NOW
         ),
     }
 

@@ -231,12 +231,21 @@ class Trail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Assertion:
+    """What the gateway is to sign for an upstream: claims as JSON, and the header to send it in."""
+
+    header: bytes
+    claims: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
     """Send the request to `upstream`; `target` is the request target in origin form.
 
     `headers` are complete but for framing and `expect`. `response_headers` are added to the
     upstream's response. `expires_at` ends a WebSocket. `max_body` is in bytes. `cors` tells that
-    the gateway answers for cross-origin requests, so that the upstream may not.
+    the gateway answers for cross-origin requests, so that the upstream may not. `assertion` is
+    to be signed and added to the headers.
     """
 
     upstream: Upstream
@@ -248,6 +257,7 @@ class Forward:
     expires_at: float | None
     trail: Trail
     cors: bool = False
+    assertion: Assertion | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,7 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
             return refuse_decision(decision, trail, snapshot)
         cors = snapshot.cors.response_headers(head, match.route)
         return snapshot.forwarder.forward(
-            head, match, principal, decision, source, trail=trail, cors=cors
+            head, match, principal, decision, source, trail=trail, cors=cors, now=now
         )
     except Missing as missing:
         return replace(missing.need, trail=_trail(head, snapshot, found))

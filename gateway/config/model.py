@@ -439,6 +439,46 @@ class Body(Section):
     """Largest body; a larger one is 413."""
 
 
+class Assertion(Section):
+    """A short-lived token, signed by the gateway, that tells upstreams who asks."""
+
+    issuer: str = Field(default="gateway", min_length=1)
+    """The `iss` of the tokens."""
+    header: HeaderName = "x-gateway-assertion"
+    """Header that carries the token."""
+    algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
+    """What the gateway signs with; it makes the keys itself."""
+    lifetime: SomeTime = 60.0
+    """From `iat` to `exp`."""
+    claims: Strings = ()
+    """Paths of claims to copy into the token."""
+    rotate: SomeTime = 86400.0
+    """How long a key signs."""
+    overlap: SomeTime = 3600.0
+    """How long a key is published before it signs, and after."""
+
+    @model_validator(mode="after")
+    def _known_in_time(self) -> Self:
+        if self.overlap < 4 * MIN_OVERLAP or self.rotate < 2 * self.overlap:
+            raise Malformed(
+                "verifiers could not know a key in time",
+                f"take an overlap of at least {4 * MIN_OVERLAP:g}s, and twice that to rotate",
+                key=("overlap",),
+            )
+        own = sorted(OWN_CLAIMS.intersection(self.claims))
+        if own:
+            raise Malformed(f"{own[0]} is the gateway's own claim", "leave it out", key=("claims",))
+        return self
+
+
+MIN_OVERLAP = 5.0
+"""Seconds in which every process of a gateway hears of a new key."""
+OWN_CLAIMS = frozenset(
+    ("iss", "aud", "sub", "iat", "exp", "jti", "nbf", "client_issuer", "policy_revision")
+)
+"""What an assertion says by itself."""
+
+
 class RateLimit(Section):
     """How many requests may come from whom; one more is 429 `rate-limited`."""
 
@@ -550,6 +590,8 @@ class Route(Section):
     """Identity headers for this route, instead of the general ones."""
     show_reasons: bool = False
     """Put the decision's reasons into the refusal body."""
+    assertion: bool = True
+    """Whether the upstream gets the signed assertion, where the file has an `assertion`."""
     rate_limits: Strings | None = None
     """Names of the limits that requests are charged; `rate_limits.default` by default."""
     cors: Cors | None = None
@@ -709,6 +751,8 @@ class Config(Section):
         default_factory=lambda: dict(DEFAULT_IDENTITY_HEADERS)
     )
     """Header for the upstream → its value: `identity.X`, `claims.PATH` or `token.expires_at`."""
+    assertion: Assertion | None = None
+    """A signed token for upstreams; none by default."""
     cors: Cors | None = None
     """Cross-origin requests on all routes without a `cors` of their own."""
     rate_limits: RateLimits = RateLimits()
@@ -729,8 +773,9 @@ class Config(Section):
     @property
     def identity_names(self) -> frozenset[str]:
         """The identity headers of all routes: no client may send any of them anywhere."""
+        signed = (self.assertion.header,) if self.assertion else ()
         return frozenset(self.identity_headers).union(
-            *(route.identity_headers or () for route in self.routes)
+            signed, *(route.identity_headers or () for route in self.routes)
         )
 
 

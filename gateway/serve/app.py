@@ -65,7 +65,7 @@ class Gateway:
             prepare=self.prepare,
             reported=lambda success: self.metrics.reloaded(success=success),
         )
-        proxy = Proxy(self.runtime, own_app(self.ready))
+        proxy = Proxy(self.runtime, own_app(self.ready, self.runtime.signers.jwks))
         self.edge: list[BoundListener] = []
         self.admin: BoundListener | None = None
         try:
@@ -113,6 +113,7 @@ class Gateway:
         redis = self.runtime.quotas.prepare(
             snapshot.config, changed=snapshot.named != self.runtime.snapshot.named
         )
+        signer = self.runtime.signers.prepare(snapshot.config)
         certificates = [
             (listener.certificate, listener.certificate.load())
             for listener in self.edge
@@ -124,6 +125,7 @@ class Gateway:
             for certificate, context in certificates:
                 certificate.context = context
             self.runtime.quotas.activate(redis)
+            self.runtime.signers.activate(signer)
             self.runtime.activate(snapshot, recorder, pools)
 
         return activate

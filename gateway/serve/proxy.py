@@ -22,7 +22,7 @@ from gateway.serve.upstream import Response, connect_websocket
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.model import Facts, Refuse
+    from gateway.model import Facts, Headers, Refuse
     from gateway.record.event import Recorded
     from gateway.serve.asgi import App, Receive, Scope, Send
     from gateway.serve.runtime import Runtime
@@ -214,13 +214,17 @@ class Request:
         content, length = await self.content(forward)
         self.notify(self.leave)
         response = await self.runtime.pool(forward.upstream).request(
-            forward.method, forward.target, forward.headers, content, length=length
+            forward.method, forward.target, self.signed(forward), content, length=length
         )
         self.first_byte = time.perf_counter()
         try:
             await self.respond(response, forward)
         finally:
             response.close()
+
+    def signed(self, forward: Forward) -> Headers:
+        """The request headers, with the assertion where there is one."""
+        return (*forward.headers, *self.runtime.signers.sign(forward.assertion))
 
     def leave(self) -> None:
         """The client is gone: end what is done for it."""
@@ -290,7 +294,7 @@ class Request:
         socket = await connect_websocket(
             self.runtime.pool(forward.upstream),
             forward.target,
-            forward.headers,
+            self.signed(forward),
             subprotocols=tuple(self.scope["subprotocols"]),
             max_message=self.snapshot.config.limits.websocket_message,
         )

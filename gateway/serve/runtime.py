@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.serve.jwks import KeyService
 from gateway.serve.quota import QuotaService, Table
+from gateway.serve.signer import SignerService
 from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Runtime:
         self.recorder = recorder
         self.keys = KeyService(self._new_keys)
         self.quotas = QuotaService(Table.create(snapshot.config.rate_limits.keys))
+        self.signers = SignerService()
         self.pools: dict[Upstream, Pool] = {}
         self.retired: list[Pool] = []
 
@@ -65,6 +67,7 @@ class Runtime:
     async def close(self) -> None:
         """End fetches and connections."""
         self.keys.close()
+        self.signers.close()
         for pool in (*self.pools.values(), *self.retired):
             await pool.close()
         await self.quotas.close()
