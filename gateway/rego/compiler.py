@@ -25,12 +25,12 @@ from gateway.rego.builtins import ANNOTATIONS, BUILTINS, UNSUPPORTED
 from gateway.rego.cases import GENERATED
 from gateway.rego.checks import plan_problems, source_of
 from gateway.rego.children import WALL_SECONDS, Children
-from gateway.rego.codegen import generate, hideable_rules
+from gateway.rego.codegen import generate, hideable_rules, mockable_functions
 from gateway.rego.complaints import complaints, unplaced
-from gateway.rego.conflicts import conflicts, uneven_replacements
+from gateway.rego.conflicts import conflicts, partial_replacements
 from gateway.rego.culprit import culprits
 from gateway.rego.errors import CompileError, RegoProblem
-from gateway.rego.faults import faults, hidden_builtins, unbound_variables
+from gateway.rego.faults import faults, hidden_builtins, hidden_operators, unbound_variables
 from gateway.rego.footprint import footprint
 from gateway.rego.loops import EVERY, with_loops
 from gateway.rego.order import in_order
@@ -38,7 +38,9 @@ from gateway.rego.pieces import pieces
 from gateway.rego.places import FILE
 from gateway.rego.plan import At, PlanError, read_plan
 from gateway.rego.program import Program
+from gateway.rego.replacements import MARKS
 from gateway.rego.source import read_modules
+from gateway.rego.stand_ins import with_stand_ins
 from gateway.rego.trace import Site
 
 if TYPE_CHECKING:
@@ -206,8 +208,9 @@ def _read_sources(unit: Unit) -> list[Source]:
     problems = [problem for source in sources for problem in faults(source, NAMES)]
     if not any(problem.code == "no-rego" for problem in problems):
         problems += hidden_builtins(sources, NAMES)
+        problems += hidden_operators(sources)
         problems += conflicts(sources)
-        problems += uneven_replacements(sources)
+        problems += partial_replacements(sources)
     if problems:
         raise CompileError(problems)
     for source in sources:
@@ -355,6 +358,8 @@ def finish(unit: Unit, text: str, sources: Sequence[Source]) -> Program:
     try:
         plan = read_plan(text)
         plan = in_order(with_loops(plan) if EVERY in text else plan)
+        if any(mark in text for mark in MARKS):
+            plan = with_stand_ins(plan)
         problems = plan_problems(plan, sources, unit.entrypoints)
         if problems:
             raise CompileError(problems)
@@ -376,6 +381,7 @@ def finish(unit: Unit, text: str, sources: Sequence[Source]) -> Program:
         code=marshal.dumps(code),
         constants=made.constants,
         builtins=made.builtins,
+        mocking=made.mocking,
         files=tuple(unit.modules),
         rules=made.rules,
         entries=entries,
@@ -390,8 +396,15 @@ def finish(unit: Unit, text: str, sources: Sequence[Source]) -> Program:
             for name in unit.entrypoints
             if tuple(name.split("/")) in made.rules
         },
-        impure=tuple(sorted(name for name in made.builtins if BUILTINS[name].impure)),
+        impure=tuple(
+            sorted(
+                name
+                for name in {*made.builtins, *made.mocking}
+                if name in BUILTINS and BUILTINS[name].impure
+            )
+        ),
         hideable=hideable_rules(plan),
+        mockable=mockable_functions(plan),
         observe=unit.observe,
         functions=tuple(_named(plan, sources, item) for item in plan.functions)
         if unit.observe

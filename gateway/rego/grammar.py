@@ -163,6 +163,9 @@ class _Parser:
         name = path.parts[-1].text.strip('"`')
         if self.take_word("as"):
             name = self.variable().text
+        if name in KEYWORDS and path.parts[0].text != "future":
+            remedy = "give it another name: `import … as name`"
+            raise self.wrong(remedy, f"an import named `{name}`, which is a word of Rego")
         return Import(start, self.end(), path, name)
 
     # --- rules

@@ -18,8 +18,12 @@ from gateway.rego.scopes import direct_variables, pattern_variables
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from gateway.rego.replacements import Scope
     from gateway.rego.scopes import Scopes
     from gateway.rego.tree import Branch, Literal, Module, Node, Rule
+
+_NAMED: Final = 50
+"""The order of other names: behind all that is put before them."""
 
 _COMPARISONS: Final = frozenset(("==", "!=", "<", "<=", ">", ">="))
 
@@ -27,7 +31,8 @@ _COMPARISONS: Final = frozenset(("==", "!=", "<", "<=", ">", ">="))
 class Lifting:
     """The edits of one module; `edits` are those that are made of its tokens.
 
-    Locals that are named like one of `taken` get another name.
+    Locals that are named like one of `taken` get another name. `names` tells what rules and
+    imports are called in full: the compiler looks a short name up in all that is around it.
     """
 
     def __init__(
@@ -37,16 +42,20 @@ class Lifting:
         scopes: Scopes,
         taken: frozenset[str],
         edits: Sequence[Edit],
+        names: Scope,
     ) -> None:
         self._text = text
         self._module = module
         self._scopes = scopes
-        renamed = [
-            Edit(start, start + len(local.name), f"local__{local.name}__{local.node.start}__")
+        renamed = {
+            (start, start + len(local.name)): f"local__{local.name}__{local.node.start}__"
             for start, local in scopes.of.items()
             if local.name in taken or local.shared
-        ]
-        self._given = sorted([*edits, *renamed], key=_place)
+        }
+        renamed |= {(node.start, node.end): names.full(node) for node in scopes.named}
+        renamed |= {(node.start, node.end): names.called(node) for node in scopes.called}
+        named = [Edit(*span, name, _NAMED) for span, name in renamed.items() if name]
+        self._given = sorted([*edits, *named], key=_place)
         self._starts = [edit.start for edit in self._given]
         self._made: list[Edit] = []
         self._around = 0, len(text)

@@ -19,6 +19,7 @@ from gateway.rego.plan import (
     Const,
     IsUndefined,
     Make,
+    Mock,
     Not,
     Plan,
     Reset,
@@ -63,7 +64,7 @@ def _statement(step: Statement) -> Statement:
     match step:
         case Blocks(blocks=blocks):
             return replace(step, blocks=_blocks(blocks))
-        case Scan(block=block) | Not(block=block) | With(block=block):
+        case Scan(block=block) | Not(block=block) | With(block=block) | Mock(block=block):
             return replace(step, block=_block(block))
         case _:
             return step
@@ -114,7 +115,7 @@ def _marked(body: Block, held: int) -> Iterator[Statement]:
         match step:
             case Append(array=array) if array == held:
                 yield Assign(step.at, held, Const(True))
-            case Scan(block=block) | With(block=block):
+            case Scan(block=block) | With(block=block) | Mock(block=block):
                 yield replace(step, block=tuple(_marked(block, held)))
             case Blocks(blocks=blocks):
                 yield replace(step, blocks=tuple(tuple(_marked(each, held)) for each in blocks))

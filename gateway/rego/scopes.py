@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.rego.tokens import KEYWORDS, RESERVED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from gateway.rego.tree import Literal, Module, Node, Rule
 
@@ -70,14 +70,26 @@ _OTHER_NAME: Final = "use another name, or `==` to compare"
 
 
 class Scopes:
-    """The variables of one module; `globals_` are the names of its package's rules and imports."""
+    """The variables of one module.
 
-    def __init__(self, module: Module, globals_: frozenset[str]) -> None:
+    `globals_` are the names of its package's rules and imports, `functions` the offsets of names
+    of functions that are no calls.
+    """
+
+    def __init__(
+        self, module: Module, globals_: frozenset[str], functions: Collection[int] = ()
+    ) -> None:
+        self._functions = functions
         self.globals = globals_ | RESERVED
         self.locals: list[Local] = []
         self.faults: list[Fault] = []
         self.of: dict[int, Local] = {}
         """The local that the variable at an offset is."""
+        self.named: list[Node] = []
+        """The variables that are no locals."""
+        self.called: list[Node] = []
+        """The names of functions in calls."""
+        self._given: set[int] = set()
         self._scopes: list[_Scope] = []
         for rule in module.rules:
             self._rule(rule)
@@ -144,6 +156,8 @@ class Scopes:
         self._scopes.append(scope)
         for node in names:
             self._declare(node, "declared", positive=True)
+            if node.start in self.of:
+                self._given.add(id(self.of[node.start]))
         for literal in body:
             self._literal(literal)
         for term in terms:
@@ -177,7 +191,8 @@ class Scopes:
                         if node.start in self.of:
                             self.of[node.start].unified = True
                 self._scopes[-1].negated = False
-        for _, value in literal.replaced:
+        values = (value for _, value in literal.replaced)
+        for value in filter(lambda each: each.start not in self._functions, values):
             self._term(value)
 
     def _matched(self, literal: Literal) -> None:
@@ -189,6 +204,8 @@ class Scopes:
                     self._use(node)
                 else:
                     self._declare(node, "matched", positive=True)
+                    if node is pattern and node.start in self.of:
+                        self._given.add(id(self.of[node.start]))
                 found.add(node.text)
             self._keys(pattern)
 
@@ -202,6 +219,8 @@ class Scopes:
                 self._fault(node, "assigned-value", message, "write `==` or `=` to compare")
             else:
                 self._declare(node, "assigned", positive=True)
+                if node is literal.terms[0] and node.start in self.of:
+                    self._given.add(id(self.of[node.start]))
 
     # --- variables
 
@@ -231,6 +250,7 @@ class Scopes:
             return
         depth = self._depth(name)
         if depth is None:
+            self.named.append(node)
             return
         scope = self._scopes[depth]
         own = depth == len(self._scopes) - 1
@@ -277,13 +297,30 @@ class Scopes:
                 self._called(node.parts[0])
                 for part in node.parts[1:]:
                     self._term(part)
-            case "template":
-                for part in node.parts:
-                    self._inserted(part)
-                    self._term(part)
             case _:
                 for part in node.parts:
                     self._term(part)
+        if node.kind == "template":
+            for part in node.parts:
+                self._inserted(part)
+        elif node.kind == "ref" and node.parts[0].text == "data":
+            self._package(node.parts[1])
+
+    def _package(self, key: Node) -> None:
+        """Find a variable in the place of a package that is not assigned by itself before.
+
+        The compiler does not survive it.
+        """
+        local = self.of.get(key.start) if key.kind == "var" else None
+        given = local is not None and id(local) in self._given
+        iterates = any(
+            part.kind == "var" and (part.text == "_" or part.start in self.of)
+            for part in key.parts[key.kind == "call" :]
+        )
+        if (local is not None and not given) or key.text == "_" or iterates:
+            message = "this may be any package, and nothing names those that are meant"
+            remedy = 'assign it before: `some name in ["a", "b"]` or `name := …`, then `data[name]`'
+            self._fault(key, "variable-package", message, remedy)
 
     def _inserted(self, node: Node) -> None:
         """Find what iterates in a template string: it is one text."""
@@ -300,6 +337,7 @@ class Scopes:
         scope = self._scopes[-1]
         if name.text in scope.declares and name.text not in scope.locals:
             self._add(scope, Local(name.text, "used", name, positive=True))
+        self.called.append(operator)
         for part in operator.parts[1:]:
             self._term(part)
 
