@@ -37,7 +37,7 @@ routes:
   - {id: customer-orders, paths: ["/customers/{customer}/orders"], upstream: orders}
   - {id: admin, paths: ["/admin/{rest:path}"], upstream: orders}
 """
-POLICIES = Path(__file__).parents[1] / "policies"
+POLICIES = Path(__file__).parent / "policies"
 
 BROWSER = (
     (b"host", b"api.example"),
@@ -59,7 +59,7 @@ BROWSER = (
 
 
 def sample(folder: Path) -> tuple[Snapshot, str]:
-    """A snapshot of the project's own policies, and a token that they allow to read orders."""
+    """A snapshot of the sample policies, and a token that they allow to read orders."""
     key = generate("RS256")
     (folder / "jwks.json").write_text(json.dumps(public_jwks([key])))
     path = folder / "gateway.yaml"
