@@ -20,6 +20,7 @@ from gateway.commands.admin_client import MOST, Admin, admin_url, checked
 from gateway.commands.group import Group
 from gateway.commands.inputs import json_text
 from gateway.commands.logs import STDIN, events_of, followed
+from gateway.commands.options import examples, output_format
 from gateway.commands.report import counted
 from gateway.config.model import Duration
 from gateway.config.secrets import read_secret
@@ -119,7 +120,7 @@ def _sources(command: Callable[..., None]) -> Callable[..., None]:
         type=click.Path(path_type=Path),
         help="File with the bearer token of the admin listener.",
     )
-    @click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
+    @output_format
     @wraps(command)
     def wrapped(
         logs: tuple[Path, ...], admin: str | None, token_file: Path | None, **options: Any
@@ -169,7 +170,13 @@ def decisions() -> None:
     """
 
 
-@decisions.command(short_help="Show the newest decisions, one a line.")
+@decisions.command(
+    short_help="Show the newest decisions, one a line.",
+    epilog=examples(
+        "gateway decisions tail -f decisions.jsonl --outcome refused",
+        "gateway decisions tail --admin http://127.0.0.1:9090 --since 5m",
+    ),
+)
 @_sources
 @_filters
 @click.option("--lines", "-n", type=click.IntRange(0), default=20, show_default=True)
@@ -179,9 +186,6 @@ def tail(source: Source, wanted: Filter, lines: int, shape: str, *, follow: bool
 
     A line has the time (UTC), the end of the decision id, the status, method and path, the codes
     of a refusal, and the subject. --follow goes on, also when the log is rotated.
-
-    Examples: gateway decisions tail -f decisions.jsonl --outcome refused; gateway decisions tail
-    --admin http://127.0.0.1:9090 --since 5m
     """
     _follow_one(source, follow=follow)
     held: deque[Event] = deque(maxlen=lines)

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ import click
 from gateway.bundle.folder import digest, read_files
 from gateway.commands.demo_rows import ORDERS, Row, Seen, mint, rows
 from gateway.commands.demo_show import Edited, Show
+from gateway.commands.interrupt import interrupted
 from gateway.commands.options import cannot_listen
 from gateway.config.model import Limits, Listener, Upstream
 from gateway.errors import ConfigError
@@ -257,12 +257,3 @@ async def until(condition: Callable[[], bool], seconds: float, what: str) -> Non
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} did not come within {seconds:g} s")
         await asyncio.sleep(0.02)
-
-
-async def interrupted() -> None:
-    """Wait for Ctrl-C or SIGTERM."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()

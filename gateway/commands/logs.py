@@ -19,14 +19,41 @@ if TYPE_CHECKING:
 STDIN = "-"
 
 
+class Logs:
+    """The events of logs, one log after the other; `-` is standard input.
+
+    `size` is that of all files in bytes, None where it is not known; `position` is how many of
+    them were read, packed as they are.
+    """
+
+    def __init__(self, logs: Iterable[Path]) -> None:
+        self._logs = tuple(logs)
+        self._file: BinaryIO | None = None
+        self._before = 0
+        files = [log for log in self._logs if log.is_file()]
+        self.size = (
+            sum(log.stat().st_size for log in files) if len(files) == len(self._logs) else None
+        )
+
+    @property
+    def position(self) -> int:
+        """How many bytes were read."""
+        return self._before + (self._file.tell() if self._file else 0)
+
+    def __iter__(self) -> Iterator[Read]:
+        for log in self._logs:
+            if str(log) == STDIN:
+                yield from read_events(sys.stdin.buffer, "standard input")
+                continue
+            with log.open("rb") as file:
+                self._file = file
+                yield from read_events(file, str(log))
+                self._before, self._file = self.position, None
+
+
 def events_of(logs: Iterable[Path]) -> Iterator[Read]:
     """The events of logs, one log after the other; `-` is standard input."""
-    for log in logs:
-        if str(log) == STDIN:
-            yield from read_events(sys.stdin.buffer, "standard input")
-        else:
-            with log.open("rb") as file:
-                yield from read_events(file, str(log))
+    return iter(Logs(logs))
 
 
 def followed(log: Path) -> Iterator[Read | None]:

@@ -15,7 +15,7 @@ import click
 from gateway.commands.admin_client import Admin, admin_url, checked
 from gateway.commands.dry_run import send
 from gateway.commands.logs import events_of
-from gateway.commands.options import config_file
+from gateway.commands.options import config_file, examples, output_format
 from gateway.commands.policy_files import policy_set
 from gateway.commands.request_options import KINDS, refuse_given, request_options
 from gateway.commands.scenarios import scenarios_of, selection, snapshot_of
@@ -54,7 +54,14 @@ class Explained:
     said: dict[str, Any]
 
 
-@click.command(short_help="Tell how a request, a scenario or a recorded decision is decided.")
+@click.command(
+    short_help="Tell how a request, a scenario or a recorded decision is decided.",
+    epilog=examples(
+        """gateway policy explain --claims '{"sub": "alice"}' --path /orders""",
+        "gateway policy explain --scenario policies/orders.scenario.yaml --run 'above the limit'",
+        "gateway policy explain --decision 6TY4V8ZQ --log decisions.jsonl",
+    ),
+)
 @config_file
 @click.option(
     "--scenario",
@@ -77,7 +84,7 @@ class Explained:
     help="File with the bearer token of the admin listener.",
 )
 @request_options
-@click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
+@output_format
 @click.pass_context
 def explain(
     ctx: click.Context,
@@ -99,10 +106,6 @@ def explain(
     and each expression that does not hold which values it read.
 
     Exit codes: 0 explained, whatever was decided; 1 it could not be.
-
-    Examples: gateway policy explain --claims '{"sub": "alice"}' --path /orders; gateway policy
-    explain --scenario policies/orders.scenario.yaml --run reader; gateway policy explain
-    --decision 0197… --log decisions.jsonl
     """
     _check_kinds(ctx, asked, scenario, decision, admin)
     try:

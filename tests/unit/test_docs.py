@@ -60,7 +60,7 @@ def every_command(group, context):
 def test_the_help_of_every_command_shows_an_example():
     for command in every_command(main, click.Context(main)):
         help_ = command.get_help(click.Context(command))
-        assert re.search(r"^ *Examples?: *gateway ", help_, re.M), command.name
+        assert re.search(r"^ *Examples?:\s+gateway ", help_, re.M), command.name
 
 
 def test_the_rego_of_the_guide_compiles(tmp_path):
