@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from gateway.workbench.decisions import SHORT, is_named
 from gateway.workbench.events import GZIP, MAX_EVENT, read_events, read_line
 
 if TYPE_CHECKING:
@@ -54,6 +55,23 @@ class Logs:
 def events_of(logs: Iterable[Path]) -> Iterator[Read]:
     """The events of logs, one log after the other; `-` is standard input."""
     return iter(Logs(logs))
+
+
+def named(word: str, events: Iterable[dict[str, Any]], where: str = "") -> dict[str, Any]:
+    """The event with a decision id, or with an id that ends so; ClickException without one."""
+    matches: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if is_named(event, word):
+            matches[event["decision_id"]] = event
+            if event["decision_id"] == word:
+                return event
+    if not matches:
+        short = f"; an end of one has {SHORT} characters or more" if len(word) < SHORT else ""
+        said = f"no decision {word!r}" + (f" in {where}" if where else "")
+        raise click.ClickException(said + short)
+    if len(matches) > 1:
+        raise click.ClickException(f"{len(matches)} decision ids end in {word!r}: give one whole")
+    return next(iter(matches.values()))
 
 
 def followed(log: Path) -> Iterator[Read | None]:
