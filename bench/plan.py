@@ -43,7 +43,7 @@ LIMITED = {
     "rate_limits": {"limits": {"people": {"requests": 1_000_000}}, "default": ["people"]},
     "routes": [{"id": "orders", "paths": ["/orders"], "upstream": "http://127.0.0.1:9000"}],
 }
-POLICIES = Path(__file__).parents[1] / "policies"
+POLICIES = Path(__file__).parent / "policies"
 
 BROWSER = (
     (b"host", b"api.example"),
@@ -65,7 +65,7 @@ BROWSER = (
 
 
 def sample(folder: Path) -> tuple[Snapshot, str]:
-    """A snapshot of the project's own policies, and a token that they allow to read orders."""
+    """A snapshot of the sample policies, and a token that they allow to read orders."""
     key = generate("RS256")
     (folder / "jwks.json").write_text(json.dumps(public_jwks([key])))
     path = folder / "gateway.yaml"

@@ -19,12 +19,13 @@ from pydantic import TypeAdapter, ValidationError
 from gateway.commands.admin_client import MOST, Admin, admin_url, checked
 from gateway.commands.group import Group
 from gateway.commands.inputs import json_text
-from gateway.commands.logs import STDIN, events_of, followed
+from gateway.commands.logs import STDIN, events_of, followed, named
+from gateway.commands.options import examples, output_format
 from gateway.commands.report import counted
 from gateway.config.model import Duration
 from gateway.config.secrets import read_secret
 from gateway.record.encode import encode
-from gateway.workbench.decisions import SHORT, Filter, Stats, as_line, as_text, is_named, outcome_of
+from gateway.workbench.decisions import Filter, Stats, as_line, as_text, outcome_of
 from gateway.workbench.events import text_at
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _sources(command: Callable[..., None]) -> Callable[..., None]:
         type=click.Path(path_type=Path),
         help="File with the bearer token of the admin listener.",
     )
-    @click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
+    @output_format
     @wraps(command)
     def wrapped(
         logs: tuple[Path, ...], admin: str | None, token_file: Path | None, **options: Any
@@ -169,7 +170,13 @@ def decisions() -> None:
     """
 
 
-@decisions.command(short_help="Show the newest decisions, one a line.")
+@decisions.command(
+    short_help="Show the newest decisions, one a line.",
+    epilog=examples(
+        "gateway decisions tail -f decisions.jsonl --outcome refused",
+        "gateway decisions tail --admin http://127.0.0.1:9090 --since 5m",
+    ),
+)
 @_sources
 @_filters
 @click.option("--lines", "-n", type=click.IntRange(0), default=20, show_default=True)
@@ -179,9 +186,6 @@ def tail(source: Source, wanted: Filter, lines: int, shape: str, *, follow: bool
 
     A line has the time (UTC), the end of the decision id, the status, method and path, the codes
     of a refusal, and the subject. --follow goes on, also when the log is rotated.
-
-    Examples: gateway decisions tail -f decisions.jsonl --outcome refused; gateway decisions tail
-    --admin http://127.0.0.1:9090 --since 5m
     """
     _follow_one(source, follow=follow)
     held: deque[Event] = deque(maxlen=lines)
@@ -223,26 +227,11 @@ def show(decision_id: str, source: Source, shape: str) -> None:
     """
     found = None if source.admin is None else source.admin.find(decision_id)
     if found is None:
-        found = _named(decision_id, source.events(follow=False))
+        found = named(decision_id, filter(None, source.events(follow=False)))
     if shape == "json":
         click.echo(encode(found))
     else:
         click.echo("\n".join(as_text(found, partial(json_text, indent=2))))
-
-
-def _named(word: str, events: Iterable[Event | None]) -> Event:
-    matches: dict[str, Event] = {}
-    for event in events:
-        if event is not None and is_named(event, word):
-            matches[event["decision_id"]] = event
-            if event["decision_id"] == word:
-                return event
-    if not matches:
-        short = f"; an end of one has {SHORT} characters or more" if len(word) < SHORT else ""
-        raise click.ClickException(f"no decision {word!r}{short}")
-    if len(matches) > 1:
-        raise click.ClickException(f"{len(matches)} decision ids end in {word!r}: give one whole")
-    return next(iter(matches.values()))
 
 
 @decisions.command(short_help="Count decisions and show latencies.")

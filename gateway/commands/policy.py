@@ -11,7 +11,7 @@ import click
 
 from gateway.commands import reads, report
 from gateway.commands.group import Group
-from gateway.commands.options import config_file
+from gateway.commands.options import config_file, examples, output_format
 from gateway.commands.policy_bench import bench
 from gateway.commands.policy_diff import diff
 from gateway.commands.policy_eval import evaluate
@@ -47,7 +47,10 @@ policy.add_command(test)
 policy.add_command(diff)
 
 
-@policy.command(short_help="Compile the policies and report every fault with its place.")
+@policy.command(
+    short_help="Compile the policies and report every fault with its place.",
+    epilog=examples("gateway policy check policies", "gateway policy check --tests --strict"),
+)
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @config_file
 @click.option("--emit", type=click.Choice(["python"]), help="Print the generated code.")
@@ -59,7 +62,7 @@ policy.add_command(diff)
     "--tests", "tested", is_flag=True,
     help="Run tests and scenarios, too, and warn of what never held in them.",
 )  # fmt: skip
-@click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
+@output_format
 @click.pass_context
 def check(
     ctx: click.Context,
@@ -79,8 +82,6 @@ def check(
     it off.
 
     Exit codes: 0 no fault, 1 faults, or warnings with --strict.
-
-    Examples: gateway policy check policies; gateway policy check --tests --strict
     """
     if emit and shape == "json":
         raise click.UsageError("--emit prints code; leave --format json out")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +12,9 @@ from click.core import ParameterSource
 from gateway.bundle import folder
 from gateway.commands import reads
 from gateway.commands.logs import events_of
-from gateway.commands.options import config_file
+from gateway.commands.options import config_file, examples, output_format
 from gateway.commands.policy_files import policy_config
+from gateway.commands.progress import progress
 from gateway.commands.report import counted
 from gateway.commands.scenarios import scenarios_below, snapshot_with
 from gateway.errors import ConfigError, Problem
@@ -30,7 +30,7 @@ from gateway.workbench.tokens import Mint
 from gateway.workbench.versions import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from gateway.bundle.folder import PolicySources
     from gateway.config.model import Config
@@ -44,7 +44,13 @@ NOW = 1_790_000_000.0
 """The time of inputs that no scenario or log gives one: the same each time."""
 
 
-@click.command(short_help="Look for requests that two versions of the policies decide differently.")
+@click.command(
+    short_help="Look for requests that two versions of the policies decide differently.",
+    epilog=examples(
+        "gateway policy diff policies policies-new",
+        "gateway policy diff policies policies-new --log decisions.jsonl",
+    ),
+)
 @click.argument("old", type=click.Path(path_type=Path, exists=True))
 @click.argument("new", type=click.Path(path_type=Path, exists=True))
 @config_file
@@ -64,7 +70,7 @@ NOW = 1_790_000_000.0
     help="How many inputs to generate.",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Generate others.")
-@click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
+@output_format
 @click.pass_context
 def diff(
     ctx: click.Context,
@@ -86,8 +92,6 @@ def diff(
     found is no proof that there is none.
 
     Exit codes: 0 no difference found, 2 differences, 1 could not be done.
-
-    Example: gateway policy diff policies policies-new --log decisions.log
     """
     default = ctx.get_parameter_source("path") is ParameterSource.DEFAULT
     config_path = path if path.exists() or not default else None
@@ -108,10 +112,10 @@ def diff(
         snapshot = snapshot_with(config_path, (new.absolute(),), scenarios)
         cases += _sent(scenarios, snapshot, entrypoint)
     cases += _recorded(logs, entrypoints, entrypoint)
-    report = compare(
-        before, after, entrypoints, cases,
-        tries=tries, seed=seed, now=NOW, progress=_progress(tries),
-    )  # fmt: skip
+    with progress("inputs", tries) as tell:
+        report = compare(
+            before, after, entrypoints, cases, tries=tries, seed=seed, now=NOW, progress=tell
+        )
     if shape == "json":
         click.echo(encode({**as_json(report), "seed": seed}).decode())
     else:
@@ -168,16 +172,3 @@ def _recorded(
     if left_out:
         said = f"{counted(left_out, 'recorded decision')} of other rules left out"
         click.echo(f"note: {said}, see --entrypoint", err=True)
-
-
-def _progress(tries: int) -> Callable[[int], None]:
-    """Show on a terminal how far it is."""
-    if not sys.stderr.isatty():
-        return lambda _: None
-
-    def show(number: int) -> None:
-        click.echo(f"\r\x1b[Ktried {number} of {tries} inputs", nl=False, err=True)
-        if number >= tries:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-    return show

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.commands.admin_client import Admin, admin_url, checked
+from gateway.commands.admin_client import MOST, Admin, admin_url, checked
 from gateway.commands.dry_run import send
-from gateway.commands.logs import events_of
-from gateway.commands.options import config_file
+from gateway.commands.logs import events_of, named
+from gateway.commands.options import config_file, examples, output_format
 from gateway.commands.policy_files import policy_set
 from gateway.commands.request_options import KINDS, refuse_given, request_options
 from gateway.commands.scenarios import scenarios_of, selection, snapshot_of
@@ -25,12 +25,14 @@ from gateway.rego import UNDEFINED, CompileError, EvalError
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.values import to_json
 from gateway.snapshot import as_config_error
-from gateway.workbench.events import entrypoint_of, time_of
+from gateway.workbench.decisions import SHORT
+from gateway.workbench.events import entrypoint_of, text_at, time_of
 from gateway.workbench.explain import as_json, as_lines, shown
 from gateway.workbench.observed import Observed, observed, with_policy
+from gateway.workbench.reports import one_line
 from gateway.workbench.request import as_dict
 from gateway.workbench.run import run
-from gateway.workbench.stages import Stage, stages
+from gateway.workbench.stages import Stage, recorded_stages, stages
 from gateway.workbench.tokens import Mint
 
 if TYPE_CHECKING:
@@ -45,16 +47,26 @@ NARROWEST = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """What is told: the title, the stages, the policy's tree; `said` is the same as JSON."""
+    """What is told: the title, the stages, the policy's tree; `said` is the same as JSON.
+
+    There is no tree where a recorded decision did not get to the policy.
+    """
 
     title: str
     stages: list[Stage]
-    trace: Trace
+    trace: Trace | None
     modules: dict[str, str]
     said: dict[str, Any]
 
 
-@click.command(short_help="Tell how a request, a scenario or a recorded decision is decided.")
+@click.command(
+    short_help="Tell how a request, a scenario or a recorded decision is decided.",
+    epilog=examples(
+        """gateway policy explain --claims '{"sub": "alice"}' --path /orders""",
+        "gateway policy explain --scenario policies/orders.scenario.yaml --run 'above the limit'",
+        "gateway policy explain --decision 6TY4V8ZQ --log decisions.jsonl",
+    ),
+)
 @config_file
 @click.option(
     "--scenario",
@@ -62,7 +74,7 @@ class Explained:
     help="Explain a scenario of this file.",
 )
 @click.option("--run", "pattern", help="The scenario: a regex that fits its full name.")
-@click.option("--decision", help="Explain the recorded decision with this id.")
+@click.option("--decision", help="Explain the recorded decision with this id, or whose id ends so.")
 @click.option(
     "--log",
     "logs",
@@ -77,7 +89,7 @@ class Explained:
     help="File with the bearer token of the admin listener.",
 )
 @request_options
-@click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
+@output_format
 @click.pass_context
 def explain(
     ctx: click.Context,
@@ -99,10 +111,6 @@ def explain(
     and each expression that does not hold which values it read.
 
     Exit codes: 0 explained, whatever was decided; 1 it could not be.
-
-    Examples: gateway policy explain --claims '{"sub": "alice"}' --path /orders; gateway policy
-    explain --scenario policies/orders.scenario.yaml --run reader; gateway policy explain
-    --decision 0197… --log decisions.jsonl
     """
     _check_kinds(ctx, asked, scenario, decision, admin)
     try:
@@ -110,17 +118,17 @@ def explain(
             found = _scenario(ctx, path, scenario, pattern)
         elif decision is not None:
             event = _event(decision, logs, admin, token_file)
-            found = _recorded(policy_set(ctx, (), path), decision, event)
+            found = _recorded(policy_set(ctx, (), path), event)
         else:
             found = _request(ctx, path, asked)
     except CompileError as error:
         raise as_config_error(error) from None
     if shape == "json":
-        tree = as_json(found.trace, found.modules)
+        tree = None if found.trace is None else as_json(found.trace, found.modules)
         told = found.said | {"stages": [stage.as_dict() for stage in found.stages], "trace": tree}
         click.echo(encode(told).decode())
     else:
-        click.echo("\n".join(_wrapped(_lines(found))))
+        click.echo("\n".join(_wrapped(list(map(one_line, _lines(found))))))
 
 
 # --- what is explained
@@ -191,24 +199,32 @@ def _event(
     """The recorded decision, from logs or an admin listener."""
     if bool(logs) is (admin is not None):
         raise click.UsageError("--decision is looked for in one place: give --log or --admin")
-    if admin is not None:
-        token = None if token_file is None else read_secret(token_file).decode("latin-1")
-        event = checked(Admin(admin, token)).find(decision)
-    else:
-        events = (read.event for read in events_of(logs))
-        event = next((each for each in events if each.get("decision_id") == decision), None)
-    if event is None:
-        raise click.ClickException(
-            f"no decision {decision!r} in {admin or ', '.join(map(str, logs))}"
-        )
-    return event
+    if admin is None:
+        events = (read.event for read in events_of(logs) if not read.fault)
+        return named(decision, events, ", ".join(map(str, logs)))
+    token = None if token_file is None else read_secret(token_file).decode("latin-1")
+    client = checked(Admin(admin, token))
+    found = client.find(decision)
+    if found is None:
+        found = named(decision, client.recent(MOST) if len(decision) >= SHORT else (), admin)
+    return found
 
 
-def _recorded(found: PolicySet, decision: str, event: dict[str, Any]) -> Explained:
+def _recorded(found: PolicySet, event: dict[str, Any]) -> Explained:
+    decision = text_at(event, "decision_id")
+    target = (text_at(event, name) for name in ("method", "target", "timestamp"))
+    title = " ".join(filter(None, (f"decision {decision}", *target)))
     entrypoint = entrypoint_of(event)
     if not entrypoint:
-        why = event.get("error") or event.get("code") or "the event names no rule"
-        raise click.ClickException(f"no policy was asked for {decision!r}: {shown(why)}")
+        if "code" not in event:
+            raise click.ClickException(f"{decision}: the event names no rule that was asked")
+        return Explained(
+            title=title,
+            stages=recorded_stages(event, ()),
+            trace=None,
+            modules={},
+            said={"decision": decision, "recorded": None},
+        )
     policy = observed(found.sources, "trace")
     if not policy.program.defines(entrypoint):
         raise click.ClickException(f"the policies define no {entrypoint}, which was asked then")
@@ -217,8 +233,8 @@ def _recorded(found: PolicySet, decision: str, event: dict[str, Any]) -> Explain
     lines += (f"with revision {found.sources.revision}",)
     trace: Any = policy.observer
     return Explained(
-        title=f"decision {decision}",
-        stages=[Stage(name="decide", state="ok", lines=lines)],
+        title=title,
+        stages=recorded_stages(event, lines),
         trace=trace,
         modules=dict(found.sources.modules),
         said={"decision": decision, "recorded": event.get("result")},
@@ -259,7 +275,7 @@ def _lines(found: Explained) -> list[str]:
         lines.append(f"  {stage.name:<9} {state}{first}")
         lines += [f"{'':12}{line}" for line in more]
     lines += [f"  differs   {each}" for each in found.said.get("differences", ())]
-    tree = list(as_lines(found.trace, found.modules))
+    tree = [] if found.trace is None else list(as_lines(found.trace, found.modules))
     return [*lines, "", *tree] if tree else lines
 
 

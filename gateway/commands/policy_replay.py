@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from gateway.commands import report
-from gateway.commands.logs import events_of
-from gateway.commands.options import config_file
+from gateway.commands.logs import Logs
+from gateway.commands.options import config_file, examples, output_format
 from gateway.commands.policy_files import policy_set
 from gateway.commands.progress import progress
 from gateway.config.document import MAX_BYTES
@@ -27,7 +27,13 @@ STEP = 1000
 """Events between two looks at the progress."""
 
 
-@click.command(short_help="Decide the events of decision logs again, and tell what changes.")
+@click.command(
+    short_help="Decide the events of decision logs again, and tell what changes.",
+    epilog=examples(
+        "gateway policy replay decisions.jsonl --against policies-new",
+        "zcat logs/*.gz | gateway policy replay - --allow-list approved.yaml",
+    ),
+)
 @click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
     "--against",
@@ -52,7 +58,7 @@ STEP = 1000
 @click.option(
     "--results", is_flag=True, help="Changes of the result with the same outcome count as well."
 )
-@click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
+@output_format
 @click.pass_context
 def replay(
     ctx: click.Context,
@@ -74,8 +80,6 @@ def replay(
     --config is named, its work limit holds, and results are read as its routes' dialects have it.
 
     Exit codes: 0 nothing changes that is not approved; 2 something does; 1 it could not be run.
-
-    Example: gateway policy replay decisions.jsonl --against policies
     """
     approved = [] if allow_list is None else read_approved(str(allow_list), _read(allow_list))
     found = policy_set(ctx, against, path)
@@ -83,8 +87,11 @@ def replay(
     steps = DEFAULT_STEPS if config is None else config.policy.steps
     checks = None if config is None else shapes(config)
     made = Replay(Candidate(found.sources, steps), approved, examples, checks)
-    with progress("events", STEP) as shown:
-        for event in shown(islice(events_of(logs), limit)):
+    read = Logs(logs)
+    with progress("events", limit or read.size) as tell:
+        for number, event in enumerate(islice(read, limit)):
+            if number % STEP == 0:
+                tell(number, None if limit else read.position)
             made.add(event)
     report.show_problems(
         (

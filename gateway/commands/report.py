@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,24 @@ def show_problems(problems: Iterable[Problem], *, kind: str = "error") -> None:
 
 def show_error(message: str) -> None:
     """Write an error without a place to stderr."""
-    colour = None if not os.environ.get("NO_COLOR") else False
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {message}", err=True, color=colour)
+    said = f"{click.style('error', fg='red', bold=True)}: {message}"
+    click.echo(said, err=True, color=_colour())
+
+
+def show_results(text: str) -> None:
+    """Write what became of tests to stdout."""
+    click.echo(
+        _OUTCOME.sub(lambda found: click.style(found[0], _COLOURS[found[0]]), text), color=_colour()
+    )
+
+
+_COLOURS = {"PASS": "green", "FAIL": "red", "ERROR": "red", "SKIP": "yellow"}
+_OUTCOME = re.compile(rf"(?<=: )(?:{'|'.join(_COLOURS)})$", re.MULTILINE)
+
+
+def _colour() -> bool | None:
+    """Whether there is colour: None leaves it to what is written to."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def show_usage(error: click.UsageError) -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.bundle import folder
+from gateway.commands.policy_files import policy_set
 from gateway.config import load as config_load
 from gateway.errors import ConfigError, Problem
 from gateway.files import read_file
 from gateway.snapshot import build, candidate_of
-from gateway.workbench.scenario import find_scenarios, read_scenarios
+from gateway.workbench.scenario import SUFFIX, find_scenarios, read_scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,6 +65,20 @@ def scenarios_below(paths: Iterable[Path], *, once: bool = False) -> list[Scenar
 def scenarios_of(found: PolicySet, paths: Iterable[Path] = ()) -> list[Scenario]:
     """All scenarios below some paths, or those of a policy set; ConfigError with every fault."""
     return scenarios_below(tuple(paths) or found.paths)
+
+
+def tested(
+    ctx: click.Context, paths: tuple[Path, ...], path: Path
+) -> tuple[PolicySet, list[Scenario]]:
+    """The policies and scenarios below PATHS; the configuration's policies for scenario files only.
+
+    Then no test rules are among them. Raises ConfigError.
+    """
+    alone = bool(paths) and all(each.name.endswith(SUFFIX) and each.is_file() for each in paths)
+    found = policy_set(ctx, () if alone else paths, path)
+    if alone:
+        found = replace(found, sources=replace(found.sources, tests={}))
+    return found, scenarios_of(found, paths)
 
 
 def snapshot_of(found: PolicySet, scenarios: list[Scenario]) -> Snapshot | None:

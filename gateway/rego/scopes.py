@@ -139,7 +139,7 @@ class Scopes:
     def _scope(
         self, body: Sequence[Literal], names: Sequence[Node], terms: Sequence[Node]
     ) -> _Scope:
-        declares = _declared(body) | {node.text for node in names}
+        declares = declared_in(body) | {node.text for node in names}
         return _Scope(declares, frozenset(_mentioned(body, terms)) - self.globals - {"_"})
 
     def _inner(self, body: Sequence[Literal], names: Sequence[Node], terms: Sequence[Node]) -> None:
@@ -369,7 +369,7 @@ class Scopes:
         self._fault(local.node, "unused-variable", message, "write `_` for it, or leave it out")
 
 
-def _declared(body: Iterable[Literal]) -> frozenset[str]:
+def declared_in(body: Iterable[Literal]) -> frozenset[str]:
     """Return the names that a body declares, those of bodies in it not among them."""
     return frozenset(
         node.text
@@ -427,7 +427,7 @@ def _mentioned(body: Iterable[Literal], terms: Iterable[Node]) -> Iterator[str]:
 
 def variables_of(body: Sequence[Literal]) -> frozenset[str]:
     """Return the names that a body binds or reads, but for what is in bodies inside of it."""
-    return (_declared(body) | frozenset(_mentioned(body, ()))) - RESERVED - {"_"}
+    return (declared_in(body) | frozenset(_mentioned(body, ()))) - RESERVED - {"_"}
 
 
 def direct_variables(literal: Literal) -> Iterator[Node]:

@@ -115,6 +115,17 @@ def suites(modules: Mapping[str, str], tests: Mapping[str, str]) -> tuple[Suite,
     )
 
 
+def names_of_tests(tests: Mapping[str, str]) -> set[str]:
+    """Return the full names of the test rules of some modules."""
+    made = set()
+    for source in (Source(name, text) for name, text in tests.items()):
+        for statement in source.statements:
+            names, is_function = head_name(statement)
+            if names and names[-1].startswith((PREFIX, SKIPPED)) and not is_function:
+                made.add(".".join(("data", *source.package, *names)))
+    return made
+
+
 def _heads(sources: Iterable[Source]) -> dict[tuple[str, ...], set[str]]:
     """Return the first names of the rules of each package."""
     made: dict[tuple[str, ...], set[str]] = {}

@@ -54,6 +54,9 @@ def one_line(text: str) -> str:
 
 # --- pretty
 
+MOST_LINES: Final = 40
+"""So much of how a decision came about is shown of each test, unless all is asked for."""
+
 
 def pretty(checks: Sequence[Check], *, verbose: bool) -> str:
     """For people: what did not pass, why, and what was printed; all of them if `verbose`."""
@@ -65,12 +68,16 @@ def pretty(checks: Sequence[Check], *, verbose: bool) -> str:
 
 
 def _pretty(check: Check, *, verbose: bool) -> Iterator[str]:
-    yield f"{check.file}:{check.row}: {check.full_name}: {check.outcome.upper()}"
+    name = check.full_name if check.is_rule else check.name
+    yield f"{check.file}:{check.row}: {name}: {check.outcome.upper()}"
     yield from (f"  {line}" for line in check.lines)
     if verbose:
         yield from _pretty_cases(check.cases, "  ")
     yield from (f"  | {line}" for line in check.output)
-    yield from (f"  {line}" for line in check.explained)
+    shown = check.explained if verbose else check.explained[:MOST_LINES]
+    yield from (f"  {line}" for line in shown)
+    if left := len(check.explained) - len(shown):
+        yield f"  … {counted(left, 'line')} more with --verbose"
 
 
 def _pretty_cases(cases: Iterable[Case], indent: str) -> Iterator[str]:

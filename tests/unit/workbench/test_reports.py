@@ -76,7 +76,7 @@ a_test.rego:5: data.a.test_table: FAIL
   not true: b/c
   | x is <1>\\x00
 a_test.rego:9: data.a.todo_test_x: SKIP
-b, 100%.scenario.yaml:2: b, 100%.scenario.yaml: a: b: ERROR
+b, 100%.scenario.yaml:2: a: b: ERROR
   no issuer 'x'
   second
   data.a.allow is false
@@ -86,6 +86,16 @@ b, 100%.scenario.yaml:2: b, 100%.scenario.yaml: a: b: ERROR
     assert verbose[0] == "a_test.rego:3: data.a.test_good: PASS"
     assert verbose[3:6] == ["  a: PASS", "  b: FAIL", "    c: FAIL"]
     assert pretty([], verbose=False) == "0 tests"
+
+
+def test_of_a_long_explanation_only_the_beginning_is_shown():
+    check = Check(
+        suite="data.a", name="test_x", file="a_test.rego", row=1, outcome="fail",
+        explained=tuple(f"line {number}" for number in range(42)),
+    )  # fmt: skip
+    brief = pretty([check], verbose=False).splitlines()
+    assert brief[-3:-1] == ["  line 39", "  … 2 lines more with --verbose"]
+    assert "  line 41" in pretty([check], verbose=True).splitlines()
 
 
 def test_json():
