@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.rego.compiler import Unit, all_good, compile_all
 from gateway.rego.program import DEFAULT_STEPS
-from gateway.rego.testing import run_tests, suites
+from gateway.rego.testing import run_tests, suites, tests_among
 from gateway.workbench.coverage import Coverage
 from gateway.workbench.explain import as_lines
 from gateway.workbench.held import Held
@@ -65,7 +65,7 @@ class Session:
 
         Raises CompileError.
         """
-        found = suites(self.sources.modules, self.sources.tests)
+        found = self._suites()
         units = [Unit(modules=suite.modules, observe="trace") for suite in found]
         sites: set[Site] = set()
         for suite, program in zip(found, all_good(compile_all(units)), strict=True):
@@ -86,7 +86,7 @@ class Session:
         return sites
 
     def _tests(self, reached: list[tuple[Program, set[int]]]) -> Iterator[Check]:
-        found = suites(self.sources.modules, self.sources.tests)
+        found = self._suites()
         known = self._known(found)
         stale = [suite for suite in found if suite.digest not in known]
         observe: Observe = "coverage" if self.coverage else ""
@@ -110,6 +110,11 @@ class Session:
             self.memory.update((self._key(digest), checks) for digest, checks in known.items())
         checks = [check for made in known.values() for check in made]
         yield from sorted(checks, key=lambda check: (check.file, check.row))
+
+    def _suites(self) -> tuple[Suite, ...]:
+        """All tests, also those that stand in a served module: OPA runs them, too."""
+        modules = self.sources.modules
+        return suites(modules, {**self.sources.tests, **tests_among(modules)})
 
     def _known(self, found: Iterable[Suite]) -> dict[str, list[Check]]:
         """What is remembered of suites, by their digests."""
