@@ -30,7 +30,7 @@ KEYS: Mapping[str, str] = {
     "rate_limit": _RATES,
     "rate_limits": _RATES,
     "ratelimit": _RATES,
-    "retries": "the gateway repeats a request only where it cannot have been carried out",
+    "retries": "upstreams have retries",
     "rewrite": "strip_prefix takes a fixed part off the path; more is not rewritten",
     "server": _LISTENERS,
     "service": _UPSTREAM,

@@ -18,7 +18,7 @@ from gateway.config.model import is_loopback_host
 from gateway.errors import Code, GatewayError
 from gateway.record.encode import encode
 from gateway.record.event import rfc3339
-from gateway.record.metrics import Gauges, expose
+from gateway.record.metrics import Gauges, UpstreamGauges, expose
 from gateway.serve.edge import with_host
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Pages:
         return _json({"ready": not missing, "reasons": missing}, 503 if missing else 200)
 
     async def status(self) -> Response:
-        """Revision, reloads, issuers, logs."""
+        """Revision, reloads, issuers, upstreams, logs."""
         return _json(status_document(self.state))
 
     async def metrics(self) -> Response:
@@ -203,6 +203,7 @@ def status_document(state: AdminState) -> dict[str, Any]:
     """What /status shows."""
     now = state.clock()
     reload = state.reload()
+    gauges = state.gauges()
     missing = list(state.ready())
     return {
         "version": state.version,
@@ -216,9 +217,10 @@ def status_document(state: AdminState) -> dict[str, Any]:
         "last_good": reload.last_good,
         "restart_required": list(reload.restart_required),
         "issuers": {name: _issuer(issuer, now) for name, issuer in state.issuers().items()},
+        "upstreams": {name: _upstream(each) for name, each in gauges.upstreams.items()},
         "log": {
             name: {"written": sink.written, "dropped": sink.dropped, "errors": sink.errors}
-            for name, sink in state.gauges().sinks.items()
+            for name, sink in gauges.sinks.items()
         },
     }
 
@@ -304,6 +306,24 @@ def _issuer(issuer: IssuerStatus, now: float) -> dict[str, Any]:
         "age": None if issuer.fetched_at is None else round(max(0.0, now - issuer.fetched_at), 3),
         "last_error": issuer.last_error or None,
         "problems": issuer.problems,
+    }
+
+
+def _upstream(upstream: UpstreamGauges) -> dict[str, Any]:
+    return {
+        "targets": {
+            url: {
+                "addresses": {
+                    address: {name: getattr(found, name) for name in type(found).__slots__}
+                    for address, found in target.addresses.items()
+                },
+                "ejections": target.ejections,
+                "last_error": target.error or None,
+            }
+            for url, target in upstream.targets.items()
+        },
+        "retries": upstream.retries,
+        "retries_over_budget": upstream.over_budget,
     }
 
 

@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.serve.upstream import Pool
+from gateway.serve.upstream.endpoint import Endpoint
+
 DEADLINE = 5.0
 
 
@@ -162,6 +165,12 @@ def answers(*responses: bytes) -> Script:
 def ok(body: bytes = b"ok", headers: bytes = b"") -> bytes:
     """A well-formed 200."""
     return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n%b\r\n%b" % (len(body), headers, body)
+
+
+def only(pool: Pool) -> Endpoint:
+    """The one endpoint of a pool."""
+    (endpoint,) = pool._endpoints
+    return endpoint
 
 
 async def until(condition: Callable[[], bool]) -> None:

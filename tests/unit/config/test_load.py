@@ -375,7 +375,7 @@ MISTAKES = {
     ),
     "an upstream as text": (
         ("{url: http://127.0.0.1:9000}", "http://127.0.0.1:9000"),
-        "8:11: upstreams.orders: expected a mapping, got text (it needs url)",
+        "8:11: upstreams.orders: expected a mapping, got text (it needs url or targets)",
     ),
     "an inline upstream on a socket in another notation": (
         ("    upstream: orders", "    upstream: unix:/run/x.sock"),
