@@ -37,7 +37,7 @@ class Exchange:
     `started` is in Unix seconds, `duration` and `timings` in seconds; of the timings `plan` and
     `upstream_first_byte` are metrics too. `status` is 0 where the client left before an answer.
     `code` and `detail` name a failure after the plan. `complete` tells whether the whole answer
-    went out.
+    went out; `upstream` is the address that answered.
     """
 
     started: float
@@ -49,6 +49,7 @@ class Exchange:
     code: Code | None = None
     detail: str = ""
     complete: bool = True
+    upstream: str = ""
 
 
 def code_of(outcome: Recorded, exchange: Exchange) -> Code | None:
@@ -104,6 +105,8 @@ def build(
             event["reasons"] = [
                 {"code": reason.code, "message": reason.message} for reason in decision.reasons
             ]
+    if exchange.upstream:
+        event["upstream"] = exchange.upstream
     if not exchange.complete:
         event["incomplete"] = True
     if trail.document is None:

@@ -132,6 +132,8 @@ class Pool:
         now = monotonic()
         code = fault.code if isinstance(fault, ForwardError) else None
         self._failed(pick, code, now)
+        if isinstance(fault, ForwardError) and code in REASONS:
+            fault.detail = f"{pick.target.address}: {fault.detail}"
         retries, used = self.upstream.retries, response.connection
         if code is None or len(tried) > retries.attempts or now - begun > retries.timeout:
             return None
@@ -159,8 +161,7 @@ class Pool:
     def _failed(self, pick: Pick[Endpoint], code: Code | None, now: float) -> None:
         endpoint = pick.target
         if code is Code.UPSTREAM_CONNECT:
-            for resolver in self._resolvers:  # the address may be another one by now
-                resolver.refresh()
+            self._look_up()  # the address may be another one by now
         if pick is self._sole:
             return
         if code in FAILURES:
