@@ -123,21 +123,24 @@ class Balancer:
 
     def __init__(self, policy: Literal["round_robin", "least_pending"]) -> None:
         self._least = policy == "least_pending"
-        self._next = 0
+        # Retries take turns of their own: two targets would else take turns as the first and the
+        # second that one request tries, and the load of one that fails would not be spread.
+        self._turns = [0, 0]
 
     def pick(self, targets: Sequence[T], now: float, tried: Collection[T] = ()) -> Pick[T] | None:
         """Begin a request to one that was not tried; None where there is none."""
         chosen = self._choose(targets, now, tried)
         if chosen is None:
             return None
-        self._next = chosen + 1
+        self._turns[bool(tried)] = chosen + 1
         target = targets[chosen]
         return target.health.begin(target, now)
 
     def _choose(self, targets: Sequence[T], now: float, tried: Collection[T]) -> int | None:
         count = len(targets)
         best, fewest, any_open = None, 0, False
-        for turn in range(self._next, self._next + count):
+        first = self._turns[bool(tried)]
+        for turn in range(first, first + count):
             target = targets[turn % count]
             if not target.health.is_open(now):
                 continue
@@ -151,5 +154,5 @@ class Balancer:
         if any_open:
             return best
         # All are ejected: to refuse every request would be worse than to try.
-        turns = (turn % count for turn in range(self._next, self._next + count))
+        turns = (turn % count for turn in range(first, first + count))
         return next((turn for turn in turns if targets[turn] not in tried), None)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from gateway.config.model import Ejection
@@ -49,6 +51,16 @@ def test_what_was_tried_is_not_taken_again():
     while (pick := balancer.pick(targets, 0.0, tried)) is not None:
         tried.append(pick.target)
     assert tried == targets
+
+
+def test_retries_take_turns_of_their_own():
+    targets, balancer = three(), Balancer("round_robin")
+    first, again = [], []
+    for _ in range(9):
+        first.append(balancer.pick(targets, 0.0).target)
+        again.append(balancer.pick(targets, 0.0, [first[-1]]).target)
+    assert first == targets * 3
+    assert Counter(again) == dict.fromkeys(targets, 3)
 
 
 @pytest.mark.parametrize("policy", ["round_robin", "least_pending"])
