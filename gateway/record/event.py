@@ -15,7 +15,7 @@ from gateway.record.secrets import is_secret, without_credentials
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.model import Principal, Trail
+    from gateway.model import Decision, Principal, Trail
 
 Event = dict[str, Any]
 Recorded = Forward | Refuse | Answer
@@ -102,9 +102,7 @@ def build(
     if decision:
         event["result"] = decision.result
         if decision.reasons:
-            event["reasons"] = [
-                {"code": reason.code, "message": reason.message} for reason in decision.reasons
-            ]
+            event["reasons"] = _reasons(decision)
     if exchange.upstream:
         event["upstream"] = exchange.upstream
     if not exchange.complete:
@@ -168,6 +166,10 @@ def _error(
     # Cut only afterwards: a cut through a credential would leave a piece that is not found.
     detail = without_credentials(detail, trail.head.headers, is_secret_name)[:MAX_DETAIL]
     return {"code": code.text if code else "", "message": readable(detail)}
+
+
+def _reasons(decision: Decision) -> list[dict[str, str]]:
+    return [{"code": reason.code, "message": reason.message} for reason in decision.reasons]
 
 
 def _timers(exchange: Exchange) -> dict[str, int]:

@@ -347,7 +347,7 @@ def test_a_target_that_fails_is_left_out_and_comes_back(run):
             assert [await get(pool) for _ in range(6)] == [(200, b"ok")] * 6
             assert len(ups[0].requests) == 4
             go.set()
-            assert {await task for task in tasks} == {(200, b"ok"), (200, b"back")}
+            assert [await task for task in tasks].count((200, b"back")) == 1
             assert states(pool) == ["healthy", "healthy"]
             assert {await get(pool), await get(pool)} == {(200, b"ok"), (200, b"back")}
             (ejections, _) = (target.ejections for target in pool.gauges().targets.values())
