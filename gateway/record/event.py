@@ -100,9 +100,7 @@ def build(
     if exchange.detail or code not in (None, Code.POLICY_DENIED):
         event["error"] = _error(code, trail, exchange, is_secret_name)
     if decision:
-        event["result"] = decision.result
-        if decision.reasons:
-            event["reasons"] = _reasons(decision)
+        _add_decision(event, decision)
     if exchange.upstream:
         event["upstream"] = exchange.upstream
     if not exchange.complete:
@@ -168,8 +166,12 @@ def _error(
     return {"code": code.text if code else "", "message": readable(detail)}
 
 
-def _reasons(decision: Decision) -> list[dict[str, str]]:
-    return [{"code": reason.code, "message": reason.message} for reason in decision.reasons]
+def _add_decision(event: Event, decision: Decision) -> None:
+    event["result"] = decision.result
+    if decision.reasons:
+        event["reasons"] = [
+            {"code": reason.code, "message": reason.message} for reason in decision.reasons
+        ]
 
 
 def _timers(exchange: Exchange) -> dict[str, int]:
