@@ -466,8 +466,9 @@ class Upstream(Section):
                 "give url or targets, not both" if self.url else "url is missing",
                 "" if self.url else "write url: http://HOST:PORT, or targets: with several",
             )
-        if len(set(self.targets)) < len(self.targets):
-            raise Malformed("a target is given twice", key=("targets",))
+        bare = [target.rstrip("/") for target in self.targets]
+        if twice := next((target for target in bare if bare.count(target) > 1), ""):
+            raise Malformed(f"{twice} is given twice", key=("targets",))
         if len({target.startswith("https:") for target in self.targets}) > 1:
             raise Malformed(
                 "targets with and without TLS", "write https for all, or none", key=("targets",)
