@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -18,6 +19,8 @@ from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from gateway.config.model import Route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +134,7 @@ def _routes(config: Config, names: Names) -> Iterator[Fault]:
     for number, route in enumerate(config.routes):
         key: Key = ("routes", number)
         yield from _upstream((*key, "upstream"), route.upstream, names)
+        yield from _upstream_host((*key, "host"), route, config)
         yield from _unknown_names((*key, "issuers"), route.issuers, names.issuers, "issuer")
         limits = frozenset(config.rate_limits.limits)
         yield from _unknown_names((*key, "rate_limits"), route.rate_limits or (), limits, "limit")
@@ -162,6 +166,20 @@ def _upstream(key: Key, upstream: str, names: Names) -> Iterator[Fault]:
     except ValidationError as error:
         fault = error.errors()[0]["ctx"]["error"]
         yield Fault(key=key, message=str(fault), remedy=getattr(fault, "remedy", ""))
+
+
+def _upstream_host(key: Key, route: Route, config: Config) -> Iterator[Fault]:
+    """A Host header that depends on the target, which is chosen only when the request is sent."""
+    upstream = config.upstreams.get(route.upstream)
+    if upstream is None or route.host != "upstream":
+        return
+    hosts = [urlsplit(url).netloc for url in upstream.urls]
+    if len(set(hosts)) > 1:
+        yield Fault(
+            key=key,
+            message=f"{route.upstream} has several targets, with different hosts",
+            remedy=f"write the one that all of them take, such as {hosts[0]}",
+        )
 
 
 def _unknown_names(

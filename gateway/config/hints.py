@@ -26,7 +26,7 @@ KEYS: Mapping[str, str] = {
     "plugins": "there are none",
     "prefix": 'write paths: "/PREFIX/{rest:path}"',
     "providers": "write issuers",
-    "retries": "the gateway repeats a request only where it cannot have been carried out",
+    "retries": "upstreams have retries",
     "rewrite": "strip_prefix takes a fixed part off the path; more is not rewritten",
     "server": _LISTENERS,
     "service": _UPSTREAM,

@@ -143,6 +143,7 @@ Address = Annotated[str, BeforeValidator(addresses.address)]
 Cidr = Annotated[str, AfterValidator(addresses.cidr)]
 HttpUrl = Annotated[str, AfterValidator(addresses.http_url)]
 UpstreamUrl = Annotated[str, AfterValidator(addresses.upstream_url)]
+UpstreamUrls = Annotated[tuple[UpstreamUrl, ...], OneOrMany()]
 Method = Annotated[str, AfterValidator(_method)]
 Methods = Annotated[tuple[Method, ...], OneOrMany()]
 Strings = Annotated[tuple[str, ...], OneOrMany()]
@@ -382,11 +383,65 @@ class UpstreamTls(Section):
         return self
 
 
-class Upstream(Section):
-    """A service that requests are forwarded to, over HTTP/1.1."""
+class Ejection(Section):
+    """When a target of several is left out for a time (passive health checks)."""
 
-    url: UpstreamUrl
+    failures: Count = 5
+    """Failures in a row, without an answer between them, that eject; 0 never does."""
+    statuses: tuple[Annotated[Count, Field(ge=500, le=599)], ...] = ()
+    """Answers that count as failures, such as 502, 503, 504; none by default."""
+    base_time: SomeTime = 10.0
+    """How long the first ejection lasts; each one that follows lasts twice as long."""
+    max_time: SomeTime = 300.0
+    """The longest ejection."""
+
+
+class Retries(Section):
+    """When a request is sent once more, to another target or on a fresh connection."""
+
+    attempts: Count = Field(default=2, le=10)
+    """Most further tries of one request; 0 for none."""
+    methods: Methods = ("GET", "HEAD", "OPTIONS")
+    """Methods of requests that may have been sent and are sent again; PUT and DELETE may be added.
+    Of other methods, only what was never sent is tried again."""
+    budget_percent: Count = Field(default=20, le=100)
+    """Share of requests that may be sent again though they may have been sent."""
+    budget_per_second: Count = Field(default=10, le=10_000)
+    """How many a second may be sent again besides."""
+    timeout: Duration = 10.0
+    """No further try begins later than this after the request."""
+
+    @model_validator(mode="after")
+    def _idempotent(self) -> Self:
+        unsafe = [method for method in self.methods if method not in IDEMPOTENT]
+        if unsafe:
+            raise Malformed(
+                f"{unsafe[0]} may do twice what was asked once",
+                f"only {', '.join(IDEMPOTENT)} can be sent again",
+                key=("methods",),
+            )
+        return self
+
+
+IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
+"""Methods whose effect is the same however often they are sent (RFC 9110 §9.2.2)."""
+
+
+class Upstream(Section):
+    """A service that requests are forwarded to, over HTTP/1.1: one `url`, or several `targets`."""
+
+    url: UpstreamUrl | None = None
     """http://HOST[:PORT], https://HOST[:PORT] or http+unix:/PATH; no path, no query."""
+    targets: UpstreamUrls = ()
+    """Several such URLs, among which the requests are spread; all of them https, or none."""
+    balance: Literal["round_robin", "least_pending"] = "round_robin"
+    """Which target gets a request: each in turn, or the one with the fewest under way."""
+    ejection: Ejection = Ejection()
+    """When a target is left out."""
+    retries: Retries = Retries()
+    """When a request is sent once more."""
+    dns_interval: SomeTime = 30.0
+    """How often host names are resolved anew; each address is a target of its own."""
     tls: UpstreamTls = UpstreamTls()
     """Certificate checks for https."""
     connect_timeout: SomeTime = 5.0
@@ -396,17 +451,41 @@ class Upstream(Section):
     idle_timeout: SomeTime = 60.0
     """Time limit between two pieces of a message in either direction."""
     max_connections: Count = Field(default=256, ge=1)
-    """Most connections at once."""
+    """Most connections at once to each address."""
     max_pending: Count = Field(default=1024, ge=0)
-    """Most requests that wait for a connection; one more is 503 `upstream-busy`."""
+    """Most requests that wait for a connection to an address; one more is 503 `upstream-busy`."""
     keep_alive: Duration = 30.0
     """How long an unused connection is kept."""
     max_head: SomeSize = 65536
     """Largest response head."""
 
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if bool(self.url) == bool(self.targets):
+            raise Malformed(
+                "give url or targets, not both" if self.url else "url is missing",
+                "" if self.url else "write url: http://HOST:PORT, or targets: with several",
+            )
+        bare = [target.rstrip("/") for target in self.targets]
+        if twice := next((target for target in bare if bare.count(target) > 1), ""):
+            raise Malformed(f"{twice} is given twice", key=("targets",))
+        if len({target.startswith("https:") for target in self.targets}) > 1:
+            raise Malformed(
+                "targets with and without TLS", "write https for all, or none", key=("targets",)
+            )
+        return self
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The targets, be it one."""
+        return self.targets or (self.url or "",)
+
     def __hash__(self) -> int:
         # Requests find their connections by it; pydantic's own takes longer than the search.
-        return hash(self.url)
+        return hash(self.url or self.targets)
+
+    def __str__(self) -> str:
+        return ", ".join(self.urls)
 
 
 class Cors(Section):

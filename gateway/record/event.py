@@ -40,7 +40,7 @@ class Exchange:
     `started` is in Unix seconds, `duration` and `timings` in seconds; of the timings `plan` and
     `upstream_first_byte` are metrics too. `status` is 0 where the client left before an answer.
     `code` and `detail` name a failure after the plan. `complete` tells whether the whole answer
-    went out.
+    went out; `upstream` is the address that answered.
     """
 
     started: float
@@ -52,6 +52,7 @@ class Exchange:
     code: Code | None = None
     detail: str = ""
     complete: bool = True
+    upstream: str = ""
 
 
 def code_of(outcome: Recorded, exchange: Exchange) -> Code | None:
@@ -103,10 +104,7 @@ def build(
         event["error"] = _error(code, trail, exchange, is_secret_name)
     if decision:
         event |= _decided(decision)
-    if trail.taken:
-        event["rate_limits"] = _rate_limits(trail.taken)
-    if not exchange.complete:
-        event["incomplete"] = True
+    _add_known(event, trail, exchange)
     if trail.document is None:
         event["partial"] = True
         event["input"] = _known(trail)
@@ -114,6 +112,15 @@ def build(
         event["path"] = entrypoint
         event["input"] = trail.document
     return event
+
+
+def _add_known(event: Event, trail: Trail, exchange: Exchange) -> None:
+    if trail.taken:
+        event["rate_limits"] = _rate_limits(trail.taken)
+    if exchange.upstream:
+        event["upstream"] = exchange.upstream
+    if not exchange.complete:
+        event["incomplete"] = True
 
 
 def _decided(decision: Decision) -> Event:

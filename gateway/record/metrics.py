@@ -55,12 +55,37 @@ class KeyGauges:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamGauges:
-    """An upstream's connections at the scrape, and the requests that wait for one."""
+class AddressGauges:
+    """The connections to one address, and the requests that wait for one.
+
+    `state` is `healthy`, `ejected` or `probing`; `leaving` where the name leads there no more.
+    """
 
     in_use: int
     idle: int = 0
     waiting: int = 0
+    state: str = "healthy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetGauges:
+    """The addresses of one target, and how often they were ejected since the pool was made.
+
+    `error` tells why its name could not be resolved the last time.
+    """
+
+    addresses: Mapping[str, AddressGauges]
+    ejections: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamGauges:
+    """An upstream's targets by URL, and its retries by reason since the pool was made."""
+
+    targets: Mapping[str, TargetGauges]
+    retries: Mapping[str, int] = field(default_factory=dict)
+    over_budget: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +299,29 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges], S
         ("outcome",),
         lambda metrics, _: _by_name(metrics.reloads),
     ),
+    "gateway_upstream_ejections": (
+        "How often an address of an upstream's target was left out.",
+        ("upstream", "target"),
+        lambda _, gauges: (
+            ((name, url), target.ejections) for name, url, target in _targets(gauges)
+        ),
+    ),
+    "gateway_upstream_retries": (
+        "Requests that were sent once more, by what had happened before.",
+        ("upstream", "reason"),
+        lambda _, gauges: (
+            ((name, reason), count)
+            for name, upstream in gauges.upstreams.items()
+            for reason, count in upstream.retries.items()
+        ),
+    ),
+    "gateway_upstream_retries_denied": (
+        "Requests that were not sent once more, as the budget for that was used up.",
+        ("upstream",),
+        lambda _, gauges: (
+            ((name,), upstream.over_budget) for name, upstream in gauges.upstreams.items()
+        ),
+    ),
     "gateway_log_lines": (
         "Lines written to a log sink.",
         ("sink",),
@@ -355,18 +403,30 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         lambda _, gauges, __: (((name,), keys.fresh) for name, keys in gauges.issuers.items()),
     ),
     "gateway_upstream_connections": (
-        "Connections to an upstream, by state (in_use, idle).",
-        ("upstream", "state"),
+        "Connections to an upstream's target, by state (in_use, idle).",
+        ("upstream", "target", "state"),
         lambda _, gauges, __: (
-            ((name, state), count)
-            for name, pool in gauges.upstreams.items()
-            for state, count in (("in_use", pool.in_use), ("idle", pool.idle))
+            ((name, url, state), sum(getattr(each, state) for each in target.addresses.values()))
+            for name, url, target in _targets(gauges)
+            for state in ("in_use", "idle")
         ),
     ),
     "gateway_upstream_waiting": (
-        "Requests that wait for a connection to an upstream.",
-        ("upstream",),
-        lambda _, gauges, __: (((name,), pool.waiting) for name, pool in gauges.upstreams.items()),
+        "Requests that wait for a connection to an upstream's target.",
+        ("upstream", "target"),
+        lambda _, gauges, __: (
+            ((name, url), sum(each.waiting for each in target.addresses.values()))
+            for name, url, target in _targets(gauges)
+        ),
+    ),
+    "gateway_upstream_addresses": (
+        "Addresses of an upstream's target, by state (healthy, ejected, probing).",
+        ("upstream", "target", "state"),
+        lambda _, gauges, __: (
+            ((name, url, state), [each.state for each in target.addresses.values()].count(state))
+            for name, url, target in _targets(gauges)
+            for state in ("healthy", "ejected", "probing")
+        ),
     ),
     "gateway_rate_limit_storage_up": (
         "Whether the storage of rate limits answered the last time.",
@@ -384,6 +444,12 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         lambda _, gauges, __: (((name,), sink.queued) for name, sink in gauges.sinks.items()),
     ),
 }
+
+
+def _targets(gauges: Gauges) -> Iterator[tuple[str, str, TargetGauges]]:
+    for name, upstream in gauges.upstreams.items():
+        for url, target in upstream.targets.items():
+            yield name, url, target
 
 
 def _by_name(counts: Mapping[str, float]) -> Samples:

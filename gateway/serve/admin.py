@@ -18,7 +18,7 @@ from gateway.config.model import is_loopback_host
 from gateway.errors import Code, GatewayError
 from gateway.record.encode import encode
 from gateway.record.event import rfc3339
-from gateway.record.metrics import Gauges, expose
+from gateway.record.metrics import Gauges, UpstreamGauges, expose
 from gateway.serve.edge import with_host
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Pages:
         return _json({"ready": not missing, "reasons": missing}, 503 if missing else 200)
 
     async def status(self) -> Response:
-        """Revision, reloads, issuers, logs."""
+        """Revision, reloads, issuers, upstreams, logs."""
         return _json(status_document(self.state))
 
     async def metrics(self) -> Response:
@@ -203,8 +203,8 @@ def status_document(state: AdminState) -> dict[str, Any]:
     """What /status shows."""
     now = state.clock()
     reload = state.reload()
-    missing = list(state.ready())
     gauges = state.gauges()
+    missing = list(state.ready())
     return {
         "version": state.version,
         "started": rfc3339(state.started),
@@ -222,6 +222,7 @@ def status_document(state: AdminState) -> dict[str, Any]:
             "error": gauges.rate_limits.error or None,
             "evicted": gauges.rate_limits.evicted,
         },
+        "upstreams": {name: _upstream(each) for name, each in gauges.upstreams.items()},
         "log": {
             name: {"written": sink.written, "dropped": sink.dropped, "errors": sink.errors}
             for name, sink in gauges.sinks.items()
@@ -310,6 +311,24 @@ def _issuer(issuer: IssuerStatus, now: float) -> dict[str, Any]:
         "age": None if issuer.fetched_at is None else round(max(0.0, now - issuer.fetched_at), 3),
         "last_error": issuer.last_error or None,
         "problems": issuer.problems,
+    }
+
+
+def _upstream(upstream: UpstreamGauges) -> dict[str, Any]:
+    return {
+        "targets": {
+            url: {
+                "addresses": {
+                    address: {name: getattr(found, name) for name in type(found).__slots__}
+                    for address, found in target.addresses.items()
+                },
+                "ejections": target.ejections,
+                "last_error": target.error or None,
+            }
+            for url, target in upstream.targets.items()
+        },
+        "retries": upstream.retries,
+        "retries_over_budget": upstream.over_budget,
     }
 
 

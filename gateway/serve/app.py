@@ -16,7 +16,7 @@ from gateway.config.secrets import admin_token
 from gateway.config.show import effective
 from gateway.errors import ConfigError
 from gateway.record.mask import Mask
-from gateway.record.metrics import Gauges, KeyGauges, Metrics, UpstreamGauges
+from gateway.record.metrics import Gauges, KeyGauges, Metrics
 from gateway.record.recorder import Recorder
 from gateway.record.ring import Ring
 from gateway.serve.admin import AdminState, IssuerStatus, ReloadStatus, admin_app
@@ -220,11 +220,7 @@ class Gateway:
                 )
                 for name, issuer in self.issuers().items()
             },
-            upstreams={
-                upstream.url: UpstreamGauges(in_use=in_use, idle=idle, waiting=waiting)
-                for upstream, pool in self.runtime.pools.items()
-                for in_use, idle, waiting in (pool.counts(),)
-            },
+            upstreams=self.runtime.upstreams(),
             sinks=self.sinks.counts(),
             rate_limits=self.runtime.quotas.gauges(),
         )

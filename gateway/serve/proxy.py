@@ -60,7 +60,7 @@ class Request:
     __slots__ = (
         "body_ended", "bytes_in", "bytes_out", "content_seen", "first_byte", "head", "known",
         "left", "notify", "receive", "recorder", "runtime", "scope", "send", "snapshot",
-        "status", "task",
+        "status", "task", "upstream",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,6 +76,7 @@ class Request:
         self.bytes_in = 0
         self.bytes_out = 0
         self.first_byte = 0.0
+        self.upstream = ""
         self.content_seen: bytes | None = None
         self.body_ended = not has_content(self.head)
         self.known: Trail | None = None
@@ -123,6 +124,7 @@ class Request:
                 code=code,
                 detail=detail,
                 complete=complete,
+                upstream=self.upstream,
             )
             self.recorder.record(outcome or self.undecided(), exchange)
 
@@ -217,6 +219,7 @@ class Request:
             forward.method, forward.target, self.signed(forward), content, length=length
         )
         self.first_byte = time.perf_counter()
+        self.upstream = response.address
         try:
             await self.respond(response, forward)
         finally:
@@ -299,6 +302,7 @@ class Request:
             max_message=self.snapshot.config.limits.websocket_message,
         )
         self.first_byte = time.perf_counter()
+        self.upstream = socket.address
         if isinstance(socket, Response):
             await self.refused_by_upstream(socket, forward)
             return

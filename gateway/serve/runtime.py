@@ -12,6 +12,7 @@ from gateway.serve.upstream import Pool
 if TYPE_CHECKING:
     from gateway.config.model import Upstream
     from gateway.identify import Keyring
+    from gateway.record.metrics import UpstreamGauges
     from gateway.record.recorder import Recorder
     from gateway.snapshot import Snapshot
 
@@ -53,6 +54,14 @@ class Runtime:
         for pool in replaced:
             pool.retire()
         self.retired = [pool for pool in (*self.retired, *replaced) if any(pool.counts())]
+
+    def upstreams(self) -> dict[str, UpstreamGauges]:
+        """The upstreams' connections, by configured name, or by URL where a route gives that."""
+        names = {each: name for name, each in self.snapshot.config.upstreams.items()}
+        return {
+            names.get(upstream, str(upstream)): pool.gauges()
+            for upstream, pool in self.pools.items()
+        }
 
     def pool(self, upstream: Upstream) -> Pool:
         """The connections to an upstream; ConfigError only where a reload took it away."""

@@ -168,7 +168,7 @@ def as_dict(outcome: Forward | Refuse | Answer) -> dict[str, Any]:
         case Forward():
             told = {
                 "outcome": "forwarded",
-                "upstream": outcome.upstream.url,
+                "upstream": str(outcome.upstream),
                 "target": outcome.target.decode("latin-1"),
                 "response_headers": _lines(outcome.response_headers),
             }

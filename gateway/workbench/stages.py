@@ -127,7 +127,7 @@ def _found(outcome: Forward | Refuse | Answer, snapshot: Snapshot) -> dict[str, 
     found["decide"] = (f"{asked} allows", *_reasons(trail.decision))
     if isinstance(outcome, Forward):
         target = outcome.target.decode("latin-1")
-        found["forward"] = (f"to {outcome.upstream.url}{target}",)
+        found["forward"] = (f"to {outcome.upstream}{target}",)
     return found
 
 

@@ -375,7 +375,7 @@ MISTAKES = {
     ),
     "an upstream as text": (
         ("{url: http://127.0.0.1:9000}", "http://127.0.0.1:9000"),
-        "8:11: upstreams.orders: expected a mapping, got text (it needs url)",
+        "8:11: upstreams.orders: expected a mapping, got text (it needs url or targets)",
     ),
     "an inline upstream on a socket in another notation": (
         ("    upstream: orders", "    upstream: unix:/run/x.sock"),
@@ -495,6 +495,60 @@ MISTAKES = {
     "a client certificate without its key": (
         ("http://127.0.0.1:9000}", "http://127.0.0.1:9000, tls: {certificate: a.pem}}"),
         "8:40: upstreams.orders.tls: certificate and key go together (give both, or none)",
+    ),
+    "an upstream without a target": (
+        ("{url: http://127.0.0.1:9000}", "{}"),
+        "8:3: upstreams.orders: url is missing (write url: http://HOST:PORT, or targets: "
+        "with several)",
+    ),
+    "a url and targets": (
+        ("{url: http://127.0.0.1:9000}", "{url: 'http://a', targets: ['http://b']}"),
+        "8:3: upstreams.orders: give url or targets, not both",
+    ),
+    "a target twice": (
+        ("{url: http://127.0.0.1:9000}", "{targets: ['http://a', 'http://b', 'http://a/']}"),
+        "8:12: upstreams.orders.targets: http://a is given twice",
+    ),
+    "targets with and without TLS": (
+        ("{url: http://127.0.0.1:9000}", "{targets: ['https://a', 'http://b']}"),
+        "8:12: upstreams.orders.targets: targets with and without TLS (write https for all, "
+        "or none)",
+    ),
+    "a target with a path": (
+        ("{url: http://127.0.0.1:9000}", "{targets: ['http://a', 'http://b/x']}"),
+        "8:34: upstreams.orders.targets.1: expected a URL without path and query (the "
+        "request's path is sent)",
+    ),
+    "no targets": (
+        ("{url: http://127.0.0.1:9000}", "{targets: []}"),
+        "8:3: upstreams.orders: url is missing (write url: http://HOST:PORT, or targets: "
+        "with several)",
+    ),
+    "a method that is not idempotent": (
+        ("{url: http://127.0.0.1:9000}", "{url: 'http://a', retries: {methods: [GET, POST]}}"),
+        "8:39: upstreams.orders.retries.methods: POST may do twice what was asked once (only "
+        "GET, HEAD, OPTIONS, TRACE, PUT, DELETE can be sent again)",
+    ),
+    "a status that is no failure": (
+        ("{url: http://127.0.0.1:9000}", "{url: 'http://a', ejection: {statuses: [404]}}"),
+        "8:51: upstreams.orders.ejection.statuses.0: expected at least 500",
+    ),
+    "a budget of more than all": (
+        ("{url: http://127.0.0.1:9000}", "{url: 'http://a', retries: {budget_percent: 101}}"),
+        "8:55: upstreams.orders.retries.budget_percent: expected at most 100",
+    ),
+    "a balance of another gateway": (
+        ("{url: http://127.0.0.1:9000}", "{url: 'http://a', balance: least_conn}"),
+        "8:38: upstreams.orders.balance: expected round_robin or least_pending (did you mean "
+        "'least_pending'?)",
+    ),
+    "a Host header of several targets": (
+        (
+            "{url: http://127.0.0.1:9000}\nroutes:\n  - id: orders\n",
+            "{targets: ['http://a', 'http://b']}\nroutes:\n  - id: orders\n    host: upstream\n",
+        ),
+        "11:11: routes.0.host: orders has several targets, with different hosts (write the "
+        "one that all of them take, such as a)",
     ),
 }
 

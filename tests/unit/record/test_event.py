@@ -118,6 +118,11 @@ def test_answered():
     assert "code" not in event
 
 
+def test_the_address_that_answered():
+    assert event_of(forward(), upstream="192.0.2.7:80")["upstream"] == "192.0.2.7:80"
+    assert "upstream" not in event_of(forward())
+
+
 def test_anonymous_has_no_subject():
     event = event_of(forward(principal=Principal(authenticated=False)))
     assert {"subject", "issuer"}.isdisjoint(event)

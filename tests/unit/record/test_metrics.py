@@ -14,10 +14,12 @@ from gateway.record.metrics import (
     GAUGES,
     HISTOGRAMS,
     MAX_REASONS,
+    AddressGauges,
     Gauges,
     KeyGauges,
     Metrics,
     SinkCounts,
+    TargetGauges,
     UpstreamGauges,
     expose,
 )
@@ -34,7 +36,21 @@ GIVEN = Gauges(
         "corp": KeyGauges(keys=2, age=5.0, fresh=True),
         "new": KeyGauges(keys=0, age=None, fresh=False),
     },
-    upstreams={"orders": UpstreamGauges(in_use=3, idle=1, waiting=2)},
+    upstreams={
+        "orders": UpstreamGauges(
+            targets={
+                "http://a": TargetGauges(
+                    addresses={
+                        "192.0.2.1:80": AddressGauges(in_use=3, idle=1, waiting=2),
+                        "192.0.2.2:80": AddressGauges(in_use=1, state="ejected"),
+                    },
+                    ejections=4,
+                )
+            },
+            retries={"connect": 5},
+            over_budget=6,
+        )
+    },
     sinks={"stdout": SinkCounts(written=9, dropped=4, errors=1, queued=7)},
 )
 
@@ -139,6 +155,7 @@ def test_shell_counters():
 
 def test_gauges():
     found = samples(Metrics())
+    target = ("target", "http://a"), ("upstream", "orders")
     expected = {
         ("gateway_info", ("version", "1.2")): 1,
         ("gateway_uptime_seconds",): 60,
@@ -150,9 +167,15 @@ def test_gauges():
         ("gateway_jwks_refresh_success", ("issuer", "corp")): 1,
         ("gateway_jwks_keys", ("issuer", "new")): 0,
         ("gateway_jwks_refresh_success", ("issuer", "new")): 0,
-        ("gateway_upstream_connections", ("state", "in_use"), ("upstream", "orders")): 3,
-        ("gateway_upstream_connections", ("state", "idle"), ("upstream", "orders")): 1,
-        ("gateway_upstream_waiting", ("upstream", "orders")): 2,
+        ("gateway_upstream_connections", ("state", "in_use"), *target): 4,
+        ("gateway_upstream_connections", ("state", "idle"), *target): 1,
+        ("gateway_upstream_waiting", *target): 2,
+        ("gateway_upstream_addresses", ("state", "healthy"), *target): 1,
+        ("gateway_upstream_addresses", ("state", "ejected"), *target): 1,
+        ("gateway_upstream_addresses", ("state", "probing"), *target): 0,
+        ("gateway_upstream_ejections_total", *target): 4,
+        ("gateway_upstream_retries_total", ("reason", "connect"), ("upstream", "orders")): 5,
+        ("gateway_upstream_retries_denied_total", ("upstream", "orders")): 6,
         ("gateway_log_lines_total", ("sink", "stdout")): 9,
         ("gateway_log_dropped_total", ("sink", "stdout")): 4,
         ("gateway_log_errors_total", ("sink", "stdout")): 1,

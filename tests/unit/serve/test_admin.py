@@ -9,7 +9,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.errors import Problem
-from gateway.record.metrics import Gauges, Metrics, SinkCounts
+from gateway.record.metrics import (
+    AddressGauges,
+    Gauges,
+    Metrics,
+    SinkCounts,
+    TargetGauges,
+    UpstreamGauges,
+)
 from gateway.record.ring import Ring
 from gateway.serve.admin import HEADERS, AdminState, IssuerStatus, ReloadStatus, admin_app
 from tests.support.http1 import connect
@@ -26,6 +33,18 @@ def state(**changes):
     gauges = Gauges(
         version="1.2",
         started=100.0,
+        upstreams={
+            "orders": UpstreamGauges(
+                targets={
+                    "http://orders": TargetGauges(
+                        addresses={"192.0.2.1:80": AddressGauges(in_use=1, state="probing")},
+                        ejections=2,
+                        error="no such name",
+                    )
+                },
+                retries={"connect": 3},
+            )
+        },
         sinks={"stdout": SinkCounts(written=9, dropped=4, errors=1, queued=0)},
     )
     given = {
@@ -163,6 +182,26 @@ def test_status():
             }
         },
         "rate_limits": {"storage": "memory", "error": None, "evicted": 0},
+        "upstreams": {
+            "orders": {
+                "targets": {
+                    "http://orders": {
+                        "addresses": {
+                            "192.0.2.1:80": {
+                                "in_use": 1,
+                                "idle": 0,
+                                "waiting": 0,
+                                "state": "probing",
+                            }
+                        },
+                        "ejections": 2,
+                        "last_error": "no such name",
+                    }
+                },
+                "retries": {"connect": 3},
+                "retries_over_budget": 0,
+            }
+        },
         "log": {"stdout": {"written": 9, "dropped": 4, "errors": 1}},
     }
 
