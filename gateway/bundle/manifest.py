@@ -107,6 +107,19 @@ def overlap(one: Path, other: Path) -> bool:
     return one[:length] == other[:length]
 
 
+def holds(document: object, path: Path, root: Path) -> bool:
+    """Whether a data document at `path` has a value in `root`."""
+    if path[: len(root)] == root:
+        return True
+    if root[: len(path)] != path:
+        return False
+    for name in root[len(path) :]:
+        if not isinstance(document, dict) or name not in document:
+            return False
+        document = document[name]
+    return True
+
+
 def shown(root: Path) -> str:
     """A path below `data` for people."""
     return ".".join(("data", *root))

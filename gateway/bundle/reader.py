@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gateway.bundle import archive, manifest, signature
 from gateway.bundle.errors import BundleError, Reason
+from gateway.bundle.signature import Verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 DATA_FILES: Final = ("data.json", "data.yaml", "data.yml")
 SUFFIXES = (".tar.gz", ".tgz")
 """What the names of archives end with."""
+FOREVER: Final = 1e18
+"""A time by which whatever ends has ended."""
 
 _REFUSED: Mapping[str, tuple[str, str]] = {
     "policy.wasm": ("WebAssembly is not run", "build it with --target rego"),
@@ -29,13 +34,13 @@ _REFUSED: Mapping[str, tuple[str, str]] = {
 class Bundle:
     """A bundle's manifest and the files that count, `.manifest` among them.
 
-    `signed_by` is the id of the key whose signature was verified; `others` are the names of files
+    `signed` tells whose signature was verified; `others` are the names of files
     that mean nothing.
     """
 
     manifest: Manifest
     files: Mapping[str, bytes]
-    signed_by: str = ""
+    signed: Verified = field(default_factory=Verified)
     others: tuple[str, ...] = ()
 
 
@@ -45,14 +50,37 @@ def read_bundle(data: bytes, where: str, trust: Trust | None, now: float) -> Bun
     Without `trust` no signature is looked at. `now` in Unix seconds.
     """
     try:
-        files = archive.read(data)
-        signer = signature.verify(files, trust, now) if trust is not None else ""
-        return sorted_out(files, signer)
+        bundle = _opened(data, trust)
+        bundle.signed.check(now)
     except BundleError as error:
         raise error.of(where) from None
+    return bundle
 
 
-def sorted_out(files: Mapping[str, bytes], signer: str = "") -> Bundle:
+_good: dict[tuple[object, ...], Bundle] = {}
+_lock = threading.Lock()
+MAX_GOOD = 8
+"""So many bundles are known again: each look at the disk reads all of them."""
+
+
+def _opened(data: bytes, trust: Trust | None) -> Bundle:
+    key = (hashlib.sha256(data).digest(), None if trust is None else trust.marks)
+    with _lock:
+        known = _good.pop(key, None)
+        if known is not None:
+            _good[key] = known
+            return known
+    files = archive.read(data)
+    signed = signature.verify(files, trust) if trust is not None else Verified()
+    bundle = sorted_out(files, signed)
+    with _lock:
+        _good[key] = bundle
+        while len(_good) > MAX_GOOD:
+            del _good[next(iter(_good))]
+    return bundle
+
+
+def sorted_out(files: Mapping[str, bytes], signed: Verified) -> Bundle:
     """The bundle that files make; BundleError for what another reader would find more in."""
     kept: dict[str, bytes] = {manifest.NAME: b"{}\n"}
     others: list[str] = []
@@ -77,6 +105,6 @@ def sorted_out(files: Mapping[str, bytes], signer: str = "") -> Bundle:
     return Bundle(
         manifest=manifest.parse(kept[manifest.NAME]),
         files=kept,
-        signed_by=signer,
+        signed=signed,
         others=tuple(others),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import math
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
@@ -32,7 +33,7 @@ class TrustedKey:
     algorithm: str
     key: VerificationKey
     scope: str = ""
-    expires: float | None = None
+    expires: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,34 @@ class Trust:
     scope: str = ""
     exclude: tuple[str, ...] = ()
 
+    @property
+    def marks(self) -> tuple[object, ...]:
+        """What two equal ones have in common."""
+        keys = ((k.id, k.algorithm, k.key.thumbprint, k.scope, k.expires) for k in self.keys)
+        return *keys, self.scope, self.exclude
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """Files that are signed as they must be: by the key `key_id` ("" where none need be).
+
+    The signature is good from `begins` on and before `ends`, in Unix seconds.
+    """
+
+    key_id: str = ""
+    begins: float = -math.inf
+    ends: float = math.inf
+    key_ends: float = math.inf
+
+    def check(self, now: float) -> None:
+        """BundleError where the signature is not good at that time."""
+        if now >= self.key_ends:
+            raise _wrong(Reason.KEY_EXPIRED, f"the key {self.key_id} has expired")
+        if now >= self.ends:
+            raise _wrong(Reason.SIGNATURE_EXPIRED, "the signature has expired")
+        if now < self.begins:
+            raise _wrong(Reason.SIGNATURE_EXPIRED, "the signature is not valid yet")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
@@ -60,22 +89,27 @@ class Signature:
     token: Compact
 
 
-def verify(files: Mapping[str, bytes], trust: Trust, now: float) -> str:
-    """The id of the key that signed these files and no others; BundleError.
+def verify(files: Mapping[str, bytes], trust: Trust) -> Verified:
+    """Verify that a trusted key signed these files and no others, whenever; BundleError.
 
-    Empty for files that are not signed, where that is allowed. `now` in Unix seconds.
+    Files that are not signed are good where nobody is trusted.
     """
     if NAME not in files:
         if trust.keys:
             raise BundleError(Reason.UNSIGNED, f"there is no {NAME} in it")
-        return ""
+        return Verified()
     if not trust.keys:
         raise BundleError(Reason.KEYS_MISSING, "it is signed, and there is no key to verify it")
     found = read(files[NAME])
     key = _signer(found, trust)
-    _check_claims(found, key, trust, now)
+    _check_scope(found, key, trust)
     _check_files(found, files, trust.exclude)
-    return key.id
+    return Verified(
+        key_id=key.id,
+        begins=_moment(found, "nbf", -math.inf),
+        ends=_moment(found, "exp", math.inf),
+        key_ends=key.expires,
+    )
 
 
 def read(data: bytes) -> Signature:
@@ -165,24 +199,19 @@ def _is_same(one: str, other: str) -> bool:
     return one == other or {one, other} <= ED25519_ALGORITHMS
 
 
-def _check_claims(found: Signature, key: TrustedKey, trust: Trust, now: float) -> None:
-    if key.expires is not None and now >= key.expires:
-        raise _wrong(Reason.KEY_EXPIRED, f"the key {key.id} has expired")
+def _check_scope(found: Signature, key: TrustedKey, trust: Trust) -> None:
     wanted = trust.scope or key.scope
     if found.scope != wanted or key.scope not in ("", wanted):
         message = f"it is signed for {_scope(found.scope)}, not for {_scope(wanted)}"
-        raise _wrong(
-            Reason.SCOPE_MISMATCH, message, f"sign it with --scope {wanted}" if wanted else ""
-        )
-    for name in ("exp", "nbf"):
-        moment = found.claims.get(name)
-        if moment is None:
-            continue
-        if isinstance(moment, bool) or not isinstance(moment, int | float):
-            raise _malformed(f"the token's {name} is no number")
-        if (now >= moment) == (name == "exp"):
-            said = "has expired" if name == "exp" else "is not valid yet"
-            raise _wrong(Reason.SIGNATURE_EXPIRED, f"the signature {said}")
+        remedy = f"sign it with --scope {wanted}" if wanted else ""
+        raise _wrong(Reason.SCOPE_MISMATCH, message, remedy)
+
+
+def _moment(found: Signature, name: str, default: float) -> float:
+    moment = found.claims.get(name, default)
+    if isinstance(moment, bool) or not isinstance(moment, int | float):
+        raise _malformed(f"the token's {name} is no number")
+    return moment
 
 
 def _scope(scope: str) -> str:

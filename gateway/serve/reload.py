@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.bundle.root import root_paths
 from gateway.config import load as config_load
 from gateway.errors import ConfigError, Problem
 from gateway.files import read_own_file
@@ -55,7 +56,7 @@ def start(path: Path, environ: Mapping[str, str]) -> Start:
     Blocking.
     """
     try:
-        candidate = read(path, environ)
+        candidate = read(path, environ, now=time.time())
         snapshot = build(candidate, now=time.time(), cache=_plans(candidate))
     except ConfigError as error:
         return _start_with_last_good(path, environ, error)
@@ -122,7 +123,7 @@ def kept(state: Path, path: Path, environ: Mapping[str, str]) -> tuple[Candidate
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigError((Problem("is damaged", file=str(file)),)) from None
     loaded = config_load.read(text, path, environ)
-    if not numbers <= set(range(len(loaded.config.policy.paths))):
+    if not numbers <= set(range(len(root_paths(loaded.config.policy)))):
         raise ConfigError((Problem("is damaged", file=str(file)),))
     return candidate_of(loaded, text, files), kept_at
 
