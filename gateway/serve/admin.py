@@ -76,6 +76,22 @@ class IssuerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BundleStatus:
+    """A bundle: where it comes from, the revision that its manifest names, its entity tag.
+
+    `remote` tells that it comes from a URL. `checked_at` is when its source last confirmed it, in
+    Unix seconds; None where it never did.
+    """
+
+    source: str
+    revision: str
+    remote: bool
+    etag: str = ""
+    checked_at: float | None = None
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdminState:
     """What the listener shows, read anew for every request.
 
@@ -95,6 +111,7 @@ class AdminState:
     config: Callable[[], Mapping[str, Any]]
     metrics: Metrics
     ring: Callable[[], Ring]
+    bundles: Callable[[], Mapping[str, BundleStatus]] = dict
     unix: bool = False
 
 
@@ -126,7 +143,7 @@ class Pages:
         return _json({"ready": not missing, "reasons": missing}, 503 if missing else 200)
 
     async def status(self) -> Response:
-        """Revision, reloads, issuers, logs."""
+        """Revision, reloads, issuers, bundles, logs."""
         return _json(status_document(self.state))
 
     async def metrics(self) -> Response:
@@ -216,6 +233,7 @@ def status_document(state: AdminState) -> dict[str, Any]:
         "last_good": reload.last_good,
         "restart_required": list(reload.restart_required),
         "issuers": {name: _issuer(issuer, now) for name, issuer in state.issuers().items()},
+        "bundles": {name: _bundle(bundle) for name, bundle in state.bundles().items()},
         "log": {
             name: {"written": sink.written, "dropped": sink.dropped, "errors": sink.errors}
             for name, sink in state.gauges().sinks.items()
@@ -304,6 +322,16 @@ def _issuer(issuer: IssuerStatus, now: float) -> dict[str, Any]:
         "age": None if issuer.fetched_at is None else round(max(0.0, now - issuer.fetched_at), 3),
         "last_error": issuer.last_error or None,
         "problems": issuer.problems,
+    }
+
+
+def _bundle(bundle: BundleStatus) -> dict[str, Any]:
+    return {
+        "source": bundle.source,
+        "revision": bundle.revision,
+        "etag": bundle.etag or None,
+        "last_success": _time(bundle.checked_at),
+        "last_error": bundle.last_error or None,
     }
 
 
