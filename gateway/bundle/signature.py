@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import math
 from dataclasses import dataclass
@@ -234,7 +233,7 @@ def _check_files(found: Signature, files: Mapping[str, bytes], exclude: Collecti
             raise BundleError(
                 Reason.DIGEST_MISMATCH, f"cannot be read: {error}", name=name
             ) from None
-        if not hmac.compare_digest(made, wanted):
+        if made != wanted:
             raise BundleError(Reason.DIGEST_MISMATCH, "is not what was signed", name=name)
 
 

@@ -11,7 +11,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.errors import Problem
 from gateway.record.metrics import Gauges, Metrics, SinkCounts
 from gateway.record.ring import Ring
-from gateway.serve.admin import HEADERS, AdminState, BundleStatus, IssuerStatus, ReloadStatus, admin_app
+from gateway.serve.admin import (
+    HEADERS,
+    AdminState,
+    BundleStatus,
+    IssuerStatus,
+    ReloadStatus,
+    admin_app,
+)
 from tests.support.http1 import connect
 from tests.support.server import live, served, until
 
