@@ -7,6 +7,8 @@ import io
 import json
 import tarfile
 
+import yaml
+
 from gateway.jose.sign import sign_bytes
 
 MANIFEST = b'{"revision":"v1","roots":[""],"rego_version":1}\n'
@@ -92,9 +94,9 @@ def _bytes(content):
 
 
 def _hashed(name, content):
-    """Only for numbers that are whole."""
-    if name.rpartition("/")[2] not in ("data.json", ".manifest"):
+    """For names in ASCII and numbers that are whole."""
+    last = name.rpartition("/")[2]
+    if last not in ("data.json", "data.yaml", ".manifest"):
         return content
-    return json.dumps(
-        json.loads(content), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-    ).encode()
+    value = yaml.safe_load(content) if last.endswith("yaml") else json.loads(content)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
