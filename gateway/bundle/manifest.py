@@ -91,7 +91,7 @@ def dump(manifest: Manifest) -> bytes:
         value = getattr(manifest, name)
         if value not in (None, {}):
             document[name] = value
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=str)
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=float)
     return text.encode() + b"\n"
 
 
