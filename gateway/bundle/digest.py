@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import secrets
 from decimal import Decimal
-from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.config.document import read_document
 from gateway.jose.strict_json import JsonError, loads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 STRUCTURED: Final = frozenset({"data.json", "data.yaml", ".manifest", "signatures.json"})
 """Last parts of names. `data.yml` is not among them: OPA hashes its bytes."""
@@ -37,72 +38,56 @@ def file_digest(name: str, data: bytes, algorithm: str) -> str:
     `algorithm` is one of ALGORITHMS.
     """
     made = ALGORITHMS[algorithm]
-    if name.rpartition("/")[2] not in STRUCTURED:
-        return str(made(data).hexdigest())
-    return str(made("".join(_pieces(_value(name, data))).encode()).hexdigest())
+    is_structured = name.rpartition("/")[2] in STRUCTURED
+    return str(made(_canonical(name, data) if is_structured else data).hexdigest())
 
 
-class _Number(str):
-    """A number of JSON as it is written."""
+def _canonical(name: str, data: bytes) -> bytes:
+    """What a structured file says, in the one form that is hashed."""
+    mark = secrets.token_hex(8)  # json can write no number but its own
+    value = _value(name, data, mark)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = re.sub(f'"{mark}([^"]*)"', r"\1", text)
+    # Go's encoder escapes these two whatever it is told.
+    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode()
 
-    __slots__ = ()
 
-
-def _value(name: str, data: bytes) -> Any:
+def _value(name: str, data: bytes, mark: str) -> Any:
+    """The value in a file, the numbers that Python would write otherwise as marked texts."""
     try:
         loads(data, max_depth=MAX_DEPTH, max_members=len(data) + 1)  # refuses what has two readings
     except JsonError:
         if not name.endswith(".yaml"):
             raise
     else:
-        return json.loads(data, parse_int=_Number, parse_float=_Number)
+        return json.loads(
+            data,
+            parse_float=lambda text: mark + text,
+            parse_int=lambda text: mark + text if text == "-0" else int(text),
+        )
     document = read_document(data, None, max_bytes=len(data))
     for problem in document.problems:
         raise ValueError(f"line {problem.line}: {problem.message}")
-    return document.tree
+    return _marked(document.tree, mark)
 
 
-def _pieces(value: Any) -> Iterator[str]:
+def _marked(value: Any, mark: str) -> Any:
+    """The value with its numbers as OPA has them, which turns YAML into JSON first."""
     match value:
         case dict():
-            mark = "{"
-            for name in sorted(value):
-                yield f"{mark}{_string(name)}:"
-                yield from _pieces(value[name])
-                mark = ","
-            yield "}" if value else "{}"
+            return {name: _marked(each, mark) for name, each in value.items()}
         case list():
-            mark = "["
-            for each in value:
-                yield mark
-                yield from _pieces(each)
-                mark = ","
-            yield "]" if value else "[]"
-        case _:
-            yield _scalar(value)
-
-
-def _scalar(value: Any) -> str:
-    match value:
-        case _Number():
+            return [_marked(each, mark) for each in value]
+        case bool() | str() | None:
             return value
-        case str():
-            return _string(value)
-        case True | False | None:
-            return {True: "true", False: "false", None: "null"}[value]
         case int() if -(2**63) <= value < 2**64:
-            return str(value)
+            return value
         case _:
-            return _float(float(value))
-
-
-def _string(text: str) -> str:
-    """A string as Go's encoder writes it without HTML escapes."""
-    return encode_basestring(text).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+            return mark + _float(float(value))
 
 
 def _float(number: float) -> str:
-    """A number of YAML, which OPA turns into JSON first: a double as Go's encoder writes it."""
+    """A double as Go's encoder writes it."""
     if number != 0 and not 1e-6 <= abs(number) < 1e21:
         return repr(number).replace("e-0", "e-")
     text = format(Decimal(repr(number)), "f")

@@ -60,7 +60,8 @@ def read_bundle(data: bytes, where: str, trust: Trust | None, now: float) -> Bun
 _good: dict[tuple[object, ...], Bundle] = {}
 _lock = threading.Lock()
 MAX_GOOD = 8
-"""So many bundles are known again: each look at the disk reads all of them."""
+MAX_GOOD_BYTES = 256 * 1024**2
+"""So much is known again: each look at the disk reads all bundles."""
 
 
 def _opened(data: bytes, trust: Trust | None) -> Bundle:
@@ -75,9 +76,13 @@ def _opened(data: bytes, trust: Trust | None) -> Bundle:
     bundle = sorted_out(files, signed)
     with _lock:
         _good[key] = bundle
-        while len(_good) > MAX_GOOD:
+        while len(_good) > 1 and (len(_good) > MAX_GOOD or _known_bytes() > MAX_GOOD_BYTES):
             del _good[next(iter(_good))]
     return bundle
+
+
+def _known_bytes() -> int:
+    return sum(len(data) for bundle in _good.values() for data in bundle.files.values())
 
 
 def sorted_out(files: Mapping[str, bytes], signed: Verified) -> Bundle:

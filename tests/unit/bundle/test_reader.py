@@ -1,5 +1,8 @@
 """What of a bundle counts, what is ignored, and what is refused by name."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from gateway.bundle.errors import BundleError, Reason
@@ -73,3 +76,10 @@ def test_codes_are_distinct_and_kebab():
     codes = [reason.code for reason in Reason]
     assert len(set(codes)) == len(codes)
     assert all(code == code.lower() and " " not in code for code in codes)
+
+
+def test_every_code_is_explained():
+    page = (Path(__file__).parents[3] / "docs" / "bundles.md").read_text()
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", page, re.M)) - {"url", "file"} == {
+        reason.code for reason in Reason
+    }
