@@ -34,6 +34,7 @@ COMMANDS = {
     "echo": "Run a sample service to stand behind the gateway.",
     "config": "Check and show the configuration.",
     "policy": "Test and check policies, and replay decisions with them.",
+    "bundle": "Build, sign, verify and fetch bundles of policies.",
     "decisions": "Look into decision logs and recent decisions.",
     "token": "Mint, inspect and verify tokens.",
     "keys": "Generate keys and show their public half.",

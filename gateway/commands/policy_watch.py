@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.bundle.folder import shown
+from gateway.bundle.owners import shown
 from gateway.commands.interrupt import interrupted
 from gateway.serve.watch import Watcher
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.bundle import folder
+from gateway.bundle.owners import shown as shown_name
 from gateway.commands.policy_files import policy_set
 from gateway.config import load as config_load
 from gateway.errors import ConfigError, Problem
@@ -47,7 +48,7 @@ def scenarios_below(paths: Iterable[Path], *, once: bool = False) -> list[Scenar
     problems: list[Problem] = []
     seen: set[bytes] = set()
     for path in find_scenarios(each.absolute() for each in paths):
-        shown = folder.shown(path)
+        shown = shown_name(path)
         try:
             text = read_file(path, MAX_SCENARIOS)
             if not once or text not in seen:
@@ -96,7 +97,7 @@ def snapshot_with(
         raise ConfigError((Problem(message, file=where, remedy="name it with --config"),))
     text = config_load.read_text(config_path)
     loaded = config_load.read(text, config_path, os.environ)
-    policy = loaded.config.policy.model_copy(update={"paths": paths, "tests": False})
+    policy = loaded.config.policy.model_copy(update={"paths": paths, "bundles": {}, "tests": False})
     config = loaded.config.model_copy(update={"policy": policy})
     return build(
         candidate_of(replace(loaded, config=config), text, folder.read_files(paths)), now=0.0

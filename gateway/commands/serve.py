@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.commands.options import config_file
+from gateway.config.load import load
+from gateway.errors import ConfigError
 from gateway.serve.app import Gateway, run_loop, settle
-from gateway.serve.reload import Start, start
+from gateway.serve.bundles import pull
+from gateway.serve.reload import Start, revisions, start
 from gateway.serve.stderr import messages_on_stderr
 
 if TYPE_CHECKING:
@@ -37,7 +40,17 @@ def serve(path: Path, *, verbose: bool) -> None:
     # A hangup that comes before the gateway can handle it must not end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with messages_on_stderr(verbose=verbose):
+        run_loop(_pull(path))
         run_loop(_serve(path, start(path, os.environ)))
+
+
+async def _pull(path: Path) -> None:
+    """Fetch the newest bundles before anything is built of them."""
+    try:
+        policy = load(path, os.environ).config.policy
+    except ConfigError:
+        return  # which is told where the last good set may stand in
+    await pull(policy)
 
 
 async def _serve(path: Path, begun: Start) -> None:
@@ -55,6 +68,6 @@ async def _serve(path: Path, begun: Start) -> None:
         log.info("listening on %s", listener.url)
     if gateway.admin:
         log.info("admin on %s", gateway.admin.url)
-    log.info("policy revision %s", begun.snapshot.revision)
+    log.info("policy revision %s", revisions(begun.snapshot))
     settle()
     await gateway.run()

@@ -685,11 +685,125 @@ class Route(Section):
     """Anything the policy should know of the route (`input.route.labels`)."""
 
 
+class BundleKey(Section):
+    """A key that may sign a bundle: exactly one source of it, and what it may sign."""
+
+    pem_file: Path | None = None
+    """File with a PEM public key or certificate."""
+    jwks_file: Path | None = None
+    """File with a JWK Set; its keys are called by their `kid`."""
+    secret: Secret | None = None
+    """Shared secret for HS256/384/512, as text."""
+    secret_file: Path | None = None
+    """File with that secret (one trailing newline is dropped)."""
+    algorithm: Algorithm
+    """The one algorithm that its signatures may have."""
+    scope: str = ""
+    """The `scope` that it may sign for; any if empty and `verification.scope` names one."""
+    expires: Annotated[str, AfterValidator(values.moment_text)] | None = None
+    """When it stops being trusted: a day (`2027-01-31`) or a time (`2027-01-31T12:00:00Z`)."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        sources = ("pem_file", "jwks_file", "secret", "secret_file")
+        given = [name for name in sources if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise Malformed(
+                f"expected exactly one of {', '.join(sources)}; got {', '.join(given) or 'none'}"
+            )
+        if self.algorithm.startswith("HS") != given[0].startswith("secret"):
+            raise Malformed(
+                f"{self.algorithm} does not go with {given[0]}",
+                "HS256, HS384 and HS512 need a secret, all others a public key",
+                key=("algorithm",),
+            )
+        return self
+
+
+class Verification(Section):
+    """How a bundle must be signed; without it, a bundle that is signed is refused."""
+
+    keys: dict[str, BundleKey]
+    """The trusted keys by id, which is the `kid` (or `keyid`) of a signature that names one."""
+    scope: str = ""
+    """The `scope` that the signature must have; that of its key by default."""
+    exclude: Strings = ()
+    """Files that need not be signed, as `*.md` or `data/*/data.json`."""
+
+    @model_validator(mode="after")
+    def _trusts_somebody(self) -> Self:
+        if not self.keys:
+            raise Malformed("expected at least one key", key=("keys",))
+        for name, key in self.keys.items():
+            if self.scope and key.scope not in ("", self.scope):
+                raise Malformed(
+                    f"it can never sign this bundle, whose scope is {self.scope}",
+                    key=("keys", name, "scope"),
+                )
+        return self
+
+
+class Bundle(Section):
+    """An OPA bundle: exactly one of `file` and `url`."""
+
+    file: Path | None = None
+    """An archive (.tar.gz), or a folder laid out as a bundle."""
+    url: HttpUrl | None = None
+    """Where the archive is fetched from; the last good one is kept in `policy.state`."""
+    token: Secret | None = None
+    """Bearer token for the URL."""
+    token_file: Path | None = None
+    """File with that token."""
+    interval: SomeTime = 60.0
+    """How often the URL is asked whether there is another archive."""
+    timeout: SomeTime = 30.0
+    """Time limit of one such request, and of the wait for it at the start."""
+    max_size: Annotated[SomeSize, Field(le=64 * 1024**2)] = 64 * 1024**2
+    """Largest archive that is fetched."""
+    verification: Verification | None = None
+    """Who must have signed it."""
+    insecure_unsigned: bool = False
+    """Take an archive that nobody signed from a URL."""
+    allow_private_addresses: bool = False
+    """Let the URL resolve to private or link-local addresses (loopback always may)."""
+    insecure_http: bool = False
+    """Let the URL be plain http on an address other than loopback."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (self.url is None):
+            raise Malformed("expected exactly one of file, url")
+        if self.token is not None and self.token_file is not None:
+            raise Malformed("give token or token_file, not both")
+        if self.url is None:
+            if self.token is not None or self.token_file is not None:
+                raise Malformed("a file needs no token")
+            return self
+        if not self.insecure_http and not is_secure_url(self.url):
+            raise Malformed(
+                "plain http on an address that is not loopback",
+                "use https, or set insecure_http: true",
+                key=("url",),
+            )
+        if self.verification is None and not self.insecure_unsigned:
+            raise Malformed(
+                "verification is missing", "name the keys, or set insecure_unsigned: true"
+            )
+        return self
+
+
+POLICY_BUNDLE = "policy"
+"""What the whole policy set is called among the bundles of a decision event."""
+
+
 class Policy(Section):
     """The Rego policies."""
 
-    paths: Paths = Field(default=(Path("policies"),), min_length=1)
-    """Folders or files with .rego modules and data.json / data.yaml documents."""
+    paths: Paths = (Path("policies"),)
+    """Folders or files with .rego modules and data.json / data.yaml documents; none by default
+    where there are bundles."""
+    bundles: dict[Name, Bundle] = Field(default_factory=dict)
+    """OPA bundles by name; each owns the roots that its manifest names."""
     entrypoint: str | None = None
     """Rule that decides; `gateway/authz/decision`, else `gateway/authz/allow`, by default."""
     steps: Count = Field(default=1_000_000, ge=1_000)
@@ -698,6 +812,22 @@ class Policy(Section):
     """Run the `*_test.rego` beside the policies before a reload takes effect."""
     state: Path | None = None
     """Folder for the last good policy set (owner-only); `.gateway` beside the file by default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bundles_alone(cls, value: object) -> object:
+        if isinstance(value, dict) and value.get("bundles") and "paths" not in value:
+            return {**value, "paths": ()}
+        return value
+
+    @model_validator(mode="after")
+    def _some_policies(self) -> Self:
+        if not self.paths and not self.bundles:
+            raise Malformed("expected at least one entry", key=("paths",))
+        if POLICY_BUNDLE in self.bundles:
+            message = f"{POLICY_BUNDLE} is what the log calls all policies together"
+            raise Malformed(message, "choose another name", key=("bundles", POLICY_BUNDLE))
+        return self
 
 
 class Reload(Section):

@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from gateway.config.model import POLICY_BUNDLE
 from gateway.errors import Code
 from gateway.model import Answer, Forward, Refuse
 from gateway.record.secrets import is_secret, without_credentials
@@ -25,6 +27,7 @@ TYPE = "openpolicyagent.org/decision_logs"
 
 SHOWN_KEY = 16
 """Digits of a digest in a log: enough to find what belongs together."""
+NO_BUNDLES: Mapping[str, str] = MappingProxyType({})
 
 MAX_DETAIL = 1024
 """Most characters of an error's text, before escapes."""
@@ -65,12 +68,14 @@ def build(
     exchange: Exchange,
     *,
     labels: Mapping[str, str],
+    bundles: Mapping[str, str] = NO_BUNDLES,
     entrypoint: str = "",
     is_secret_name: Callable[[str], bool] = is_secret,
 ) -> Event:
     """The event of a request, before anything is erased; it shares the trail's document.
 
-    A request that was refused before the policy was asked has no `path` (the entrypoint) and no
+    `bundles` are the revisions of the bundles that the policy is made of, by name. A request that
+    was refused before the policy was asked has no `path` (the entrypoint) and no
     `result`; its `input` holds what was known by then, and `partial` is true.
     """
     trail = outcome.trail
@@ -81,7 +86,10 @@ def build(
         "decision_id": head.id,
         "timestamp": rfc3339(exchange.started),
         "labels": labels,
-        "bundles": {"policy": {"revision": trail.revision}},
+        "bundles": {
+            POLICY_BUNDLE: {"revision": trail.revision},
+            **{name: {"revision": revision} for name, revision in bundles.items()},
+        },
         "requested_by": trail.source.address if trail.source else head.peer,
         "method": head.method,
         "target": trail.match.path if trail.match else escape(head.raw_path),

@@ -89,6 +89,19 @@ class UpstreamGauges:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BundleGauges:
+    """A bundle at the scrape: the revision that its manifest names, and whether it is current.
+
+    `age` is the time since its URL last confirmed it, in seconds; None where it never did, and
+    for a bundle on disk.
+    """
+
+    revision: str
+    age: float | None = None
+    fresh: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SinkCounts:
     """What a log sink did since the start; `queued` is now. All but `errors` are in lines."""
 
@@ -119,6 +132,7 @@ class Gauges:
     revision: str = ""
     reloaded_at: float | None = None
     reload_ok: bool = True
+    bundles: Mapping[str, BundleGauges] = field(default_factory=dict)
     issuers: Mapping[str, KeyGauges] = field(default_factory=dict)
     upstreams: Mapping[str, UpstreamGauges] = field(default_factory=dict)
     sinks: Mapping[str, SinkCounts] = field(default_factory=dict)
@@ -384,6 +398,27 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         "When the active revision took effect.",
         (),
         lambda _, gauges, __: [] if gauges.reloaded_at is None else [((), gauges.reloaded_at)],
+    ),
+    "gateway_bundle_info": (
+        "The revision that a bundle's manifest names; always 1.",
+        ("bundle", "revision"),
+        lambda _, gauges, __: (
+            ((name, bundle.revision), 1) for name, bundle in gauges.bundles.items()
+        ),
+    ),
+    "gateway_bundle_age_seconds": (
+        "Time since a bundle's URL last confirmed it; not for bundles on disk.",
+        ("bundle",),
+        lambda _, gauges, __: (
+            ((name,), bundle.age)
+            for name, bundle in gauges.bundles.items()
+            if bundle.age is not None
+        ),
+    ),
+    "gateway_bundle_refresh_success": (
+        "Whether a bundle's URL last gave a good archive, or confirmed the one at hand.",
+        ("bundle",),
+        lambda _, gauges, __: (((name,), bundle.fresh) for name, bundle in gauges.bundles.items()),
     ),
     "gateway_jwks_keys": (
         "Usable keys of an issuer.",

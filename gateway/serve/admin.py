@@ -76,6 +76,22 @@ class IssuerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BundleStatus:
+    """A bundle: where it comes from, the revision that its manifest names, its entity tag.
+
+    `remote` tells that it comes from a URL. `checked_at` is when its source last confirmed it, in
+    Unix seconds; None where it never did.
+    """
+
+    source: str
+    revision: str
+    remote: bool
+    etag: str = ""
+    checked_at: float | None = None
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdminState:
     """What the listener shows, read anew for every request.
 
@@ -95,6 +111,7 @@ class AdminState:
     config: Callable[[], Mapping[str, Any]]
     metrics: Metrics
     ring: Callable[[], Ring]
+    bundles: Callable[[], Mapping[str, BundleStatus]] = dict
     unix: bool = False
 
 
@@ -126,7 +143,7 @@ class Pages:
         return _json({"ready": not missing, "reasons": missing}, 503 if missing else 200)
 
     async def status(self) -> Response:
-        """Revision, reloads, issuers, upstreams, logs."""
+        """Revision, reloads, issuers, bundles, upstreams, logs."""
         return _json(status_document(self.state))
 
     async def metrics(self) -> Response:
@@ -223,6 +240,7 @@ def status_document(state: AdminState) -> dict[str, Any]:
             "evicted": gauges.rate_limits.evicted,
         },
         "upstreams": {name: _upstream(each) for name, each in gauges.upstreams.items()},
+        "bundles": {name: _bundle(bundle) for name, bundle in state.bundles().items()},
         "log": {
             name: {"written": sink.written, "dropped": sink.dropped, "errors": sink.errors}
             for name, sink in gauges.sinks.items()
@@ -329,6 +347,16 @@ def _upstream(upstream: UpstreamGauges) -> dict[str, Any]:
         },
         "retries": upstream.retries,
         "retries_over_budget": upstream.over_budget,
+    }
+
+
+def _bundle(bundle: BundleStatus) -> dict[str, Any]:
+    return {
+        "source": bundle.source,
+        "revision": bundle.revision,
+        "etag": bundle.etag or None,
+        "last_success": _time(bundle.checked_at),
+        "last_error": bundle.last_error or None,
     }
 
 

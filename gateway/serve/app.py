@@ -16,10 +16,10 @@ from gateway.config.secrets import admin_token
 from gateway.config.show import effective
 from gateway.errors import ConfigError
 from gateway.record.mask import Mask
-from gateway.record.metrics import Gauges, KeyGauges, Metrics
+from gateway.record.metrics import BundleGauges, Gauges, KeyGauges, Metrics
 from gateway.record.recorder import Recorder
 from gateway.record.ring import Ring
-from gateway.serve.admin import AdminState, IssuerStatus, ReloadStatus, admin_app
+from gateway.serve.admin import AdminState, BundleStatus, IssuerStatus, ReloadStatus, admin_app
 from gateway.serve.edge import own_app
 from gateway.serve.hypercorn import BoundListener, bind, serve
 from gateway.serve.proxy import Proxy
@@ -150,6 +150,7 @@ class Gateway:
             mask=Mask.build(snapshot.config),
             labels=snapshot.config.log.labels,
             entrypoints=snapshot.decider.entrypoints,
+            bundles=snapshot.bundles,
             decisions=sinks.decisions.put if sinks.decisions else None,
             access=sinks.access.put if sinks.access else None,
         )
@@ -164,6 +165,7 @@ class Gateway:
             ready=self.ready,
             reload=lambda: self.reloader.status,
             issuers=self.issuers,
+            bundles=self.bundles,
             gauges=self.gauges,
             config=self.masked_config,
             metrics=self.metrics,
@@ -200,6 +202,10 @@ class Gateway:
             )
         return found
 
+    def bundles(self) -> dict[str, BundleStatus]:
+        """The bundles of the active configuration."""
+        return self.reloader.bundle_statuses()
+
     def gauges(self) -> Gauges:
         """What the metrics show of this moment."""
         now = time.time()
@@ -210,6 +216,16 @@ class Gateway:
             revision=status.revision,
             reloaded_at=status.last_success,
             reload_ok=not status.problems,
+            bundles={
+                name: BundleGauges(
+                    revision=bundle.revision,
+                    age=None
+                    if bundle.checked_at is None or not bundle.remote
+                    else now - bundle.checked_at,
+                    fresh=not bundle.last_error,
+                )
+                for name, bundle in self.bundles().items()
+            },
             issuers={
                 name: KeyGauges(
                     keys=issuer.keys,

@@ -15,6 +15,7 @@ from gateway.record.metrics import (
     HISTOGRAMS,
     MAX_REASONS,
     AddressGauges,
+    BundleGauges,
     Gauges,
     KeyGauges,
     Metrics,
@@ -32,6 +33,10 @@ GIVEN = Gauges(
     revision="r1",
     reloaded_at=110.0,
     reload_ok=False,
+    bundles={
+        "authz": BundleGauges(revision="v7", age=3.0, fresh=False),
+        "local": BundleGauges(revision=""),
+    },
     issuers={
         "corp": KeyGauges(keys=2, age=5.0, fresh=True),
         "new": KeyGauges(keys=0, age=None, fresh=False),
@@ -162,6 +167,11 @@ def test_gauges():
         ("gateway_policy_info", ("revision", "r1")): 1,
         ("gateway_policy_reload_success",): 0,
         ("gateway_policy_reload_timestamp_seconds",): 110,
+        ("gateway_bundle_info", ("bundle", "authz"), ("revision", "v7")): 1,
+        ("gateway_bundle_info", ("bundle", "local"), ("revision", "")): 1,
+        ("gateway_bundle_age_seconds", ("bundle", "authz")): 3,
+        ("gateway_bundle_refresh_success", ("bundle", "authz")): 0,
+        ("gateway_bundle_refresh_success", ("bundle", "local")): 1,
         ("gateway_jwks_keys", ("issuer", "corp")): 2,
         ("gateway_jwks_age_seconds", ("issuer", "corp")): 5,
         ("gateway_jwks_refresh_success", ("issuer", "corp")): 1,
@@ -183,6 +193,7 @@ def test_gauges():
     }
     assert {key: found.get(key) for key in expected} == expected
     assert ("gateway_jwks_age_seconds", ("issuer", "new")) not in found
+    assert ("gateway_bundle_age_seconds", ("bundle", "local")) not in found
 
 
 def test_before_the_first_policy():

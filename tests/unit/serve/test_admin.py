@@ -18,7 +18,14 @@ from gateway.record.metrics import (
     UpstreamGauges,
 )
 from gateway.record.ring import Ring
-from gateway.serve.admin import HEADERS, AdminState, IssuerStatus, ReloadStatus, admin_app
+from gateway.serve.admin import (
+    HEADERS,
+    AdminState,
+    BundleStatus,
+    IssuerStatus,
+    ReloadStatus,
+    admin_app,
+)
 from tests.support.http1 import connect
 from tests.support.server import live, served, until
 
@@ -56,6 +63,17 @@ def state(**changes):
         "reload": lambda: ReloadStatus(revision="r1", last_success=1_790_000_001.0),
         "issuers": lambda: {
             "corp": IssuerStatus(loaded=True, keys=2, revision="k1", fetched_at=1_790_000_055.0)
+        },
+        "bundles": lambda: {
+            "authz": BundleStatus(
+                source="https://bundles.example/authz.tar.gz",
+                revision="v7",
+                remote=True,
+                etag='"7"',
+                checked_at=1_790_000_050.0,
+                last_error="answered 500",
+            ),
+            "local": BundleStatus(source="/b.tar.gz", revision="", remote=False),
         },
         "gauges": lambda: gauges,
         "config": lambda: {"admin": {"token": "**********"}},
@@ -201,6 +219,22 @@ def test_status():
                 "retries": {"connect": 3},
                 "retries_over_budget": 0,
             }
+        },
+        "bundles": {
+            "authz": {
+                "source": "https://bundles.example/authz.tar.gz",
+                "revision": "v7",
+                "etag": '"7"',
+                "last_success": "2026-09-21T14:14:10.000000Z",
+                "last_error": "answered 500",
+            },
+            "local": {
+                "source": "/b.tar.gz",
+                "revision": "",
+                "etag": None,
+                "last_success": None,
+                "last_error": None,
+            },
         },
         "log": {"stdout": {"written": 9, "dropped": 4, "errors": 1}},
     }
