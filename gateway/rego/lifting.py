@@ -48,7 +48,7 @@ class Lifting:
         self._module = module
         self._scopes = scopes
         renamed = {
-            (start, start + len(local.name)): f"local__{local.name}__{local.node.start}__"
+            (start, start + len(local.name)): f"local__{local.name}__{local.place}__"
             for start, local in scopes.of.items()
             if local.name in taken or local.shared
         }
@@ -209,6 +209,10 @@ class Lifting:
                 self._around = around
             if every:
                 self._looped(literal)
+            elif literal.kind == "none":
+                span = literal.start, literal.end
+                self._add(Edit(literal.start, literal.body_start + 1, "[true | ", 0, span))
+                self._add(Edit(literal.body_end - 1, literal.body_end, "] == []", 0, span))
             elif literal.kind == "in" and compressed and len(literal.terms) == 3:
                 self._unrolled(literal)
             self._literal(literal)
@@ -246,6 +250,10 @@ class Lifting:
         """Write the bodies in a term, and what the compiler has no sign for."""
         for part in node.parts:
             self._inside(part)
+        for key in node.parts[1:] if node.kind == "ref" else ():
+            if key.kind == "template" or (key.kind == "scalar" and key.text[0] == "`"):
+                for edit in enclosed(key.start, key.end, "[", "][0]"):
+                    self._add(edit)
         if node.kind == "comprehension":
             around, self._around = self._around, (node.start, node.end)
             self._body(node.body, compressed=True)
@@ -281,6 +289,10 @@ class Lifting:
 
     def _literal(self, literal: Literal) -> None:
         lift = _Lift(self, self._replacements(literal))
+        if literal.negated and literal.terms[0].kind in ("set", "object"):
+            term = literal.terms[0]  # the compiler takes it for a body
+            for edit in enclosed(term.start, term.end, "[", "][0]"):
+                self._add(edit)
         if literal.negated and not self._exact_not:
             lift.negated(literal)
         elif not literal.negated:

@@ -33,7 +33,7 @@ class Local:
 
     `positive` tells that it stands outside of negations, too, `unified` that it is a side of `=`,
     `shared` that another one in the rule has its name. `uses` are its nodes but for the
-    declaration.
+    declaration. `place` tells it from others of its name.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Local:
     positive: bool = False
     unified: bool = False
     shared: bool = False
+    place: int = -1
 
 
 @dataclass(slots=True)
@@ -90,6 +91,7 @@ class Scopes:
         self.called: list[Node] = []
         """The names of functions in calls."""
         self._given: set[int] = set()
+        self._start = 0
         self._scopes: list[_Scope] = []
         for rule in module.rules:
             self._rule(rule)
@@ -99,6 +101,7 @@ class Scopes:
     def _rule(self, rule: Rule) -> None:
         arguments = _Scope(frozenset())
         self._scopes = []
+        self._start = rule.start
         for argument in rule.arguments or ():
             self._argument(argument)
             for node in pattern_variables(argument):
@@ -239,6 +242,8 @@ class Scopes:
 
     def _add(self, scope: _Scope, local: Local) -> None:
         scope.locals[local.name] = local
+        # Several bodies share a head.
+        local.place = local.node.start if len(self._scopes) > 1 else self._start
         self.of[local.node.start] = local
         self.locals.append(local)
 
@@ -303,7 +308,7 @@ class Scopes:
         if node.kind == "template":
             for part in node.parts:
                 self._inserted(part)
-        elif node.kind == "ref" and node.parts[0].text == "data":
+        elif node.kind == "ref" and node.parts[0].text == "data" and node.parts[2:]:
             self._package(node.parts[1])
 
     def _package(self, key: Node) -> None:

@@ -407,7 +407,9 @@ def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[So
 
 def _head_parts(module: Module | None) -> Iterator[Node]:
     for rule in module.rules if module is not None else ():
-        yield from rule.head.parts
+        first, *keys = rule.head.parts
+        yield first
+        yield from (key for key in keys if key.kind != "var")
 
 
 def head_name(statement: list[Token]) -> tuple[list[str], bool]:
