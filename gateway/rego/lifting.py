@@ -219,11 +219,17 @@ class Lifting:
         self._ordered(body)
         for before, literal in itertools.pairwise(body):
             if (
-                self._text[literal.start] in "[({-."
+                self._first(literal.start) in "[({-."
                 and ";" not in self._text[before.end : literal.start]
             ):
                 # The compiler takes it for a part of the line before.
                 self._insert(before.end, ";", 9, (before.start, before.end + 1))
+
+    def _first(self, start: int) -> str:
+        """Return the first character that the compiler gets at a place."""
+        at, _ = self._within(start, start)
+        put = (each.text[0] for each in self._made[at:] if each.start == start and each.text)
+        return next(put, self._text[start])
 
     def _ordered(self, body: Sequence[Literal]) -> None:
         """Move statements behind those that bind what the bodies in them read of this one.
@@ -250,10 +256,10 @@ class Lifting:
         """Write the bodies in a term, and what the compiler has no sign for."""
         for part in node.parts:
             self._inside(part)
-        for key in node.parts[1:] if node.kind == "ref" else ():
-            if key.kind == "template" or (key.kind == "scalar" and key.text[0] == "`"):
-                for edit in enclosed(key.start, key.end, "[", "][0]"):
-                    self._add(edit)
+        for part in _unread(node):
+            signs = ("[", "][0]") if node.kind == "ref" else ("(", ")")
+            for edit in enclosed(part.start, part.end, *signs):
+                self._add(edit)
         if node.kind == "comprehension":
             around, self._around = self._around, (node.start, node.end)
             self._body(node.body, compressed=True)
@@ -609,6 +615,18 @@ def _encloses(literal: Literal) -> bool:
 
 def _can_fail(node: Node) -> bool:
     return node.kind in ("call", "infix", "minus") or any(map(_can_fail, node.parts))
+
+
+def _unread(node: Node) -> Iterator[Node]:
+    """Yield the parts of a term that the compiler takes only with something around them."""
+    match node.kind:
+        case "ref":
+            for key in node.parts[1:]:
+                if key.kind == "template" or (key.kind == "scalar" and key.text[0] == "`"):
+                    yield key
+        case "array" | "set" if len(node.parts) > 1:
+            sets = (part for part in node.parts if part.kind == "set" and len(part.parts) > 1)
+            yield from (each for each in sets if any(part.kind == "set" for part in each.parts))
 
 
 def _is_relation(node: Node) -> bool:
