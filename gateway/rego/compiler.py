@@ -13,6 +13,7 @@ import json
 import marshal
 import math
 import pickle
+import re
 import sys
 import time
 from contextlib import closing
@@ -38,7 +39,7 @@ from gateway.rego.pieces import pieces
 from gateway.rego.places import FILE
 from gateway.rego.plan import At, PlanError, read_plan
 from gateway.rego.program import Program
-from gateway.rego.replacements import MARKS
+from gateway.rego.replacements import BUILTINS_, MARKS
 from gateway.rego.source import read_modules
 from gateway.rego.stand_ins import with_stand_ins
 from gateway.rego.trace import Site
@@ -235,11 +236,26 @@ def request(unit: Unit, sources: Sequence[Source]) -> dict[str, Any]:
     """Return what the first child is asked for a unit."""
     idle = unit.query is None and not unit.entrypoints
     return {
-        "modules": [pieces(source) for source in sources],
+        "modules": [*map(pieces, sources), *_stubs(sources)],
         "skeleton": skeleton(sources),
         "entrypoints": list(unit.entrypoints),
         "query": "true" if idle else unit.query,
     }
+
+
+def _stubs(sources: Sequence[Source]) -> list[list[str]]:
+    """Return a module of functions that stand for builtins in the text of others, if any do."""
+    found = {name for source in sources for name in _STUB.findall(source.prepared)}
+    names = {name: bytes.fromhex(name).decode() for name in found}
+    arities = {name: BUILTINS[each].arity for name, each in names.items() if each in BUILTINS}
+    rules = (
+        f"f{name}({', '.join(f'x{n}' for n in range(arities.get(name, 1)))}) := 1\n"
+        for name in sorted(found)
+    )
+    return [[f"package {BUILTINS_}\n{''.join(rules)}"]] if found else []
+
+
+_STUB: Final = re.compile(rf"\bdata\.{BUILTINS_}\.f([0-9a-f]+)")
 
 
 def ask(
@@ -340,7 +356,8 @@ def _placed(
     def tried(alone: Iterable[tuple[Source, str]]) -> Iterator[list[RegoProblem]]:
         asked = list(alone)
         requests = [
-            request(Unit(modules={}), [source]) | {"modules": [[text]]} for source, text in asked
+            request(Unit(modules={}), [source]) | {"modules": [[text], *_stubs([source])]}
+            for source, text in asked
         ]
         for (source, _), answer in zip(asked, ask(requests, children, until), strict=True):
             if "untried" in answer:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from gateway.rego.replacements import BUILTIN
+from gateway.rego.replacements import BUILTINS_
 from gateway.rego.values import Value, number_from_text
 
 INPUT: Final = 0
@@ -391,7 +391,11 @@ def _read_document(document: Mapping[str, Any]) -> Plan:
     reader = _Reader(tuple(_text(item["value"]) for item in static.get("strings") or ()))
     plan = Plan(
         files=tuple(_text(item["value"]) for item in static.get("files") or ()),
-        functions=tuple(reader.function(item) for item in _items(document, "funcs")),
+        functions=tuple(
+            item
+            for item in map(reader.function, _items(document, "funcs"))
+            if item.path[:1] != (BUILTINS_,)
+        ),
         entries=tuple(reader.entry(item) for item in _items(document, "plans")),
         query=None if document.get("query") is None else _text(document["query"]),
     )
@@ -512,10 +516,13 @@ def _integer(value: Any) -> Const:
     return Const(value)
 
 
+_STANDS_FOR: Final = re.compile(rf"g[0-9]+\.data\.{BUILTINS_}\.f([0-9a-f]+)")
+
+
 def _call(at: At | None, result: int, name: str, arguments: tuple[Operand, ...]) -> Call:
-    if name.startswith(BUILTIN):  # taken for a rule, which gets input and data
-        shown = bytes.fromhex(name.removeprefix(BUILTIN)).decode()
-        return Call(at, result, shown, arguments[2:])
+    builtin = _STANDS_FOR.fullmatch(name)
+    if builtin is not None:
+        return Call(at, result, bytes.fromhex(builtin[1]).decode(), arguments[2:])
     return Call(at, result, name, arguments)
 
 

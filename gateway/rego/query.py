@@ -122,7 +122,8 @@ def _read(before: str, text: str, modules: Mapping[str, str], imports: int) -> t
     """Return a query as the body of a rule that begins with `before`, or raise CompileError."""
     sources = read_modules({**modules, FILE: f"{before}{text}\n}}\n"}, NAMES)
     source = sources[-1]
-    problems = list(faults(source, NAMES))
+    # A query is in none of the packages that it may name.
+    problems = [each for each in faults(source, NAMES) if each.code != "variable-package"]
     if not problems:
         found = hidden_builtins(sources, NAMES)
         problems += [problem for problem in found if problem.file == FILE]

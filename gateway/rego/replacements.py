@@ -17,7 +17,7 @@ from gateway.rego.tokens import KEYWORDS
 from gateway.rego.tree import Literal as Statement, Node, parts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from gateway.rego.source import Names
     from gateway.rego.tree import Module, Rule
@@ -35,8 +35,11 @@ BY_FUNCTION: Final = "called__"
 KEY: Final = "key__"
 """What comes before a key that is no plain name: its text, in hexadecimal digits."""
 
-BUILTIN: Final = "builtin__"
-"""What comes before the name of a builtin, in hexadecimal digits, that rules would hide."""
+BUILTINS_: Final = "builtins__"
+"""The package of functions that stand for builtins that rules would hide, for the compiler.
+
+Their names are an `f` and those of the builtins in hexadecimal digits.
+"""
 
 _UNKNOWN: Final = frozenset(
     ("crypto.x509.parse_and_verify_certificates_with_options", "strings.split_n")
@@ -91,7 +94,9 @@ class Scope:
             return full + "".join(map(_step, map(_text, keys))) if full else ""
         name = ".".join((first.text, *map(_text, keys)))
         hidden = first.text in self._known.inner or name in _UNKNOWN
-        return BUILTIN + name.encode().hex() if hidden and name in self._known.functions else ""
+        if not hidden or name not in self._known.functions:
+            return ""
+        return f"data.{BUILTINS_}.f{name.encode().hex()}"
 
     def target(self, node: Node) -> Target | None:
         """Return what a reference names that `with` can replace, if it does."""
@@ -114,12 +119,13 @@ class Scope:
         found = self.target(node) if node.kind in ("var", "ref") else None
         return found.path[0] if found is not None and found.kind == "function" else ""
 
-    def edits(self, target: Node, value: Node) -> Iterator[Edit]:
-        """Yield what the compiler gets for `target as value`."""
+    def edits(self, target: Node, value: Node, functions: Collection[int]) -> Iterator[Edit]:
+        """Yield what the compiler gets for `target as value`; `functions` start at those places."""
         found = self.target(target)
         if found is None:
             return
-        function = self.function(value) if found.kind == "function" else ""
+        called = found.kind == "function" and value.start in functions
+        function = self.function(value) if called else ""
         yield Edit(target.start, target.end, _written(found, by_function=bool(function)))
         if function:
             yield Edit(value.start, value.end, f'"{function}"')

@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.rego.edits import Edit
 from gateway.rego.grammar import template_parts
-from gateway.rego.replacements import Scope, replacements
+from gateway.rego.replacements import replacements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
-    from gateway.rego.source import Names
+    from gateway.rego.replacements import Scope
     from gateway.rego.tokens import Token
     from gateway.rego.tree import Module
 
 
-def edits_of(text: str, found: Sequence[Token], module: Module, known: Names) -> Iterator[Edit]:
-    """Yield what to change in a module's text because of its tokens."""
+def edits_of(
+    text: str, found: Sequence[Token], module: Module, scope: Scope, functions: Collection[int]
+) -> Iterator[Edit]:
+    """Yield what to change in a module's text because of its tokens.
+
+    `scope` tells what names are; at `functions` stand those that `with` puts in a place.
+    """
     if not text.endswith("\n"):
         yield Edit(len(text), len(text), "\n", 99)
     found = [token for token in found if token.kind != "newline"]
-    scope = Scope(module, known)
     whole: set[int] = set()
     for target, value in replacements(module):
-        made = list(scope.edits(target, value))
+        made = list(scope.edits(target, value, functions))
         whole.update(*(range(edit.start, edit.end) for edit in made))
         yield from made
     for index, token in enumerate(found):

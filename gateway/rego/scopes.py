@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.rego.tokens import KEYWORDS, RESERVED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.rego.tree import Literal, Module, Node, Rule
 
@@ -33,7 +33,7 @@ class Local:
 
     `positive` tells that it stands outside of negations, too, `unified` that it is a side of `=`,
     `shared` that another one in the rule has its name. `uses` are its nodes but for the
-    declaration.
+    declaration. `place` tells it from others of its name.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Local:
     positive: bool = False
     unified: bool = False
     shared: bool = False
+    place: int = -1
 
 
 @dataclass(slots=True)
@@ -72,14 +73,14 @@ _OTHER_NAME: Final = "use another name, or `==` to compare"
 class Scopes:
     """The variables of one module.
 
-    `globals_` are the names of its package's rules and imports, `functions` the offsets of names
-    of functions that are no calls.
+    `globals_` are the names of its package's rules and imports, `is_function` tells whether a term
+    that is no call names a function.
     """
 
     def __init__(
-        self, module: Module, globals_: frozenset[str], functions: Collection[int] = ()
+        self, module: Module, globals_: frozenset[str], is_function: Callable[[Node], object]
     ) -> None:
-        self._functions = functions
+        self._is_function = is_function
         self.globals = globals_ | RESERVED
         self.locals: list[Local] = []
         self.faults: list[Fault] = []
@@ -87,9 +88,12 @@ class Scopes:
         """The local that the variable at an offset is."""
         self.named: list[Node] = []
         """The variables that are no locals."""
+        self.functions: set[int] = set()
+        """Where a function is named that `with` puts in the place of another one."""
         self.called: list[Node] = []
         """The names of functions in calls."""
         self._given: set[int] = set()
+        self._start = 0
         self._scopes: list[_Scope] = []
         for rule in module.rules:
             self._rule(rule)
@@ -99,6 +103,7 @@ class Scopes:
     def _rule(self, rule: Rule) -> None:
         arguments = _Scope(frozenset())
         self._scopes = []
+        self._start = rule.start
         for argument in rule.arguments or ():
             self._argument(argument)
             for node in pattern_variables(argument):
@@ -191,9 +196,17 @@ class Scopes:
                         if node.start in self.of:
                             self.of[node.start].unified = True
                 self._scopes[-1].negated = False
-        values = (value for _, value in literal.replaced)
-        for value in filter(lambda each: each.start not in self._functions, values):
+        for _, value in literal.replaced:
+            self._replacement(value)
+
+    def _replacement(self, value: Node) -> None:
+        """Read what `with` puts in a place, which may be the name of a function."""
+        name = value.parts[0].text if value.kind == "ref" else value.text
+        local = any(name in scope.locals or name in scope.declares for scope in self._scopes)
+        if local or not self._is_function(value):
             self._term(value)
+        else:
+            self.functions.add(value.start)
 
     def _matched(self, literal: Literal) -> None:
         """Declare the variables of `some … in`; one may come twice."""
@@ -239,6 +252,8 @@ class Scopes:
 
     def _add(self, scope: _Scope, local: Local) -> None:
         scope.locals[local.name] = local
+        # Several bodies share a head.
+        local.place = local.node.start if len(self._scopes) > 1 else self._start
         self.of[local.node.start] = local
         self.locals.append(local)
 
@@ -303,7 +318,7 @@ class Scopes:
         if node.kind == "template":
             for part in node.parts:
                 self._inserted(part)
-        elif node.kind == "ref" and node.parts[0].text == "data":
+        elif node.kind == "ref" and node.parts[0].text == "data" and node.parts[2:]:
             self._package(node.parts[1])
 
     def _package(self, key: Node) -> None:

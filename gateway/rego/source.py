@@ -17,7 +17,7 @@ from gateway.rego.annotations import valued_calls
 from gateway.rego.errors import RegoProblem
 from gateway.rego.grammar import NoRego, read_module
 from gateway.rego.lifting import Lifting
-from gateway.rego.replacements import Scope, replacements, replacements_in
+from gateway.rego.replacements import Scope, replacements_in
 from gateway.rego.rewrite import edits_of
 from gateway.rego.scopes import Scopes
 from gateway.rego.tokens import (
@@ -118,21 +118,17 @@ class Source:
         imported = {
             each.name for each in self.module.imports if each.path.parts[0].text in RESERVED
         }
-        named: set[int] = set()
-        if "with" in self.text:
-            scope = Scope(self.module, self._known)
-            values = (value for _, value in replacements(self.module))
-            named = {value.start for value in values if scope.function(value)}
-        return Scopes(self.module, self._known.globals_of(self.package) | imported, named)
+        is_function = Scope(self.module, self._known).function
+        return Scopes(self.module, self._known.globals_of(self.package) | imported, is_function)
 
     @cached_property
     def edits(self) -> list[Edit]:
         """What the compiler gets in other words, by where it is."""
         if self.module is None or self.scopes is None or self._known is NO_NAMES:
             return []
+        names, functions = Scope(self.module, self._known), self.scopes.functions
         taken = self._known.inner | self.scopes.globals
-        edits = [*edits_of(self.text, self.tokens, self.module, self._known), *self._valued]
-        names = Scope(self.module, self._known)
+        edits = [*edits_of(self.text, self.tokens, self.module, names, functions), *self._valued]
         made = Lifting(self.text, self.module, self.scopes, taken, edits, names).edits()
         return sorted(made, key=lambda edit: (edit.start, edit.order))
 
@@ -407,7 +403,9 @@ def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[So
 
 def _head_parts(module: Module | None) -> Iterator[Node]:
     for rule in module.rules if module is not None else ():
-        yield from rule.head.parts
+        first, *keys = rule.head.parts
+        yield first
+        yield from (key for key in keys if key.kind != "var")
 
 
 def head_name(statement: list[Token]) -> tuple[list[str], bool]:

@@ -31,7 +31,8 @@ class Literal:
     """One statement of a body.
 
     `kind` is one of: term, assign (`:=`), unify (`=`), some (which declares `terms`), in (`some …
-    in`) and every, whose `terms` are key, if there is one, value and domain.
+    in`), every, whose `terms` are key, if there is one, value and domain, and none (`not { … }`),
+    whose term is a comprehension without a head.
     """
 
     kind: str

@@ -56,6 +56,9 @@ MODULES = [
     [
         "package t\nimport rego.v1\nimport future.keywords.in\nv1 := 3\nq := v1\nrego := 1\nr := rego"
     ],
+    # Parameters and locals that have the name of a function.
+    ["package t\nf(x) := x\ng(f) := y if { y := k(1) with k as f }\nk(x) := x\np := g(9)"],
+    ["package t\nr := 3\np if {\n\tv := r\n\tinput.n, input.s in [`a`]\n}"],
     # Builtins.
     ["package t\na.count(x) := 7\na.b := count([1, 2])\na.c.d := count([1, 2])\nb := count([1])"],
     ["package t.u\nb := count([1])\nd.e := count([1, 2])", "package t\ncount(x) := 7"],
@@ -71,6 +74,12 @@ MODULES = [
     ["package t\nimport data.u.json\nb := json.marshal(1)", "package u.json\nunmarshal(x) := 7"],
     ["package json\nx := json.unmarshal(`1`)\ny if not json.is_valid(input.s)"],
     ["package t.time\nx := time.weekday(0)"],
+    [
+        "package app\nimport data.lib.time as clock\np if clock.late with time.now_ns as 9\n"
+        "q if clock.late\nr := v if v := clock.twice(3) with clock.late as 1",
+        "package lib.time\nlate if time.now_ns() < 10\ntwice(x) := y if { late; y := abs(x) * 2 }",
+        "package abs\nx := 1",
+    ],
     ["package t\na.internal := 3\na.b := 1 in [1]\na.c := $`{1}`"],
     [
         "package t\nf(count) := count\np := f(3)\nq := x if { sum := 3; x := sum }\nr := [max | some max in [1]]"
