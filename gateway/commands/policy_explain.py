@@ -73,7 +73,7 @@ class Explained:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Explain a scenario of this file.",
 )
-@click.option("--run", "pattern", help="The scenario: a regex that fits its full name.")
+@click.option("--run", "-r", "pattern", help="The scenario: a regex that fits its full name.")
 @click.option("--decision", help="Explain the recorded decision with this id, or whose id ends so.")
 @click.option(
     "--log",
