@@ -65,7 +65,7 @@ class Explained:
     short_help="Tell how a request, a scenario, a recorded decision or an input is decided.",
     epilog=examples(
         """gateway policy explain --claims '{"sub": "alice"}' --path /orders""",
-        "gateway policy explain --scenario policies/orders.scenario.yaml --run 'above the limit'",
+        "gateway policy explain --scenario policies/orders.scenario.yaml -r 'above the limit'",
         "gateway policy explain --decision 6TY4V8ZQ --log decisions.jsonl",
         "gateway policy explain --input input.json --entrypoint gateway/authz/decision",
     ),

@@ -1,7 +1,7 @@
 """Loops of `every` that the compiler cannot express, read back from what it gets for them.
 
 Inside of `every` it lets no comprehension, `not` or `every` see the variables, so that it gets
-`internal.every__(xs, [holds | each = xs[key]; holds := [true | x := each; body]])`: of each
+`EVERY(xs, [holds | each = xs[key]; holds := [true | x := each; body]])`: of each
 element, whether the body holds for it. As written that would run the body for all elements, and
 fail where OPA has stopped at the first one that does not hold.
 """
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 
     from gateway.rego.plan import Block, Statement
 
-EVERY: Final = "internal.every__"
-"""The function that stands for `every`: it is none, and only its calls in that form are read."""
+EVERY: Final = "graphql.is_valid"
+"""The function that stands for `every`: of its calls only those in that form are read.
+
+The compiler must know its name: in a rule that is asked under a `with` it takes no other. No
+policy may call it, for it is not supported."""
 
 
 def with_loops(plan: Plan) -> Plan:
@@ -76,7 +79,7 @@ def _loop(before: Block, call: Call) -> Block:
     match before, call.arguments:
         case (
             (Make(target=found), Blocks(blocks=((Scan() as scan,),))),
-            (_, _, _, int(given)),
+            (_, int(given)),
         ) if found == given:
             pass
         case _:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.rego.compiler import Unit, all_good, compile_all
 from gateway.rego.program import DEFAULT_STEPS
-from gateway.rego.testing import names_of_tests, run_tests, suites
+from gateway.rego.testing import names_of_tests, run_tests, suites, tests_among
 from gateway.rego.trace import Trace
 from gateway.workbench.coverage import Coverage
 from gateway.workbench.explain import as_lines
@@ -53,7 +53,7 @@ class Session:
     @property
     def size(self) -> int:
         """How many results there will be."""
-        names = (*names_of_tests(self.sources.tests), *(each.full_name for each in self.scenarios))
+        names = (*names_of_tests(self._all_tests()), *(each.full_name for each in self.scenarios))
         return sum(map(self.selected, names)) * self.count
 
     def run(self) -> Iterator[Check | Coverage]:
@@ -80,7 +80,7 @@ class Session:
 
         Raises CompileError.
         """
-        found = suites(self.sources.modules, self.sources.tests)
+        found = self._suites()
         units = [Unit(modules=suite.modules, observe="trace") for suite in found]
         sites: set[Site] = set()
         for suite, program in zip(found, all_good(compile_all(units)), strict=True):
@@ -101,7 +101,7 @@ class Session:
         return sites
 
     def _tests(self, reached: list[tuple[Program, set[int]]]) -> Iterator[Check]:
-        found = suites(self.sources.modules, self.sources.tests)
+        found = self._suites()
         known = self._known(found)
         stale = [suite for suite in found if suite.digest not in known]
         observe: Observe = "coverage" if self.coverage else ""
@@ -147,6 +147,13 @@ class Session:
             deque(again, maxlen=0)
             made[each.full_name] = tuple(as_lines(trace, suite.modules))
         return made
+
+    def _suites(self) -> tuple[Suite, ...]:
+        return suites(self.sources.modules, self._all_tests())
+
+    def _all_tests(self) -> dict[str, str]:
+        """All modules of tests, also served ones that hold some: OPA runs them, too."""
+        return {**self.sources.tests, **tests_among(self.sources.modules)}
 
     def _known(self, found: Iterable[Suite]) -> dict[str, list[Check]]:
         """What is remembered of suites, by their digests."""

@@ -66,13 +66,14 @@ def test_the_help_of_every_command_shows_an_example():
 def test_the_rego_of_the_guide_compiles(tmp_path):
     """What authors copy works, its tests included."""
     from gateway.rego import Policy, compile as compile_rego
-    from gateway.rego.testing import run_tests
+    from gateway.rego.testing import run_tests, suites
 
     text = (ROOT / "docs/policies.md").read_text()
     policy, annotated, tests = re.findall(r"```rego\n(.*?)```", text, re.S)
     data = {"roles": {"reader": [{"methods": ["GET"], "path": "/orders/*"}]}}
-    program = compile_rego({"authz.rego": policy, "authz_test.rego": tests})
-    results = list(run_tests(program, {"authz_test.rego"}, data, now=0.0))
+    (suite,) = suites({"authz.rego": policy}, {"authz_test.rego": tests})
+    program = compile_rego(suite.modules)
+    results = list(run_tests(program, suite.tests, data, now=0.0))
     assert [result.outcome for result in results] == ["pass", "pass", "skip"], results
     asked = {"identity": {"roles": []}, "request": {"method": "GET", "path": "/orders/1"}}
     decision = Policy(program, data).decide("gateway/authz/decision", asked, now=0.0)

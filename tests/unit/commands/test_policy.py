@@ -658,3 +658,10 @@ class TestRequest:
         result = run(*arguments, "--jwks", "other.json")
         assert result.exit_code == 2
         assert result.stdout.startswith("refused: 401 key-unknown: ")
+
+
+def test_test_rules_run_wherever_they_stand(folder):
+    (folder / "rules" / "helpers.rego").write_text("package helpers\n\ntest_here if false\n")
+    result = run("test")
+    assert result.exit_code == 2
+    assert "rules/helpers.rego:3: data.helpers.test_here: FAIL" in result.stdout
