@@ -37,6 +37,7 @@ POLL = 0.5
 """Seconds between two looks at a log or an admin listener."""
 FEW = 100
 """So many events are asked for again and again, all that are kept only where these are new."""
+OUTCOMES = ("forwarded", "refused", "failed", "answered", "allowed", "denied")
 COLOURS = {"forwarded": "green", "allowed": "green", "refused": "red", "denied": "red"}
 OTHERWISE = "yellow"
 STATUS = slice(18, 21)
@@ -59,14 +60,18 @@ class Source:
         if self.admin is not None:
             yield from polled(self.admin, follow=follow)
             return
-        bad = 0
+        bad = good = 0
         for read in followed(self.logs[0]) if follow else events_of(self.logs):
             if read is None or not read.fault:
+                good += read is not None
                 yield None if read is None else read.event
             else:
                 bad += 1
                 if follow:
                     click.echo(f"{read.name}:{read.line}: {read.fault}", err=True)
+        if bad and not good:
+            names = ", ".join(map(str, self.logs))
+            raise click.ClickException(f"{names}: no line of it is a decision event")
         if bad:
             click.echo(f"{counted(bad, 'line')} could not be read", err=True)
 
@@ -141,7 +146,10 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
 
     @click.option("--route", multiple=True, help="Only this route's.")
     @click.option("--code", multiple=True, help="Only with this code, or reason's code.")
-    @click.option("--outcome", multiple=True, help="Only forwarded, refused, failed or answered.")
+    @click.option(
+        "--outcome", multiple=True, type=click.Choice(OUTCOMES),
+        help="Only with this outcome; allowed and denied are OPA's.",
+    )  # fmt: skip
     @click.option("--subject", multiple=True, help="Only this subject's.")
     @click.option("--method", "-X", multiple=True, help="Only this method.")
     @click.option("--path", default="", help="Only paths that begin with this.")

@@ -129,7 +129,7 @@ def hmac_algorithm(ctx: click.Context, parameter: click.Parameter, name: str | N
 
 def claims_of(text: str) -> dict[str, Any]:
     """The claims in an argument: a JSON object, or the name of a file with one."""
-    given = text.lstrip().startswith("{")
+    given = text.lstrip().startswith(("{", "["))
     try:
         claims = loads(text if given else Path(text).read_bytes())
     except OSError as error:

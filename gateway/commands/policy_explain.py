@@ -14,9 +14,11 @@ import click
 
 from gateway.commands.admin_client import MOST, Admin, admin_url, checked
 from gateway.commands.dry_run import send
+from gateway.commands.inputs import read_input
 from gateway.commands.logs import events_of, named
-from gateway.commands.options import config_file, examples, output_format
+from gateway.commands.options import config_file, examples, is_given, output_format
 from gateway.commands.policy_files import policy_set
+from gateway.commands.reads import deciding
 from gateway.commands.request_options import KINDS, refuse_given, request_options
 from gateway.commands.scenarios import scenarios_of, selection, snapshot_of
 from gateway.config.secrets import read_secret
@@ -60,11 +62,12 @@ class Explained:
 
 
 @click.command(
-    short_help="Tell how a request, a scenario or a recorded decision is decided.",
+    short_help="Tell how a request, a scenario, a recorded decision or an input is decided.",
     epilog=examples(
         """gateway policy explain --claims '{"sub": "alice"}' --path /orders""",
-        "gateway policy explain --scenario policies/orders.scenario.yaml --run 'above the limit'",
+        "gateway policy explain --scenario policies/orders.scenario.yaml -r 'above the limit'",
         "gateway policy explain --decision 6TY4V8ZQ --log decisions.jsonl",
+        "gateway policy explain --input input.json --entrypoint gateway/authz/decision",
     ),
 )
 @config_file
@@ -73,7 +76,7 @@ class Explained:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Explain a scenario of this file.",
 )
-@click.option("--run", "pattern", help="The scenario: a regex that fits its full name.")
+@click.option("--run", "-r", "pattern", help="The scenario: a regex that fits its full name.")
 @click.option("--decision", help="Explain the recorded decision with this id, or whose id ends so.")
 @click.option(
     "--log",
@@ -88,6 +91,11 @@ class Explained:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="File with the bearer token of the admin listener.",
 )
+@click.option(
+    "--input", "-i", "given", type=click.Path(path_type=Path, allow_dash=True),
+    help="Explain the decision on this input: JSON or YAML (- is stdin).",
+)  # fmt: skip
+@click.option("--entrypoint", help="The rule to ask with --input; the one that decides by default.")
 @request_options
 @output_format
 @click.pass_context
@@ -100,25 +108,30 @@ def explain(
     logs: tuple[Path, ...],
     admin: str | None,
     token_file: Path | None,
+    given: Path | None,
+    entrypoint: str | None,
     shape: str,
     asked: Asked,
 ) -> None:
     """Tell step by step what the gateway does with a request, and how its policy decides.
 
     The request is described by options, as for `gateway policy test`, or is a scenario's, or that
-    of a decision in a log, which is decided again as of its time. Each stage says what it found or
+    of a decision in a log, which is decided again as of its time; or an input is given to the
+    policy alone. Each stage says what it found or
     why it refused. Then each rule that was evaluated says its value, each body whether it holds,
     and each expression that does not hold which values it read.
 
     Exit codes: 0 explained, whatever was decided; 1 it could not be.
     """
-    _check_kinds(ctx, asked, scenario, decision, admin)
+    _check_kinds(ctx, asked, scenario, decision, given)
     try:
         if scenario is not None:
             found = _scenario(ctx, path, scenario, pattern)
         elif decision is not None:
             event = _event(decision, logs, admin, token_file)
             found = _recorded(policy_set(ctx, (), path), event)
+        elif given is not None:
+            found = _given(policy_set(ctx, (), path), given, entrypoint)
         else:
             found = _request(ctx, path, asked)
     except CompileError as error:
@@ -135,13 +148,17 @@ def explain(
 
 
 def _check_kinds(
-    ctx: click.Context, asked: Asked, scenario: Path | None, decision: str | None, admin: str | None
+    ctx: click.Context,
+    asked: Asked,
+    scenario: Path | None,
+    decision: str | None,
+    given: Path | None,
 ) -> None:
     """Wrong usage unless the options name one thing to explain, and nothing beside it."""
-    kinds = [*asked.kinds, *(["--scenario"] if scenario else [])]
-    kinds += ["--decision"] if decision is not None else []
+    others = {"--scenario": scenario, "--decision": decision, "--input": given}
+    kinds = [*asked.kinds, *(name for name, value in others.items() if value is not None)]
     if not kinds:
-        raise click.UsageError(f"give one of {', '.join((*KINDS, '--scenario', '--decision'))}")
+        raise click.UsageError(f"give one of {', '.join((*KINDS, *others))}")
     if len(kinds) > 1:
         raise click.UsageError(f"{' and '.join(kinds)} are different things to explain")
     if not asked.kinds:
@@ -150,7 +167,9 @@ def _check_kinds(
         refuse_given(ctx, ("pattern",), "names a scenario: give --scenario")
     if decision is None:
         refuse_given(ctx, ("logs", "admin"), "holds decisions: give --decision")
-    if admin is None:
+    if given is None:
+        refuse_given(ctx, ("entrypoint",), "is for --input")
+    if not is_given(ctx, "admin"):
         refuse_given(ctx, ("token_file",), "is for --admin")
 
 
@@ -228,8 +247,7 @@ def _recorded(found: PolicySet, event: dict[str, Any]) -> Explained:
     policy = observed(found.sources, "trace")
     if not policy.program.defines(entrypoint):
         raise click.ClickException(f"the policies define no {entrypoint}, which was asked then")
-    steps = DEFAULT_STEPS if found.config is None else found.config.policy.steps
-    lines = _decided(policy, entrypoint, event, steps)
+    lines = _decided(policy, entrypoint, event, _steps(found))
     lines += (f"with revision {found.sources.revision}",)
     trace: Any = policy.observer
     return Explained(
@@ -241,21 +259,42 @@ def _recorded(found: PolicySet, event: dict[str, Any]) -> Explained:
     )
 
 
+def _given(found: PolicySet, given: Path, entrypoint: str | None) -> Explained:
+    """What the policy alone says to an input."""
+    document = read_input(given)
+    policy = observed(found.sources, "trace")
+    name = deciding(found.config, policy.program, entrypoint)
+    told = _answer(policy, name, document, time.time(), _steps(found))
+    trace: Any = policy.observer
+    return Explained(
+        title=f"{name} on {'standard input' if str(given) == '-' else given}",
+        stages=[Stage(name="decide", state="ok", lines=(f"{name} is {told}",))],
+        trace=trace,
+        modules=dict(found.sources.modules),
+        said={"input": document},
+    )
+
+
+def _steps(found: PolicySet) -> int:
+    return DEFAULT_STEPS if found.config is None else found.config.policy.steps
+
+
+def _answer(policy: Observed, entrypoint: str, document: Any, now: float, steps: int) -> str:
+    """Decide, and say what came of it."""
+    try:
+        value = policy.decide(entrypoint, document, now=now, steps=steps)
+    except EvalError as error:
+        return error.told
+    return shown(to_json(value) if value is not UNDEFINED else UNDEFINED)
+
+
 def _decided(
     policy: Observed, entrypoint: str, event: dict[str, Any], steps: int
 ) -> tuple[str, ...]:
     """Decide a recorded input again, and say what came then and now."""
     now = time_of(event)
-    try:
-        value = policy.decide(
-            entrypoint,
-            event.get("input", UNDEFINED),
-            now=time.time() if now is None else now,
-            steps=steps,
-        )
-        told = shown(to_json(value) if value is not UNDEFINED else UNDEFINED)
-    except EvalError as error:
-        told = error.told
+    moment = time.time() if now is None else now
+    told = _answer(policy, entrypoint, event.get("input", UNDEFINED), moment, steps)
     then = shown(event["result"]) if "result" in event else "not recorded"
     lines = [f"{entrypoint} was {then}", f"{entrypoint} is now {told}"]
     hidden = [*event.get("erased", ()), *event.get("masked", ())]

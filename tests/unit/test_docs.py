@@ -139,7 +139,9 @@ def test_what_the_guide_shows_is_what_comes_out(monkeypatch, shown):
     _, *commands_and_output = re.split(r"^\$ (.*)\n", shown, flags=re.M)
     lines, expected = commands_and_output[::2], commands_and_output[1::2]
     results = [CliRunner().invoke(main, shlex.split(line)[1:]) for line in lines]
-    assert [result.stdout for result in results] == expected
+    for result, wanted in zip(results, expected, strict=True):
+        beginning, more, _ = wanted.partition("…\n")
+        assert result.stdout[: len(beginning) if more else None] == beginning
     assert [result.exit_code for result in results] == [CODES.get(line, 0) for line in lines]
 
 
@@ -163,6 +165,17 @@ def test_the_example_is_tested_whole(monkeypatch, arguments):
     monkeypatch.chdir(ROOT)
     result = CliRunner().invoke(main, ["policy", *arguments])
     assert result.exit_code == 0, result.output
+
+
+def test_the_rules_and_scenarios_of_the_walk_are_those_of_the_example():
+    page = (ROOT / "docs/testing.md").read_text()
+    (rule,) = re.findall(r"```rego\n(.*?)```", page, re.S)
+    assert rule in (ROOT / "policies/orders.rego").read_text()
+    scenarios = next(
+        text for text in re.findall(r"```yaml\n(.*?)```", page, re.S) if "acme" in text
+    )
+    for line in scenarios.splitlines():
+        assert line in (ROOT / "policies/orders.scenario.yaml").read_text().splitlines()
 
 
 def test_the_example_has_as_many_scenarios_as_the_guide_says(monkeypatch):

@@ -38,6 +38,8 @@ def folder(tmp_path, monkeypatch):
         },
         {"decision_id": "d4"},
     ]  # fmt: skip
+    asked = {"identity": {"roles": ["reader"]}, "request": {"method": "GET"}}
+    (tmp_path / "input.json").write_text(json.dumps(asked))
     (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, events)))
 
 
@@ -155,6 +157,16 @@ def test_a_decision_of_our_own_tells_all_stages(tmp_path, word):
     assert "  forward   answered with 204" in lines
 
 
+@pytest.mark.parametrize("options", [(), ("--entrypoint", "gateway/authz/decision")])
+def test_an_input_for_the_policy_alone(options):
+    lines = explain("-i", "input.json", *options).stdout.splitlines()
+    assert lines[:2] == [
+        "gateway/authz/decision on input.json",
+        '  decide    gateway/authz/decision is {"allow":true,"reasons":[]}',
+    ]
+    assert any("data.gateway.authz.allow is true" in line for line in lines)
+
+
 def test_a_decision_that_a_running_gateway_keeps(monkeypatch):
     asked = []
 
@@ -173,11 +185,19 @@ def test_a_decision_that_a_running_gateway_keeps(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ((), EXIT_USAGE, "give one of --token, --claims, --anonymous, --scenario, --decision"),
+        (
+            (),
+            EXIT_USAGE,
+            "give one of --token, --claims, --anonymous, --scenario, --decision, --input",
+        ),
         (("--anonymous", "--decision", "x"), EXIT_USAGE, "are different things"),
         (("--decision", "x"), EXIT_USAGE, "give --log or --admin"),
         (("--decision", "x", "--log", "log.jsonl"), 1, "no decision 'x' in log.jsonl"),
         (("--decision", "d4", "--log", "log.jsonl"), 1, "d4: the event names no rule"),
+        (("-i", "input.json", "--entrypoint", "a/b"), 1, "the policies define no a/b"),
+        (("-i", "absent.json"), 1, "absent.json: cannot be read"),
+        (("-i", "input.json", "--decision", "d1"), EXIT_USAGE, "are different things"),
+        (("--anonymous", "--entrypoint", "a/b"), EXIT_USAGE, "is for --input"),
         (("--anonymous", "--run", "x"), EXIT_USAGE, "give --scenario"),
         (("--anonymous", "--log", "log.jsonl"), EXIT_USAGE, "give --decision"),
         (("--decision", "d1", "--log", "log.jsonl", "-X", "PUT"), EXIT_USAGE, "-X describes"),
