@@ -622,6 +622,24 @@ def test_a_request_under_way_to_an_old_address_is_served(run):
     run(scenario())
 
 
+def test_the_last_address_that_is_left_is_used_and_watched(run):
+    async def scenario():
+        names = Names({"orders.internal": ["127.0.0.9", ONE]})
+        async with named(names, ONE, dns_interval=0.05, ejection=FAST) as (ups, pool):
+            while states(pool) != ["ejected", "healthy"]:
+                assert await get(pool) == (200, ONE.encode())
+            names.names["orders.internal"] = ["127.0.0.9"]
+            await until(lambda: states(pool) == ["ejected"])
+            await refused(Code.UPSTREAM_CONNECT, get(pool))
+            port = int(ups[0].url.rpartition(":")[2])
+            async with upstream(answers(ok(b"back")), host="127.0.0.9", port=port):
+                assert await get(pool) == (200, b"back")
+                assert states(pool) == ["healthy"]
+                assert await get(pool) == (200, b"back")
+
+    run(scenario())
+
+
 def test_addresses_stay_while_the_name_cannot_be_resolved(run):
     async def scenario():
         names = Names({"orders.internal": [ONE]})

@@ -157,6 +157,7 @@ class Pool:
             self._count_failure(pick, monotonic(), f"status {response.status}")
         elif pick.target.health.succeeded(pick):
             log.info("upstream %s takes part again", pick.target.address)
+            self._settle()
 
     def _failed(self, pick: Pick[Endpoint], code: Code | None, now: float) -> None:
         endpoint = pick.target
@@ -176,6 +177,7 @@ class Pool:
             log.warning("upstream %s is left out for %g s: %s", endpoint.address, seconds, reason)
             for target in self._targets:
                 target.ejections += endpoint in target.endpoints
+            self._settle()
 
     async def _begin(self) -> Pick[Endpoint]:
         if self._unresolved:
@@ -221,11 +223,16 @@ class Pool:
         self._endpoints = [endpoint for each in self._targets for endpoint in each.endpoints]
         if self._retired:
             self.retire()
-        alone = len(self._endpoints) == 1 and not self._unresolved
-        self._sole = Pick(self._endpoints[0]) if alone else None
+        self._settle()
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _settle(self) -> None:
+        """See whether there is a choice; one that was left out is watched until it is well."""
+        alone = len(self._endpoints) == 1 and not self._unresolved
+        well = alone and not self._endpoints[0].health.until
+        self._sole = Pick(self._endpoints[0]) if well else None
 
     def gauges(self) -> UpstreamGauges:
         """What the metrics show of this moment."""
