@@ -379,6 +379,21 @@ def test_a_probe_whose_client_leaves_does_not_keep_the_target_out(run):
     run(scenario())
 
 
+def test_a_probe_that_the_budget_refuses_does_not_keep_the_target_out(run):
+    async def scenario():
+        retries = {"budget_percent": 0, "budget_per_second": 0}
+        async with pool_of(reads_and_closes, answers(ok()), retries=retries) as (ups, pool):
+            pool._endpoints[1].health.until = time.monotonic()
+            await refused(Code.UPSTREAM_RESET, get(pool))
+            assert pool.gauges().over_budget == 1
+            assert not ups[1].requests
+            assert states(pool) == ["healthy", "ejected"]
+            assert await get(pool) == (200, b"ok")
+            assert states(pool) == ["healthy", "healthy"]
+
+    run(scenario())
+
+
 def test_if_all_fail_all_are_tried(run):
     async def scenario():
         async with pool_of(None, None, ejection=FAST) as (_, pool):
