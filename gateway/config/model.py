@@ -430,6 +430,10 @@ IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 class Upstream(Section):
     """A service that requests are forwarded to, over HTTP/1.1: one `url`, or several `targets`."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["url"]}, {"required": ["targets"]}]}
+    )
+
     url: UpstreamUrl | None = None
     """http://HOST[:PORT], https://HOST[:PORT] or http+unix:/PATH; no path, no query."""
     targets: UpstreamUrls = ()

@@ -1,110 +1,37 @@
 """An upstream with several targets: who gets a request, and what is sent once more."""
 
 import asyncio
-import contextlib
-import gc
-import socket
-import threading
 import time
 
 import pytest
-import uvloop
 
 from gateway.config.model import Upstream, UpstreamTls
 from gateway.errors import Code, GatewayError
 from gateway.serve.upstream import Pool, Response, UpstreamSocket, connect_websocket
 from tests.support.certificates import Authority
+from tests.support.pools import (
+    FAST,
+    HEADERS,
+    LOOPS,
+    NEVER,
+    get,
+    its_time_is_over,
+    pieces,
+    pool_of,
+    reads_and_closes,
+    reads_and_is_silent,
+    refused,
+    retried,
+    runner,
+    states,
+)
 from tests.support.upstream import answers, ok, until, upstream
 from tests.support.websocket_upstream import echo, websocket
 
-HEADERS = ((b"host", b"orders.example"),)
-FAST = {"failures": 3, "base_time": 60, "max_time": 60}
-NEVER = {"failures": 0}
 
-
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=LOOPS)
 def run(request):
-    """Run a scenario in a loop of its own; nothing of it may be left afterwards."""
-
-    def run(scenario):
-        async def main():
-            async with asyncio.timeout(20):
-                await scenario
-                await until(lambda: len(asyncio.all_tasks()) == 1)
-
-        factory = uvloop.new_event_loop if request.param == "uvloop" else None
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(main())
-        gc.collect()
-
-    return run
-
-
-@contextlib.asynccontextmanager
-async def pool_of(*scripts, **settings):
-    """A pool over one target for each script, and these targets; None is one that is not there."""
-    async with contextlib.AsyncExitStack() as stack:
-        ups, urls = [], []
-        for script in scripts:
-            up = await stack.enter_async_context(upstream(script)) if script else None
-            ups.append(up)
-            urls.append(up.url if up else nowhere())
-        pool = Pool(Upstream(targets=urls, **settings))
-        stack.push_async_callback(pool.close)
-        yield ups, pool
-
-
-def nowhere():
-    """The URL of a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-async def get(pool, method="GET", body=None, length=None, target=b"/"):
-    response = await pool.request(method, target, HEADERS, body, length=length)
-    pieces = b""
-    while not response.ended:
-        pieces += await response.read_chunk()
-    return response.status, pieces
-
-
-async def refused(code, awaitable):
-    with pytest.raises(GatewayError) as raised:
-        await awaitable
-    assert raised.value.code is code, raised.value
-    return raised.value
-
-
-async def pieces(*items):
-    for item in items:
-        yield item
-        await asyncio.sleep(0)
-
-
-async def reads_and_closes(peer):
-    """Read a request and end without a byte in answer."""
-    await peer.request()
-
-
-async def reads_and_is_silent(peer):
-    await peer.request()
-    await peer.closed()
-
-
-def states(pool):
-    """The state of each address."""
-    shown = pool.gauges().targets.values()
-    return [address.state for target in shown for address in target.addresses.values()]
-
-
-def its_time_is_over(pool):
-    """Let the ejection of the first target end."""
-    pool._endpoints[0].health.until = time.monotonic()
-
-
-def retried(pool):
-    """How many retries there were, by reason, without those that there were none of."""
-    return {reason: count for reason, count in pool.gauges().retries.items() if count}
+    return runner(request.param)
 
 
 # Who gets a request.
@@ -379,6 +306,21 @@ def test_a_probe_whose_client_leaves_does_not_keep_the_target_out(run):
     run(scenario())
 
 
+def test_a_probe_that_the_budget_refuses_does_not_keep_the_target_out(run):
+    async def scenario():
+        retries = {"budget_percent": 0, "budget_per_second": 0}
+        async with pool_of(reads_and_closes, answers(ok()), retries=retries) as (ups, pool):
+            pool._endpoints[1].health.until = time.monotonic()
+            await refused(Code.UPSTREAM_RESET, get(pool))
+            assert pool.gauges().over_budget == 1
+            assert not ups[1].requests
+            assert states(pool) == ["healthy", "ejected"]
+            assert await get(pool) == (200, b"ok")
+            assert states(pool) == ["healthy", "healthy"]
+
+    run(scenario())
+
+
 def test_if_all_fail_all_are_tried(run):
     async def scenario():
         async with pool_of(None, None, ejection=FAST) as (_, pool):
@@ -492,236 +434,5 @@ def test_a_target_that_does_not_verify_is_never_spoken_to(run, authority, tmp_pa
             assert states(pool) == ["ejected", "healthy"]
             assert not bad.requests
             await pool.close()
-
-    run(scenario())
-
-
-def test_a_name_is_verified_at_each_of_its_addresses(run, authority):
-    """Not the address that it leads to: whoever controls the DNS needs the certificate, too."""
-
-    async def scenario():
-        names = []
-        good = authority.server_context("orders.internal")
-        good.sni_callback = lambda _socket, name, _context: names.append(name)
-        bad = authority.server_context("127.0.0.2", "127.0.0.1")
-        async with upstream(answers(ok()), tls=good) as up:
-            port = int(up.url.rpartition(":")[2])
-            async with upstream(answers(ok(b"bad")), tls=bad, host="127.0.0.2", port=port) as other:
-                url = f"https://orders.internal:{port}"
-                settings = Upstream(url=url, tls=UpstreamTls(ca_file=authority.root))
-                pool = Pool(settings, lookup=Names({"orders.internal": ["127.0.0.2", "127.0.0.1"]}))
-                for _ in range(4):
-                    assert await get(pool) == (200, b"ok")
-                assert not other.requests
-                assert set(names) == {"orders.internal"}
-                await pool.close()
-
-    run(scenario())
-
-
-# Host names.
-
-
-class Names:
-    """Stands for socket.getaddrinfo; `asked` counts, `names` may change."""
-
-    def __init__(self, names):
-        self.names = names
-        self.asked = 0
-
-    def __call__(self, name, port, type):
-        self.asked += 1
-        found = self.names.get(name, ())
-        if not found:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [(socket.AF_INET, type, 0, "", (address, 0)) for address in found]
-
-
-@contextlib.asynccontextmanager
-async def named(names, *hosts, **settings):
-    """A pool for `orders.internal`, and a target on each of these addresses, at one port."""
-    async with contextlib.AsyncExitStack() as stack:
-        ups, port = [], 0
-        for host in hosts:
-            script = answers(ok(host.encode()))
-            ups.append(await stack.enter_async_context(upstream(script, host=host, port=port)))
-            port = int(ups[0].url.rpartition(":")[2])
-        pool = Pool(Upstream(url=f"http://orders.internal:{port}", **settings), lookup=names)
-        stack.push_async_callback(pool.close)
-        yield ups, pool
-
-
-ONE, TWO = "127.0.0.1", "127.0.0.2"
-
-
-def test_every_address_of_a_name_is_a_target(run):
-    async def scenario():
-        names = Names({"orders.internal": [ONE, TWO, ONE]})
-        async with named(names, ONE, TWO) as (_, pool):
-            found = [(await get(pool))[1].decode() for _ in range(4)]
-            assert found == [ONE, TWO, ONE, TWO]
-            assert names.asked == 1
-
-    run(scenario())
-
-
-def test_an_address_that_refuses_is_passed_over(run):
-    async def scenario():
-        names = Names({"orders.internal": ["127.0.0.9", ONE]})
-        async with named(names, ONE, ejection=FAST) as (_, pool):
-            for _ in range(6):
-                assert await get(pool, "POST", b"x") == (200, ONE.encode())
-            assert states(pool) == ["ejected", "healthy"]
-
-    run(scenario())
-
-
-def test_new_addresses_get_the_requests_and_old_ones_end_theirs(run):
-    async def scenario():
-        names = Names({"orders.internal": [ONE]})
-        async with named(names, ONE, TWO, dns_interval=0.05) as (ups, pool):
-            assert await get(pool) == (200, ONE.encode())
-            assert pool.counts() == (0, 1, 0)
-            under_way = await pool.request("GET", b"/", HEADERS)
-            names.names["orders.internal"] = [TWO]
-            await until(lambda: pool._endpoints[0].address.startswith(TWO))
-            assert await under_way.read_chunk() == ONE.encode()
-            assert [await get(pool) for _ in range(3)] == [(200, TWO.encode())] * 3
-            await until(lambda: all(peer.writer.is_closing() for peer in ups[0].peers))
-            assert pool.counts() == (0, 1, 0)
-
-    run(scenario())
-
-
-def test_a_request_under_way_to_an_old_address_is_served(run):
-    async def slow(peer):
-        await peer.request()
-        peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
-        await go.wait()
-        peer.send(b"whole")
-        await peer.closed()
-        gone.set()
-
-    async def scenario():
-        nonlocal go, gone
-        go, gone = asyncio.Event(), asyncio.Event()
-        names = Names({"orders.internal": [ONE]})
-        async with upstream(slow) as up:
-            settings = Upstream(url=up.url.replace(ONE, "orders.internal"), dns_interval=0.05)
-            pool = Pool(settings, lookup=names)
-            response = await pool.request("GET", b"/", HEADERS)
-            names.names["orders.internal"] = [TWO]
-            await until(lambda: states(pool) == ["leaving", "healthy"])
-            go.set()
-            assert await response.read_chunk() == b"whole"
-            await gone.wait()
-            await until(lambda: pool.counts() == (0, 0, 0))
-            await pool.close()
-
-    go = gone = None
-    run(scenario())
-
-
-def test_addresses_stay_while_the_name_cannot_be_resolved(run):
-    async def scenario():
-        names = Names({"orders.internal": [ONE]})
-        async with named(names, ONE, dns_interval=0.02) as (ups, pool):
-            assert await get(pool) == (200, ONE.encode())
-            names.names.clear()
-            asked = names.asked
-            await until(lambda: names.asked > asked)
-            await until(lambda: [target.error for target in pool.gauges().targets.values()] != [""])
-            assert await get(pool) == (200, ONE.encode())
-            assert len(ups[0].peers) == 1
-
-    run(scenario())
-
-
-def test_an_unknown_name_is_502_and_asked_for_anew_after_a_pause(run):
-    async def scenario():
-        names = Names({})
-        async with named(names, ONE) as (_, pool):
-            for _ in range(20):
-                fault = await refused(Code.UPSTREAM_CONNECT, get(pool))
-                assert fault.detail == "orders.internal: Name or service not known"
-            assert names.asked < 10
-            names.names["orders.internal"] = [ONE]
-            await until(lambda: pool._endpoints)
-            assert await get(pool) == (200, ONE.encode())
-
-    run(scenario())
-
-
-def test_a_name_that_is_not_resolved_in_time_is_502_and_asked_for_once(run):
-    hang = threading.Event()
-
-    def lookup(name, port, type):
-        asked.append(name)
-        hang.wait(5)
-        return [(socket.AF_INET, type, 0, "", (ONE, 0))]
-
-    async def scenario():
-        async with named(lookup, ONE, connect_timeout=0.1, max_pending=5) as (_, pool):
-            tasks = [asyncio.create_task(get(pool)) for _ in range(8)]
-            await until(lambda: pool.counts()[2] == 5)
-            codes = [(await refused_code(task)) for task in tasks]
-            assert codes.count(Code.UPSTREAM_CONNECT) == 5
-            assert codes.count(Code.UPSTREAM_BUSY) == 3
-            assert pool.counts() == (0, 0, 0)
-            assert len(asked) == 1
-            hang.set()
-            await until(lambda: pool._endpoints)
-            assert await get(pool) == (200, ONE.encode())
-
-    asked = []
-    run(scenario())
-
-
-async def refused_code(awaitable):
-    with pytest.raises(GatewayError) as raised:
-        await awaitable
-    return raised.value.code
-
-
-def test_closing_a_pool_that_resolves_leaves_nothing(run):
-    hang = threading.Event()
-
-    def lookup(name, port, type):
-        hang.wait(5)
-        return [(socket.AF_INET, type, 0, "", (ONE, 0))]
-
-    async def scenario():
-        async with named(lookup, ONE) as (_, pool):
-            waiting = asyncio.create_task(get(pool))
-            await until(lambda: pool.counts()[2] == 1)
-            await pool.close()
-            await refused(Code.SHUTTING_DOWN, waiting)
-            hang.set()
-            await until(lambda: not pool._resolvers[0].looking)
-            await refused(Code.SHUTTING_DOWN, get(pool))
-
-    run(scenario())
-
-
-def test_the_systems_resolver(run):
-    async def scenario():
-        async with upstream(answers(ok())) as up:
-            pool = Pool(Upstream(url=up.url.replace(ONE, "localhost")))
-            for _ in range(4):  # ::1, where it is among them, has nobody who listens
-                assert await get(pool, "POST", b"x") == (200, b"ok")
-            await pool.close()
-
-    run(scenario())
-
-
-def test_a_retired_pool_resolves_for_its_requests_and_no_more(run):
-    async def scenario():
-        names = Names({"orders.internal": [ONE]})
-        async with named(names, ONE, dns_interval=0.01) as (_, pool):
-            pool.retire()
-            assert await get(pool) == await get(pool) == (200, ONE.encode())
-            assert pool._resolvers[0]._timer is None
-            await until(lambda: pool.counts() == (0, 0, 0))
-            assert names.asked == 1
 
     run(scenario())

@@ -7,7 +7,7 @@ import logging
 import socket
 from operator import add
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Code, ForwardError
 from gateway.record.metrics import UpstreamGauges
@@ -19,6 +19,8 @@ from gateway.serve.upstream.retry import FAILURES, REASONS, Budget, verdict
 from gateway.serve.upstream.target import Target
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from gateway.config.model import Upstream
     from gateway.model import Headers
     from gateway.serve.upstream.connection import Content
@@ -53,7 +55,7 @@ class Pool:
         self._closed = False
         self._changed()
 
-    async def request(
+    def request(
         self,
         method: str,
         target: bytes,
@@ -61,8 +63,8 @@ class Pool:
         body: Content | None = None,
         *,
         length: int | None = None,
-    ) -> Response:
-        """Send a request and return its response once the head has arrived.
+    ) -> Coroutine[Any, Any, Response]:
+        """Send a request; await its response, whose head has then arrived.
 
         `body` is the content, or its pieces: `length` bytes in all, chunked if that is None.
         Pieces may still be going out when this returns; once the response is an error or
@@ -77,16 +79,19 @@ class Pool:
             length = len(content)
         head = request_head(method, target, headers, framing(method, length))
         self._budget.requests += 1
-        return await self._send(method, head, content, length)
+        # Not awaited here: that would cost each request another coroutine.
+        return self._send(method, head, content, length)
 
-    async def upgrade(self, target: bytes, headers: Headers, fields: bytes) -> Response:
+    def upgrade(
+        self, target: bytes, headers: Headers, fields: bytes
+    ) -> Coroutine[Any, Any, Response]:
         """Ask with a GET on a fresh connection for another protocol, named in `fields`.
 
         The connection of a response with status 101 does not read until the caller, who owns
         it, takes its transport over. What may have been sent is not sent again.
         """
         head = request_head("GET", target, headers, fields)
-        return await self._send("GET", head, b"", 0, upgrade=True)
+        return self._send("GET", head, b"", 0, upgrade=True)
 
     async def _send(
         self, method: str, head: bytes, content: Content, length: int | None, upgrade: bool = False
@@ -157,6 +162,7 @@ class Pool:
             self._count_failure(pick, monotonic(), f"status {response.status}")
         elif pick.target.health.succeeded(pick):
             log.info("upstream %s takes part again", pick.target.address)
+            self._settle()
 
     def _failed(self, pick: Pick[Endpoint], code: Code | None, now: float) -> None:
         endpoint = pick.target
@@ -176,6 +182,7 @@ class Pool:
             log.warning("upstream %s is left out for %g s: %s", endpoint.address, seconds, reason)
             for target in self._targets:
                 target.ejections += endpoint in target.endpoints
+            self._settle()
 
     async def _begin(self) -> Pick[Endpoint]:
         if self._unresolved:
@@ -221,11 +228,16 @@ class Pool:
         self._endpoints = [endpoint for each in self._targets for endpoint in each.endpoints]
         if self._retired:
             self.retire()
-        alone = len(self._endpoints) == 1 and not self._unresolved
-        self._sole = Pick(self._endpoints[0]) if alone else None
+        self._settle()
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _settle(self) -> None:
+        """See whether there is a choice; one that was left out is watched until it is well."""
+        alone = len(self._endpoints) == 1 and not self._unresolved
+        well = alone and not self._endpoints[0].health.until
+        self._sole = Pick(self._endpoints[0]) if well else None
 
     def gauges(self) -> UpstreamGauges:
         """What the metrics show of this moment."""

@@ -63,7 +63,11 @@ class Resolver:
         if self._timer is not None:
             self._timer.cancel()
         self.looking = True
-        Thread(target=self._ask, args=(loop,), name=f"resolve {self.name}", daemon=True).start()
+        thread = Thread(target=self._ask, args=(loop,), name=f"resolve {self.name}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # there are too many
+            self._take(loop, [], str(error))
 
     def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
         found: list[str] = []
@@ -71,8 +75,8 @@ class Resolver:
         try:
             answers = self._lookup(self.name, None, type=socket.SOCK_STREAM)
             found = [str(answer[4][0]) for answer in answers]
-        except (OSError, UnicodeError) as fault:
-            error = getattr(fault, "strerror", None) or str(fault)
+        except Exception as fault:  # noqa: BLE001  it would never be looked up again
+            error = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
         with suppress(RuntimeError):  # the loop has been closed meanwhile
             loop.call_soon_threadsafe(self._take, loop, found, error)
 
