@@ -119,6 +119,11 @@ class RemoteBundle:
         """Ask now, whenever the next time would be."""
         self._woken.set()
 
+    def ask_again(self) -> None:
+        """Ask now, if that was done before."""
+        if self._first.is_set():
+            self.ask()
+
     async def asked(self) -> None:
         """Wait until the server was asked once, whatever came of it."""
         await self._first.wait()
@@ -200,6 +205,8 @@ class BundleService:
         await self.take_up(policy)
         for path, *_ in remote_bundles(policy):
             if not await asyncio.to_thread(_is_there, path):
+                # What kept it from coming may be what was just edited.
+                self.remote[path].ask_again()
                 await self.remote[path].asked()
 
     def ask(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from gateway.bundle.root import fetched_archive
 from gateway.config.load import load
 from gateway.jose.sign import generate, public_jwks
+from gateway.serve import bundles
 from gateway.serve.bundles import pull
 from tests.support.bundles import archive, entry, signed
 from tests.support.gateway import POLICY, live, policy_for, running, token, until, write
@@ -352,6 +353,23 @@ async def test_an_added_bundle_whose_server_is_away_is_waited_for(tmp_path):
         await until(lambda: "was never fetched" in str(gateway.problems))
         await gateway.admits_still("reader")
         server.mode = None
+        await gateway.admits("writer")
+
+
+@live
+async def test_an_edit_asks_again_at_once_for_what_never_came(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundles, "FIRST_RETRY", 3600.0)
+    async with (
+        bundle_server(good("writer")) as server,
+        running(tmp_path, signer=KEY) as gateway,
+    ):
+        await gateway.settled()
+        config = configured(tmp_path, server, interval="1h")
+        (tmp_path / "bundle.token").write_text("wrong")
+        gateway.configure(config)
+        await until(lambda: 401 in server.statuses and gateway.problems)
+        (tmp_path / "bundle.token").write_text(TOKEN)
+        gateway.configure({"policy": {"steps": 900_000}})
         await gateway.admits("writer")
 
 
