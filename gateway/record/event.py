@@ -25,11 +25,10 @@ Recorded = Forward | Refuse | Answer
 TYPE = "openpolicyagent.org/decision_logs"
 """What OPA marks the lines of its console log with, so that the same collectors take them."""
 
-NO_BUNDLES: Mapping[str, str] = MappingProxyType({})
-
 MAX_DETAIL = 1024
 """Most characters of an error's text, before escapes."""
 
+_NO_BUNDLES: Mapping[str, str] = MappingProxyType({})
 _PLAIN = re.compile(r"[ -\[\]-~]*")
 _UNSAFE = re.compile(r"[^ -\[\]-~]")
 
@@ -65,7 +64,7 @@ def build(
     exchange: Exchange,
     *,
     labels: Mapping[str, str],
-    bundles: Mapping[str, str] = NO_BUNDLES,
+    bundles: Mapping[str, str] = _NO_BUNDLES,
     entrypoint: str = "",
     is_secret_name: Callable[[str], bool] = is_secret,
 ) -> Event:

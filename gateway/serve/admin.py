@@ -232,8 +232,8 @@ def status_document(state: AdminState) -> dict[str, Any]:
         "last_error": _failure(reload),
         "last_good": reload.last_good,
         "restart_required": list(reload.restart_required),
-        "issuers": {name: _issuer(issuer, now) for name, issuer in state.issuers().items()},
         "bundles": {name: _bundle(bundle) for name, bundle in state.bundles().items()},
+        "issuers": {name: _issuer(issuer, now) for name, issuer in state.issuers().items()},
         "log": {
             name: {"written": sink.written, "dropped": sink.dropped, "errors": sink.errors}
             for name, sink in state.gauges().sinks.items()

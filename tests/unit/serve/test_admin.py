@@ -169,17 +169,6 @@ def test_status():
         },
         "last_good": True,
         "restart_required": ["listeners.0.address"],
-        "issuers": {
-            "corp": {
-                "loaded": True,
-                "required": True,
-                "keys": 2,
-                "revision": "k1",
-                "age": 5.0,
-                "last_error": None,
-                "problems": [],
-            }
-        },
         "bundles": {
             "authz": {
                 "source": "https://bundles.example/authz.tar.gz",
@@ -195,6 +184,17 @@ def test_status():
                 "last_success": None,
                 "last_error": None,
             },
+        },
+        "issuers": {
+            "corp": {
+                "loaded": True,
+                "required": True,
+                "keys": 2,
+                "revision": "k1",
+                "age": 5.0,
+                "last_error": None,
+                "problems": [],
+            }
         },
         "log": {"stdout": {"written": 9, "dropped": 4, "errors": 1}},
     }
