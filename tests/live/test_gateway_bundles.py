@@ -4,7 +4,10 @@ import asyncio
 import contextlib
 import gzip
 import json
+import os
+import shutil
 import signal
+import socket
 
 import pytest
 
@@ -478,3 +481,70 @@ async def test_pull_writes_only_what_is_good(tmp_path):
                 assert await process.ended() == code
             assert (tmp_path / f"{key}.tar.gz").exists() is (code == 0)
         assert TOKEN not in process.errors
+
+
+# --- a web server as there are many
+
+NGINX = """
+{user}
+daemon off;
+worker_processes 1;
+error_log stderr;
+pid {folder}/nginx.pid;
+events {{ worker_connections 64; }}
+http {{
+    access_log {folder}/access.log;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{ listen 127.0.0.1:{port}; root {folder}/www; }}
+}}
+"""
+
+
+@contextlib.asynccontextmanager
+async def nginx(folder):
+    """nginx that serves a folder; its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    user = "" if os.geteuid() else "user root;"  # else its worker could not read the folder
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, user=user))
+    process = await asyncio.create_subprocess_exec(
+        shutil.which("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"),
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(ConnectionRefusedError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    break
+                await asyncio.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+@live
+async def test_nginx_serves_bundles(tmp_path):
+    web = tmp_path / "nginx"
+    (web / "www").mkdir(parents=True)
+    (web / "www" / "authz.tar.gz").write_bytes(good("reader"))
+    async with nginx(web) as url:
+        server = BundleServer(b"")
+        server.url = f"{url}/authz.tar.gz"
+        async with served(tmp_path, server) as gateway:
+            await gateway.admits("reader")
+            await until(lambda: '" 304 ' in (web / "access.log").read_text())
+            assert (await status(gateway))["etag"].startswith('"')
+            # As a deployment replaces a file, and not as an editor does.
+            (web / "www" / "new").write_bytes(good("writer", "r2", data={"longer": "by far"}))
+            (web / "www" / "new").replace(web / "www" / "authz.tar.gz")
+            await gateway.admits("writer")
+            assert (await status(gateway))["revision"] == "r2"
+        assert (web / "access.log").read_text().count('" 200 ') == 2
