@@ -99,7 +99,7 @@ def _archive(place: Root) -> bytes:
         if not place.url:
             raise ConfigError((Problem("does not exist", file=str(place.path)),)) from None
         message = f"bundle {place.bundle} was never fetched from {public_url(place.url)}"
-        remedy = "`gateway bundle pull` shows what the server says"
+        remedy = "`gateway serve` does that; `gateway bundle pull` shows what the server says"
         raise ConfigError((Problem(message, remedy=remedy),)) from None
     except OSError as error:
         raise ConfigError((_unreadable(error, place.path),)) from None
