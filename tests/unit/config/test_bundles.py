@@ -142,6 +142,21 @@ def test_mistakes(folder, text, said):
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("resource: b.tar.gz", "resource: unknown key (url is the whole address of the archive)"),
+        ("signing: {keyid: a}", "signing: unknown key (write verification: {keys: {ID: {…}}})"),
+        ("polling: {}", "polling: unknown key (write interval: 1m)"),
+        ("persist: true", "persist: unknown key (what was fetched is always kept)"),
+        ("credentials: {}", "credentials: unknown key (write token or token_file)"),
+    ],
+)
+def test_words_of_opa(folder, text, said):
+    found = problems(folder, f"{URL}, {KEYS}, {text}")
+    assert any(problem.endswith(said) for problem in found), found
+
+
+@pytest.mark.parametrize(
     ("policy", "said"),
     [
         ("{paths: []}", "policy.paths: expected at least one entry"),
