@@ -86,7 +86,7 @@ class Snapshot:
         policy = self.config.policy
         paths = root_paths(policy)[len(policy.paths) :]
         return {
-            name: self.policies.bundles[path]
+            name: self.policies.bundles.get(path, "")
             for name, path in zip(policy.bundles, paths, strict=True)
         }
 

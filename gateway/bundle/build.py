@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.bundle import manifest
@@ -13,7 +14,6 @@ from gateway.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from gateway.bundle.folder import PolicySources
     from gateway.bundle.manifest import Manifest
@@ -71,4 +71,6 @@ def _manifest(paths: tuple[Path, ...], revision: str | None, roots: tuple[str, .
 
 def _sources(files: Mapping[str, bytes], paths: tuple[Path, ...]) -> PolicySources:
     """The set that a bundle with these files makes; ConfigError for what lies outside of it."""
-    return parse_files({f"0:{name}": data for name, data in files.items()}, paths[:1])
+    single = len(paths) == 1 and paths[0].is_dir()
+    place = paths[0] if single else Path.cwd() / "bundle"
+    return parse_files({f"0:{name}": data for name, data in files.items()}, (place,))

@@ -23,6 +23,8 @@ STRUCTURED: Final = frozenset({"data.json", "data.yaml", ".manifest", "signature
 """Last parts of names. `data.yml` is not among them: OPA hashes its bytes."""
 
 MAX_DEPTH = 256
+MAX_YAML = 4 * 1024**2
+"""YAML takes some hundred times as long to read as JSON."""
 
 ALGORITHMS: Mapping[str, Callable[[bytes], Any]] = {
     "SHA-256": hashlib.sha256,
@@ -65,7 +67,7 @@ def _value(name: str, data: bytes, mark: str) -> Any:
             parse_float=lambda text: mark + text,
             parse_int=lambda text: mark + text if text == "-0" else int(text),
         )
-    document = read_document(data, None, max_bytes=len(data))
+    document = read_document(data, None, max_bytes=MAX_YAML)
     for problem in document.problems:
         raise ValueError(f"line {problem.line}: {problem.message}")
     return _marked(document.tree, mark)

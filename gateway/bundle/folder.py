@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.bundle import archive, manifest
+from gateway.bundle.digest import MAX_YAML
 from gateway.bundle.owners import Owners, StrayError, shown
 from gateway.bundle.reader import DATA_FILES, FOREVER, SUFFIXES, read_bundle
 from gateway.bundle.root import Root
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 TEST_SUFFIX = "_test.rego"
 MAX_FILE = 32 * 1024**2
-MAX_YAML = 4 * 1024**2
-"""YAML takes some hundred times as long to read as JSON."""
 MAX_FILES = 10_000
 MAX_TOTAL = 128 * 1024**2
 """What all files of a policy set may hold, in bytes."""
@@ -100,7 +99,7 @@ def _archive(place: Root) -> bytes:
         if not place.url:
             raise ConfigError((Problem("does not exist", file=str(place.path)),)) from None
         message = f"bundle {place.bundle} was never fetched from {public_url(place.url)}"
-        remedy = "`gateway bundle pull` shows what the server says"
+        remedy = "`gateway serve` does that; `gateway bundle pull` shows what the server says"
         raise ConfigError((Problem(message, remedy=remedy),)) from None
     except OSError as error:
         raise ConfigError((_unreadable(error, place.path),)) from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.config import certificates
 from gateway.config.document import Fault, Key
-from gateway.config.secrets import read_secret
+from gateway.config.secrets import bundle_token, read_secret
 from gateway.config.walk import WRITTEN, files, leaves, names_policies
 from gateway.errors import ConfigError
 
@@ -88,6 +88,12 @@ def _files(config: Config) -> Iterator[Fault]:
 
 def _bundles(config: Config) -> Iterator[Fault]:
     for name, bundle in config.policy.bundles.items():
+        try:
+            bundle_token(bundle)
+        except ConfigError as error:
+            if bundle.token is not None or _is(stat.S_ISREG, bundle.token_file or Path()):
+                source = "token" if bundle.token is not None else "token_file"
+                yield from faults_of(error, ("policy", "bundles", name, source))
         if bundle.verification and bundle.file and _is(stat.S_ISDIR, bundle.file):
             yield Fault(
                 key=("policy", "bundles", name, "verification"),

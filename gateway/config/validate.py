@@ -105,7 +105,10 @@ class Draft:
                     break
                 found, node = (*found, name), node[name]
             elif isinstance(node, list) and isinstance(part, int):
-                number = self._kept[found][part]
+                kept = self._kept.get(found, [])
+                if part >= len(kept):  # a default stands in for what was taken out
+                    break
+                number = kept[part]
                 found, node = (*found, number), node[number]
             else:
                 break

@@ -27,11 +27,11 @@ TYPE = "openpolicyagent.org/decision_logs"
 
 SHOWN_KEY = 16
 """Digits of a digest in a log: enough to find what belongs together."""
-NO_BUNDLES: Mapping[str, str] = MappingProxyType({})
 
 MAX_DETAIL = 1024
 """Most characters of an error's text, before escapes."""
 
+_NO_BUNDLES: Mapping[str, str] = MappingProxyType({})
 _PLAIN = re.compile(r"[ -\[\]-~]*")
 _UNSAFE = re.compile(r"[^ -\[\]-~]")
 
@@ -68,7 +68,7 @@ def build(
     exchange: Exchange,
     *,
     labels: Mapping[str, str],
-    bundles: Mapping[str, str] = NO_BUNDLES,
+    bundles: Mapping[str, str] = _NO_BUNDLES,
     entrypoint: str = "",
     is_secret_name: Callable[[str], bool] = is_secret,
 ) -> Event:

@@ -104,7 +104,6 @@ class RemoteBundle:
         self.path = fetched_archive(state, name, bundle.url or "")
         self.etag = ""
         self.checked_at: float | None = None
-        self.fetched_at: float | None = None
         self.last_error = ""
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
@@ -120,6 +119,11 @@ class RemoteBundle:
         """Ask now, whenever the next time would be."""
         self._woken.set()
 
+    def ask_again(self) -> None:
+        """Ask now, if that was done before."""
+        if self._first.is_set():
+            self.ask()
+
     async def asked(self) -> None:
         """Wait until the server was asked once, whatever came of it."""
         await self._first.wait()
@@ -133,11 +137,12 @@ class RemoteBundle:
     async def refresh(self) -> None:
         """Ask once; a failure is noted and logged."""
         try:
-            self.etag = await asyncio.to_thread(_known_etag, self.path)
-            found = await download(self.bundle, self.etag)
+            known = await asyncio.to_thread(_stored, self.path)
+            found = await download(self.bundle, known.etag)
+            self.etag, is_other = known.etag, False
             if found.data is not None:
-                await asyncio.to_thread(_store, self.path, found.data, found.etag)
-                self.etag, self.fetched_at = found.etag, time.time()
+                is_other = await asyncio.to_thread(_store, self.path, found, known)
+                self.etag = found.etag
         except (FetchError, ConfigError, OSError) as error:
             self._failed(str(error))
             return
@@ -146,7 +151,7 @@ class RemoteBundle:
             self._failed(f"{type(error).__name__}: {error}")
             return
         self._failures, self.last_error, self.checked_at = 0, "", time.time()
-        if found.data is not None:
+        if is_other:
             by = f", signed by {found.signed_by}" if found.signed_by else ""
             log.info("bundle %s: revision %r fetched%s", self.name, found.revision, by)
             self.changed()
@@ -200,6 +205,8 @@ class BundleService:
         await self.take_up(policy)
         for path, *_ in remote_bundles(policy):
             if not await asyncio.to_thread(_is_there, path):
+                # What kept it from coming may be what was just edited.
+                self.remote[path].ask_again()
                 await self.remote[path].asked()
 
     def ask(self) -> None:
@@ -246,24 +253,39 @@ def _is_there(path: Path) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """The archive on disk: its entity tag and its hash, empty where there is none."""
+
+    etag: str = ""
+    sha256: str = ""
+
+
 def _tag_file(archive: Path) -> Path:
     return archive.with_name(f"{archive.name}.etag.json")
 
 
-def _known_etag(archive: Path) -> str:
-    """The entity tag of exactly the archive that is stored, else nothing."""
+def _stored(archive: Path) -> _Stored:
+    """What is stored; a tag counts only for exactly the archive that it came with."""
+    sha256 = etag = ""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        sha256 = hashlib.sha256(read_own_file(archive)).hexdigest()
         noted = json.loads(read_own_file(_tag_file(archive)))
-        if noted["sha256"] == hashlib.sha256(read_own_file(archive)).hexdigest():
-            return str(noted["etag"])
-    return ""
+        if noted["sha256"] == sha256:
+            etag = str(noted["etag"])
+    return _Stored(etag=etag, sha256=sha256)
 
 
-def _store(archive: Path, data: bytes, etag: str) -> None:
-    """Keep a verified archive and its entity tag, owner-only; OSError."""
+def _store(archive: Path, found: Download, known: _Stored) -> bool:
+    """Keep a verified archive and its tag, owner-only; whether it is another one. OSError."""
+    assert found.data is not None
+    sha256 = hashlib.sha256(found.data).hexdigest()
     archive.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     archive.parent.mkdir(mode=0o700, exist_ok=True)
     # In this order: the tag of another archive is none.
-    replace_own_file(archive, data)
-    noted = {"etag": etag, "sha256": hashlib.sha256(data).hexdigest()}
-    replace_own_file(_tag_file(archive), json.dumps(noted).encode())
+    if sha256 != known.sha256:
+        replace_own_file(archive, found.data)
+    if (sha256, found.etag) != (known.sha256, known.etag):
+        noted = {"etag": found.etag, "sha256": sha256}
+        replace_own_file(_tag_file(archive), json.dumps(noted).encode())
+    return sha256 != known.sha256

@@ -4,13 +4,17 @@ import asyncio
 import contextlib
 import gzip
 import json
+import os
+import shutil
 import signal
+import socket
 
 import pytest
 
 from gateway.bundle.root import fetched_archive
 from gateway.config.load import load
 from gateway.jose.sign import generate, public_jwks
+from gateway.serve import bundles
 from gateway.serve.bundles import pull
 from tests.support.bundles import archive, entry, signed
 from tests.support.gateway import POLICY, live, policy_for, running, token, until, write
@@ -164,6 +168,20 @@ async def test_the_same_files_under_another_tag_change_nothing(tmp_path):
 
 
 @live
+async def test_a_server_without_tags_is_heard_once(tmp_path):
+    async with bundle_server(good("reader")) as server, served(tmp_path, server) as gateway:
+        server.etag = ""
+        await until(lambda: gateway.gateway.bundles()["authz"].etag == "")
+        (path,) = gateway.gateway.reloader.bundles.remote
+        before = path.stat().st_ino
+        await server.asked(3)
+        assert server.statuses[-1] == 200
+        assert path.stat().st_ino == before
+        server.publish(good("writer"), "")
+        await gateway.admits("writer")
+
+
+@live
 async def test_other_data_is_swapped_without_compiling(tmp_path):
     rule = 'decision := {"allow": true} if input.identity.subject in data.acl.users\n'
     policy = POLICY + "\n" + rule
@@ -266,13 +284,13 @@ async def test_a_good_archive_of_bad_policies_changes_nothing_either(tmp_path):
 async def test_a_server_that_hangs(tmp_path):
     async with (
         bundle_server(good("reader")) as server,
-        served(tmp_path, server, timeout="200ms") as gateway,
+        served(tmp_path, server, timeout="1s") as gateway,
     ):
         server.mode = HANG
         await server.asked(1)
         await gateway.admits_still("reader")
         await server.asked(1)
-        assert "did not answer within 0.2 s" in (await status(gateway))["last_error"]
+        assert "did not answer within 1 s" in (await status(gateway))["last_error"]
         await gateway.admits_still("reader")
         server.publish(good("writer"), '"2"')
         await gateway.admits("writer")
@@ -338,6 +356,23 @@ async def test_an_added_bundle_whose_server_is_away_is_waited_for(tmp_path):
         await until(lambda: "was never fetched" in str(gateway.problems))
         await gateway.admits_still("reader")
         server.mode = None
+        await gateway.admits("writer")
+
+
+@live
+async def test_an_edit_asks_again_at_once_for_what_never_came(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundles, "FIRST_RETRY", 3600.0)
+    async with (
+        bundle_server(good("writer")) as server,
+        running(tmp_path, signer=KEY) as gateway,
+    ):
+        await gateway.settled()
+        config = configured(tmp_path, server, interval="1h")
+        (tmp_path / "bundle.token").write_text("wrong")
+        gateway.configure(config)
+        await until(lambda: 401 in server.statuses and gateway.problems)
+        (tmp_path / "bundle.token").write_text(TOKEN)
+        gateway.configure({"policy": {"steps": 900_000}})
         await gateway.admits("writer")
 
 
@@ -446,3 +481,70 @@ async def test_pull_writes_only_what_is_good(tmp_path):
                 assert await process.ended() == code
             assert (tmp_path / f"{key}.tar.gz").exists() is (code == 0)
         assert TOKEN not in process.errors
+
+
+# --- a web server as there are many
+
+NGINX = """
+{user}
+daemon off;
+worker_processes 1;
+error_log stderr;
+pid {folder}/nginx.pid;
+events {{ worker_connections 64; }}
+http {{
+    access_log {folder}/access.log;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{ listen 127.0.0.1:{port}; root {folder}/www; }}
+}}
+"""
+
+
+@contextlib.asynccontextmanager
+async def nginx(folder):
+    """nginx that serves a folder; its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    user = "" if os.geteuid() else "user root;"  # else its worker could not read the folder
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, user=user))
+    process = await asyncio.create_subprocess_exec(
+        shutil.which("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"),
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(ConnectionRefusedError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    break
+                await asyncio.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+@live
+async def test_nginx_serves_bundles(tmp_path):
+    web = tmp_path / "nginx"
+    (web / "www").mkdir(parents=True)
+    (web / "www" / "authz.tar.gz").write_bytes(good("reader"))
+    async with nginx(web) as url:
+        server = BundleServer(b"")
+        server.url = f"{url}/authz.tar.gz"
+        async with served(tmp_path, server) as gateway:
+            await gateway.admits("reader")
+            await until(lambda: '" 304 ' in (web / "access.log").read_text())
+            assert (await status(gateway))["etag"].startswith('"')
+            # As a deployment replaces a file, and not as an editor does.
+            (web / "www" / "new").write_bytes(good("writer", "r2", data={"longer": "by far"}))
+            (web / "www" / "new").replace(web / "www" / "authz.tar.gz")
+            await gateway.admits("writer")
+            assert (await status(gateway))["revision"] == "r2"
+        assert (web / "access.log").read_text().count('" 200 ') == 2

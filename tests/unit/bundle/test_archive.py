@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import struct
 import subprocess
 import tarfile
@@ -226,3 +227,25 @@ def test_limits(monkeypatch, limit, data):
     with pytest.raises(BundleError) as refused:
         archive.read(data)
     assert refused.value.reason.code == "archive-too-large"
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix", "ustar", "oldgnu"])
+def test_what_the_tar_program_writes_is_read(tmp_path, form):
+    short = {name: data for name, data in FILES.items() if form != "ustar" or len(name) < 100}
+    for name, data in short.items():
+        path = tmp_path / "files" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    made = ["tar", f"--format={form}", "-czf", str(tmp_path / "b.tar.gz"), "-C", tmp_path / "files"]
+    subprocess.run([*made, "."], check=True, env={"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]})
+    assert archive.read((tmp_path / "b.tar.gz").read_bytes()) == short
+
+
+def test_a_link_that_the_tar_program_packs_is_refused(tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.rego").write_text("package a\n")
+    (tmp_path / "files" / "b.rego").hardlink_to(tmp_path / "files" / "a.rego")
+    made = ["tar", "-czf", str(tmp_path / "b.tar.gz"), "-C", str(tmp_path / "files"), "."]
+    subprocess.run(made, check=True)
+    with pytest.raises(BundleError, match=r"is a hard link \[entry-refused\]"):
+        archive.read((tmp_path / "b.tar.gz").read_bytes())

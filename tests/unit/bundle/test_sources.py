@@ -238,7 +238,7 @@ def test_a_bundle_that_was_never_fetched(tmp_path):
         read_files(policy_roots(given))
     assert [str(problem) for problem in error.value.problems] == [
         "bundle net was never fetched from https://bundles.example/b?********** "
-        "(`gateway bundle pull` shows what the server says)"
+        "(`gateway serve` does that; `gateway bundle pull` shows what the server says)"
     ]
 
 

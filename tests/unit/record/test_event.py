@@ -210,3 +210,13 @@ def test_escape(text, escaped):
 )
 def test_rfc3339(now, text):
     assert rfc3339(now) == text
+
+
+def test_the_bundles_of_the_policy():
+    outcome = forward()
+    made = build(outcome, exchange(), labels={}, bundles={"authz": "v7", "acl": ""})
+    assert made["bundles"] == {
+        "policy": {"revision": "r1"},
+        "authz": {"revision": "v7"},
+        "acl": {"revision": ""},
+    }

@@ -236,6 +236,17 @@ def test_status():
                 "last_error": None,
             },
         },
+        "issuers": {
+            "corp": {
+                "loaded": True,
+                "required": True,
+                "keys": 2,
+                "revision": "k1",
+                "age": 5.0,
+                "last_error": None,
+                "problems": [],
+            }
+        },
         "log": {"stdout": {"written": 9, "dropped": 4, "errors": 1}},
     }
 
