@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 STATE_FOLDER = ".gateway"
 
 FIXED: tuple[Key, ...] = (
+    ("workers",),
     ("listeners",),
     ("admin", "address"),
     ("admin", "enabled"),
@@ -31,6 +32,7 @@ FIXED: tuple[Key, ...] = (
     ("limits", "connections"),
     ("limits", "streams"),
     ("limits", "websocket_message"),
+    ("limits", "drain_delay"),
     ("limits", "drain_timeout"),
     ("log", "decisions", "sink"),
     ("log", "decisions", "path"),

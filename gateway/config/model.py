@@ -543,8 +543,10 @@ class Limits(Section):
     """Nesting of JSON in tokens and bodies."""
     websocket_message: SomeSize = 1024**2
     """WebSocket message, in either direction."""
+    drain_delay: Duration = 0.0
+    """Time after SIGTERM for load balancers to see 503 of `ready`, before listeners close."""
     drain_timeout: Duration = 30.0
-    """Time for requests in flight to end after SIGTERM."""
+    """Time for requests in flight to end after that."""
 
 
 def _check_sink(sink: str, path: Path | None) -> None:
@@ -613,6 +615,8 @@ DEFAULT_IDENTITY_HEADERS = {
 class Config(Section):
     """The whole file."""
 
+    workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = 1
+    """Processes that serve requests; `auto` is one for each CPU. `serve --workers` goes first."""
     listeners: tuple[Listener, ...] = Field(
         default=(Listener(address="127.0.0.1:8080"),), min_length=1
     )

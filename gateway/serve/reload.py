@@ -22,7 +22,7 @@ from gateway.serve.watch import Watcher
 from gateway.snapshot import Candidate, Snapshot, build, candidate_of, is_current, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.config.load import Loaded
     from gateway.config.model import Config
@@ -148,8 +148,8 @@ def _state(candidate: Candidate) -> Path:
 class Reloader:
     """Replaces the active snapshot when the files of its candidate change.
 
-    `prepare` runs in a thread, raises ConfigError for what only the shell can know, and returns
-    what activates the snapshot.
+    `prepare` raises ConfigError for what only the shell can know, and returns what activates the
+    snapshot.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class Reloader:
         environ: Mapping[str, str],
         begun: Start,
         *,
-        prepare: Callable[[Snapshot], Callable[[], None]],
+        prepare: Callable[[Candidate, Snapshot], Awaitable[Callable[[], Awaitable[None]]]],
         reported: Callable[[bool], None],
     ) -> None:
         self.path = path
@@ -233,14 +233,14 @@ class Reloader:
             cache=_plans(candidate),
             children=self.children,
         )
-        activate = await asyncio.to_thread(self.prepare, snapshot)
+        activate = await self.prepare(candidate, snapshot)
         # Building reads keys and certificates itself; they may have changed since the candidate.
         if not await asyncio.to_thread(is_current, candidate):
             self.watcher.touch()
             return
         # Before the swap: what has been served can be started with again.
         await asyncio.to_thread(keep, candidate)
-        activate()
+        await activate()
         self.seen = candidate.digest
         before, self.snapshot = self.snapshot, snapshot
         self.succeeded(before, candidate.loaded, time.perf_counter() - began)
