@@ -337,6 +337,10 @@ class Issuer(Section):
             self._discoverable()
         return self
 
+    def has_keys_of(self, other: Issuer) -> bool:
+        """Whether another configuration of an issuer leads to the same key set."""
+        return self.issuer == other.issuer and self.keys == other.keys
+
     def _discoverable(self) -> None:
         try:
             addresses.http_url(self.issuer)

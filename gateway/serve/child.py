@@ -11,7 +11,6 @@ from gateway.errors import ConfigError, Problem
 from gateway.identify import Keyring
 from gateway.record.counts import Key, changes, counts
 from gateway.serve.balance import Board, Share
-from gateway.serve.jwks import same_keys
 from gateway.serve.link import (
     Activate,
     Activated,
@@ -80,7 +79,8 @@ class Keys:
         """Take over a configuration, and all key sets that there are for it."""
         before, self._issuers = self._issuers, issuers
         for name in tuple(self._waiting):
-            if name not in issuers or not same_keys(before[name], issuers[name]):
+            was, now = before.get(name), issuers.get(name)
+            if was is None or now is None or not now.has_keys_of(was):
                 # What the new source brings is not for requests of the old configuration.
                 self._answer(name, Keyring.unloaded())
         self.keyrings = {name: self._read(name, document) for name, document in documents.items()}

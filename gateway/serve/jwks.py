@@ -135,7 +135,7 @@ class KeyService:
             if not issuer.keys.remote:
                 continue
             known = before.pop(name, None)
-            if known is not None and same_keys(known.issuer, issuer):
+            if known is not None and issuer.has_keys_of(known.issuer):
                 known.issuer = issuer
                 self.remote[name] = known
                 continue
@@ -163,11 +163,6 @@ class KeyService:
         """Stop all fetches."""
         for keys in self.remote.values():
             keys.close()
-
-
-def same_keys(one: Issuer, other: Issuer) -> bool:
-    """Whether two configurations of an issuer lead to the same key set."""
-    return one.issuer == other.issuer and one.keys == other.keys
 
 
 async def fetch_key_set(issuer: Issuer) -> bytes:

@@ -52,7 +52,9 @@ class Member:
         self.wanted = wanted
         self.started = time.time()
         self.place: int | None = None
+        self.restarts = 0
         self.active = False
+        self.active_since = float("inf")
         self.edition: Edition | None = None
         self.revision = ""
         self.config_revision = ""
@@ -70,7 +72,7 @@ class Member:
         try:
             while (answer := await self.link.answered()) is not None:
                 self._heard(answer)
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001  whatever a worker says ends only itself
             log.error("worker %d says what makes no sense: %s", self.pid, error)  # noqa: TRY400
             self._signal()
         finally:

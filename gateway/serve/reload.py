@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +23,14 @@ from gateway.serve.watch import Watcher
 from gateway.snapshot import Candidate, Snapshot, build, candidate_of, is_current, read
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     from gateway.config.load import Loaded
     from gateway.config.model import Config
 
 log = logging.getLogger("gateway.reload")
 
+Activate = Callable[[], Awaitable[None]]
 PLANS = "plans"
 FIRST_PATIENCE = 5.0
 """Seconds until what was refused is tried again though no file changed; it doubles."""
@@ -158,7 +160,7 @@ class Reloader:
         environ: Mapping[str, str],
         begun: Start,
         *,
-        prepare: Callable[[Candidate, Snapshot], Awaitable[Callable[[], Awaitable[None]]]],
+        prepare: Callable[[Candidate, Snapshot], Awaitable[Activate]],
         reported: Callable[[bool], None],
     ) -> None:
         self.path = path
@@ -233,9 +235,9 @@ class Reloader:
             cache=_plans(candidate),
             children=self.children,
         )
-        activate = await self.prepare(candidate, snapshot)
+        activate = await self.prepared(candidate, snapshot)
         # Building reads keys and certificates itself; they may have changed since the candidate.
-        if not await asyncio.to_thread(is_current, candidate):
+        if activate is None or not await asyncio.to_thread(is_current, candidate):
             self.watcher.touch()
             return
         # Before the swap: what has been served can be started with again.
@@ -245,6 +247,15 @@ class Reloader:
         before, self.snapshot = self.snapshot, snapshot
         self.succeeded(before, candidate.loaded, time.perf_counter() - began)
         await self.watch(snapshot.config)
+
+    async def prepared(self, candidate: Candidate, snapshot: Snapshot) -> Activate | None:
+        """What `prepare` gives; None where it fails for files that have changed meanwhile."""
+        try:
+            return await self.prepare(candidate, snapshot)
+        except ConfigError:
+            if await asyncio.to_thread(is_current, candidate):
+                raise
+            return None
 
     async def close(self) -> None:
         """Stop watching."""

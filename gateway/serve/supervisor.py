@@ -10,55 +10,45 @@ import contextlib
 import functools
 import itertools
 import logging
-import time
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import ConfigError, Problem
-from gateway.record import counts
-from gateway.record.metrics import Metrics, SinkCounts, UpstreamGauges
 from gateway.serve.balance import CLOSED, Board
 from gateway.serve.edition import Edition, share
 from gateway.serve.forkserver import ForkServer
 from gateway.serve.hypercorn import BoundListener, bind, serve
 from gateway.serve.link import (
-    Count,
     Drain,
     End,
     Fetched,
     Link,
     NewKeys,
-    Recall,
-    Recalled,
     Reopen,
-    Report,
     Serve,
     Setting,
 )
 from gateway.serve.member import Lost, Member
 from gateway.serve.shared import SLOTS, anonymous
+from gateway.serve.tally import Tally
 from gateway.serve.worker import SINK_TIMEOUT
-from gateway.serve.workers import WorkerStatus
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
     from gateway.config.model import Config
     from gateway.serve.asgi import Receive, Scope, Send
     from gateway.serve.jwks import KeyService
-    from gateway.serve.link import Answer, Order
     from gateway.serve.workers import Switch
     from gateway.snapshot import Candidate, Snapshot
 
 log = logging.getLogger("gateway.workers")
 
-ANSWER_WITHIN: Final = 1.0
-"""Seconds that a worker may take to report, or to look for a decision."""
 SILENCE: Final = 30.0
 """Seconds without a report after which a worker is killed."""
 CHECK: Final = 1.0
 QUICK: Final = 1.0
-"""A worker that ends within so many seconds may do so again and again."""
+"""A worker that ends within so many seconds after its start may do so again and again."""
 FREE_FAILURES: Final = 3
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 10.0
@@ -76,11 +66,18 @@ class Supervisor:
         self.config = config
         self.keys = keys
         self.count = workers
-        self.metrics = Metrics()
         self.stopping = asyncio.Event()
         self.edge: list[BoundListener] = []
         self.members: list[Member] = []
-        self.restarts = [-1] * workers
+        tally = Tally(self.members)
+        self.metrics = tally.metrics
+        self.refresh = tally.refresh
+        self.recent = tally.recent
+        self.find = tally.find
+        self.sinks = tally.sinks
+        self.upstreams = tally.upstreams
+        self.status = tally.status
+        self._reported = tally.add
         self._verbose = verbose
         self._editions = itertools.count(1)
         self._edition: Edition | None = None
@@ -90,7 +87,7 @@ class Supervisor:
         self._forking = asyncio.Lock()
         self._lacking = asyncio.Event()
         self._failures = 0
-        self._logs: dict[str, list[int]] = {}
+        self._served = [0] * workers
         self._tasks: set[asyncio.Task[None]] = set()
         try:
             for number, listener in enumerate(config.listeners):
@@ -181,7 +178,6 @@ class Supervisor:
             ):
                 if done is not None:
                     log.error("a worker cannot be started: %s", done)
-                    self._failures += 1
                     self._lacking.set()
 
     async def _hire(self) -> None:
@@ -197,6 +193,7 @@ class Supervisor:
             await member.kill()
             raise
         member.active = True
+        member.active_since = asyncio.get_running_loop().time()
         self._assign()
 
     async def _fork(self) -> Member:
@@ -204,6 +201,7 @@ class Supervisor:
             try:
                 pid, sock = await asyncio.to_thread(self._forked)
             except (OSError, EOFError) as error:
+                self._failures += 1
                 if self._forks is not None:
                     await asyncio.to_thread(self._forks.close)
                     self._forks = None
@@ -246,7 +244,7 @@ class Supervisor:
         if self.stopping.is_set():
             return
         log.error("worker %d has ended", member.pid)
-        brief = time.time() - member.started < QUICK
+        brief = asyncio.get_running_loop().time() - member.active_since < QUICK
         self._failures = self._failures + 1 if brief else 0
         self._assign()
         self._lacking.set()
@@ -258,92 +256,12 @@ class Supervisor:
         idle = [member for member in self._active() if member.place is None]
         for place, member in zip(free, idle, strict=False):
             member.place = place
-            self.restarts[place] += 1
+            member.restarts = self._served[place]
+            self._served[place] += 1
             member.link.order(Serve(place=place))
             if self.stopping.is_set():
                 member.link.order(Drain())
             log.info("worker %d serves", member.pid)
-
-    # What they have done
-
-    def _reported(self, member: Member, report: Report) -> None:
-        for key, number in report.counts:
-            counts.add(self.metrics, tuple(key), number)
-            if key[0] == "requests":
-                member.requests += int(number)
-        for name, (*done, _) in report.logs.items():
-            before = self._logs.get(name, [0, 0, 0])
-            self._logs[name] = [old + new for old, new in zip(before, done, strict=True)]
-
-    async def refresh(self) -> None:
-        """Have all workers report; those that do not in time count as they did last."""
-        await self._ask_all("report", lambda number: Count(number=number))
-        self.metrics.in_flight = sum(member.report.in_flight for member in self.members)
-
-    async def recent(self, limit: int) -> list[bytes]:
-        """The newest decision events of all workers, at most `limit`, newest first."""
-        found = await self._recalled(limit=limit)
-        found.sort(reverse=True)  # the ids begin with the time
-        return [line.encode() for _, line in found[:limit]]
-
-    async def find(self, decision: str) -> bytes | None:
-        """The event of a decision, whoever has made it."""
-        found = await self._recalled(decision=decision)
-        return found[0][1].encode() if found else None
-
-    async def _recalled(self, *, limit: int = 0, decision: str = "") -> list[tuple[str, str]]:
-        order = functools.partial(Recall, limit=limit, decision=decision)
-        answers = await self._ask_all("recalled", lambda number: order(number=number))
-        return [event for answer in answers for event in cast("Recalled", answer).events]
-
-    async def _ask_all(self, kind: str, order: Callable[[int], Order]) -> list[Answer]:
-        asked = (member.ask(kind, order, ANSWER_WITHIN) for member in tuple(self.members))
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        return [answer for answer in answers if not isinstance(answer, BaseException)]
-
-    def sinks(self) -> dict[str, SinkCounts]:
-        """What became of all log lines, by target."""
-        return {
-            name: SinkCounts(
-                written=written,
-                dropped=dropped,
-                errors=errors,
-                queued=sum(member.report.logs.get(name, (0,))[-1] for member in self.members),
-            )
-            for name, (written, dropped, errors) in self._logs.items()
-        }
-
-    def upstreams(self) -> dict[str, UpstreamGauges]:
-        """The connections of all workers to the upstreams, by URL."""
-        totals: dict[str, list[int]] = {}
-        for member in self.members:
-            for url, numbers in member.report.upstreams.items():
-                before = totals.get(url, [0, 0, 0])
-                totals[url] = [old + new for old, new in zip(before, numbers, strict=True)]
-        return {
-            url: UpstreamGauges(in_use=in_use, idle=idle, waiting=waiting)
-            for url, (in_use, idle, waiting) in totals.items()
-        }
-
-    def status(self) -> list[WorkerStatus]:
-        """Each worker, the spare one last."""
-        return [
-            WorkerStatus(
-                pid=member.pid,
-                state="serving" if member.place is not None else "spare",
-                revision=member.revision,
-                config_revision=member.config_revision,
-                keyrings=member.report.keyrings,
-                connections=member.report.connections,
-                requests=member.requests,
-                started=member.started,
-                restarts=self.restarts[member.place] if member.place is not None else 0,
-            )
-            for member in sorted(
-                self._active(),
-                key=lambda member: self.count if member.place is None else member.place,
-            )
-        ]
 
     def missing(self) -> list[str]:
         """What is missing of the workers."""
