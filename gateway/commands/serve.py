@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, cast
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from gateway.commands.options import config_file
+from gateway.config.model import MAX_WORKERS
 from gateway.serve.app import Gateway
 from gateway.serve.loop import run_loop, settle
 from gateway.serve.reload import Start, start
@@ -26,11 +28,13 @@ log = logging.getLogger("gateway")
 Count = int | Literal["auto"]
 
 
-def number_of(_: click.Context, param: click.Parameter, text: str | None) -> Count | None:
+def number_of(_: click.Context, __: click.Parameter, text: str | None) -> Count | None:
     """How many workers: a number within the bounds of `workers`, or `auto`."""
     if text is None or text == "auto":
         return cast("Count | None", text)
-    return click.IntRange(1, 256)(text, param)
+    if not re.fullmatch("[1-9][0-9]{0,2}", text) or int(text) > MAX_WORKERS:
+        raise click.BadParameter(f"expected 1 to {MAX_WORKERS}, or auto")
+    return int(text)
 
 
 @click.command()

@@ -37,6 +37,7 @@ METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
 PREFIX = re.compile(r"/[!-~]*[^/]")
 
 DURATION_UNITS = values.DURATION_UNITS
+MAX_WORKERS = 256
 MASKED = "**********"
 """What is shown in the place of a secret."""
 
@@ -572,9 +573,9 @@ class DecisionLog(Section):
     mask: Strings = ()
     """JSON pointers into the event to erase, such as /input/claims/email."""
     queue: Count = Field(default=10_000, ge=1)
-    """Most events that wait for the sink; further ones are dropped and counted."""
+    """Most events that wait for the sink in a worker; further ones are dropped and counted."""
     ring: Count = Field(default=1_000, ge=0)
-    """How many recent decisions the admin listener keeps."""
+    """How many recent decisions each worker keeps for the admin listener."""
 
     @model_validator(mode="after")
     def _path_for_file(self) -> Self:
@@ -619,8 +620,9 @@ DEFAULT_IDENTITY_HEADERS = {
 class Config(Section):
     """The whole file."""
 
-    workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = 1
-    """Processes that serve requests; `auto` is one for each CPU. `serve --workers` goes first."""
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Literal["auto"] = 1
+    """Processes that serve requests, `auto` for one a CPU; `serve --workers` goes first. They share
+    out `limits.connections`, `max_connections` and `max_pending`, rounded up."""
     listeners: tuple[Listener, ...] = Field(
         default=(Listener(address="127.0.0.1:8080"),), min_length=1
     )

@@ -118,7 +118,7 @@ class Supervisor:
         try:
             await member.prepare(edition)
         except Lost as lost:
-            log.error("%s: it is killed", lost)  # noqa: TRY400
+            log.error("left out of the reload: %s", lost)  # noqa: TRY400
             await member.kill()
 
     async def _switch(self, edition: Edition) -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import ssl
 
 import pytest
 
@@ -14,8 +15,9 @@ from gateway.bundle.folder import digest, read_files
 from gateway.jose.sign import generate
 from gateway.serve import member, supervisor
 from tests.support import http1, http2
+from tests.support.certificates import Authority
 from tests.support.gateway import (
-    POLICY, bearer, echo, live, policy_for, port, running, token, until, write,
+    POLICY, bearer, echo, live, policy_for, running, tls, token, until, write,
 )  # fmt: skip
 from tests.support.issuer import KEY as issuer_key, Issuer, issued, jwks
 from tests.support.process import serving, started
@@ -522,3 +524,67 @@ async def test_what_cannot_start_says_why(tmp_path):
         assert await process.ended() == 1
     assert "log.decisions.path" in process.errors
     assert "Traceback" not in process.errors
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@live
+async def test_all_workers_show_the_renewed_certificate(tmp_path, authority):
+    config = tls(authority, tmp_path)
+    path = tmp_path / "socket"
+    config["listeners"].append({"address": f"unix:{path}"})
+    async with running(tmp_path, config=config, workers=2) as gateway:
+        await ready(gateway)
+        context = ssl.create_default_context(cafile=authority.root)
+        whole = machine(gateway)
+
+        async def shown():
+            """The certificates of many new connections."""
+            found = set()
+            for _ in range(8):
+                async with http1.connect(gateway.port, context=context) as client:
+                    assert (await client.request("GET", "/open/x")).status == 200
+                    peer = client.writer.get_extra_info("ssl_object")
+                    found.add(peer.getpeercert(binary_form=True))
+            return found
+
+        first = await shown()
+        assert len(first) == 1
+        tls(authority, tmp_path)
+        (second,) = {ssl.PEM_cert_to_DER_cert((tmp_path / "tls.crt").read_text())}
+        reloads = gateway.gateway.workers.metrics.reloads
+        await until(lambda: reloads["success"] and not gateway.problems)
+        assert await shown() == {second}
+        for pid in await whole.pids():
+            os.kill(pid, signal.SIGKILL)
+        await whole.full()
+        assert await shown() == {second}
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(http1.request("GET", "/open/x"))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+    assert not path.exists()
+
+
+@live
+async def test_while_a_file_is_broken_the_spare_worker_is_the_last(tmp_path):
+    async with running(tmp_path, workers=2) as gateway:
+        await ready(gateway)
+        keys, whole = tmp_path / "jwks.json", machine(gateway)
+        good, before = keys.read_text(), await whole.pids() | await whole.pids("spare")
+        keys.write_text("[]")
+        await until(lambda: gateway.problems)
+        os.kill((await whole.workers())[0]["pid"], signal.SIGKILL)
+        await until(lambda: len(gateway.gateway.workers.members) < 3)
+        serving = await whole.pids()
+        assert len(serving) == 2
+        assert serving < before
+        for _ in range(4):
+            await gateway.admits_still("reader")
+        assert await whole.pids("spare") == set()
+        keys.write_text(good)
+        await whole.full()
+        await until(lambda: not gateway.problems)
