@@ -203,6 +203,8 @@ class Child:
         self.snapshot, activate = self.prepared.pop(order.edition)
         self.keys.configure(self.snapshot.config.issuers, order.documents)
         activate(self.keys.keyrings)
+        if not self.edition:
+            settle()
         self.edition = order.edition
         self.link.answer(
             Activated(
@@ -223,7 +225,6 @@ class Child:
         assert self.worker is not None
         board = Board(self.setting.board, self.setting.places)
         self.worker.load = Share(board, order.place)
-        settle()
         self.serving = asyncio.create_task(self.worker.serve())
         self.serving.add_done_callback(self._served)
 

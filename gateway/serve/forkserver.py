@@ -68,7 +68,8 @@ class ForkServer:
 
     def close(self) -> None:
         """End the process, and fail where it is asked; the workers go on."""
-        self._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it is gone
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._process.kill()
         self._process.wait()
         self._socket.close()

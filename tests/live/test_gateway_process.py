@@ -6,6 +6,8 @@ import shutil
 import signal
 import socket
 
+import pytest
+
 from gateway.commands.demo import POLICIES
 from gateway.jose.sign import generate
 from tests.support import http1, http2
@@ -109,14 +111,15 @@ async def test_a_stop_gives_load_balancers_time(tmp_path):
             assert await process.ended() == 0
 
 
+@pytest.mark.parametrize("limit", ["drain_timeout", "drain_delay"])
 @live
-async def test_a_second_stop_ends_at_once(tmp_path):
+async def test_a_second_stop_ends_at_once(tmp_path, limit):
     async def silent(peer):
         if await peer.request() is not None:
             await peer.closed()
 
     async with upstream(silent) as service:
-        write(tmp_path, KEY, service.url, config={**LOG, "limits": {"drain_timeout": "1h"}})
+        write(tmp_path, KEY, service.url, config={**LOG, "limits": {limit: "1h"}})
         async with serving(tmp_path) as process, http1.connect(process.port()) as client:
             await client.send(http1.request("GET", "/open/x"))
             await until(lambda: service.requests)

@@ -49,7 +49,8 @@ async def serve(
 
     `counters` is called for each refusal that no application sees. When the drain time is over,
     `last_call` should make the applications that are left answer at once. `load` is told of the
-    clients' connections, and decides when to take more.
+    clients' connections, and decides when to take more. If it is cancelled, there is no time to
+    drain.
     """
     raise_descriptor_limit(limits.connections)
     server = Server(limits, counters, load or Load())
@@ -58,15 +59,19 @@ async def serve(
     for listener in listeners:
         tasks += [loop.create_task(server.accept(listener, sock)) for sock in listener.sockets]
     waiting, sweeper, *acceptors = tasks
+    patience = limits.drain_timeout
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()  # raises where anything but the shutdown has ended
+    except asyncio.CancelledError:
+        patience = 0.0
+        raise
     finally:
         await _cancel(waiting, *acceptors)
         for listener in listeners:
             listener.close()
-        await server.drain(last_call)
+        await server.drain(patience, last_call)
         await _cancel(sweeper)
 
 
@@ -154,12 +159,12 @@ class Server:
             for peer in list(self._peers):
                 peer.sweep(now)
 
-    async def drain(self, last_call: Callable[[], Awaitable[None]] | None) -> None:
-        """Let requests in flight end in time, then end them."""
+    async def drain(self, patience: float, last_call: Callable[[], Awaitable[None]] | None) -> None:
+        """Let requests in flight end within `patience` seconds, then end them."""
         await self.context.terminated.set()
         for peer in list(self._peers):
             peer.drain()
-        await self._wait(self.limits.drain_timeout)
+        await self._wait(patience)
         if self._peers and last_call is not None:
             await last_call()
             await self._wait(LAST_WORDS)
