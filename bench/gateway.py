@@ -30,8 +30,9 @@ import uvloop
 from bench.upstream import serve as serve_upstream
 from gateway.config.model import Limits, Listener, Upstream
 from gateway.jose.sign import generate, public_jwks, sign
-from gateway.serve.app import Gateway, settle
+from gateway.serve.app import Gateway
 from gateway.serve.hypercorn import bind, serve
+from gateway.serve.loop import settle
 from gateway.serve.reload import start
 from gateway.serve.upstream import Pool
 from gateway.wire import FRAMING, HOP_BY_HOP

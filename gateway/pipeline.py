@@ -55,9 +55,9 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
             return Answer(status=204, headers=preflight.headers, body=b"", trail=trail)
         match = found["match"] = snapshot.routes.match(head)
         check_websocket(head, match.route)
-        admitted = snapshot.limiter.admit(head, match, source, facts)
-        if admitted is not None:
-            found["taken"] = (admitted,)
+        if facts.admitted is not None:
+            found["taken"] = (facts.admitted,)
+        snapshot.limiter.admit(head, match, source, facts)
         principal = found["principal"] = snapshot.identifier.identify(
             head, match, facts, snapshot.keyrings, now
         )

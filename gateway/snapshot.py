@@ -90,6 +90,11 @@ class Snapshot:
             for name, path in zip(policy.bundles, paths, strict=True)
         }
 
+    @property
+    def programs(self) -> dict[str, Program]:
+        """The compiled programs, by the digest of their modules."""
+        return {self.policies.modules_digest: self.decider.policy.program}
+
     def with_keyrings(self, keyrings: Mapping[str, Keyring]) -> Snapshot:
         """The same snapshot with newer keys of some issuers."""
         return replace(self, keyrings={**self.keyrings, **keyrings})
@@ -126,14 +131,14 @@ def read_policies(loaded: Loaded, text: bytes, now: float) -> Candidate:
 
 def candidate_of(loaded: Loaded, text: bytes, files: Mapping[str, bytes]) -> Candidate:
     """A candidate of what was read, and of the keys, certificates and secrets as they are now."""
-    named = _named_files(loaded.config)
+    named = named_files(loaded.config)
     whole = {**files, "config": text, "named": named.encode()}
     return Candidate(
         loaded=loaded, config_text=text, files=files, named=named, digest=folder.digest(whole)
     )
 
 
-def _named_files(config: Config) -> str:
+def named_files(config: Config) -> str:
     """The digest of all files that a configuration names, but for the policies."""
     found: dict[str, bytes] = {}
     for key, file in config_files(config):
@@ -153,7 +158,7 @@ def is_current(candidate: Candidate) -> bool:
     loaded = candidate.loaded
     try:
         text = config_load.read_text(loaded.path)
-        return text == candidate.config_text and _named_files(loaded.config) == candidate.named
+        return text == candidate.config_text and named_files(loaded.config) == candidate.named
     except ConfigError:
         return False
 
@@ -165,12 +170,14 @@ def build(
     previous: Snapshot | None = None,
     cache: Path | None = None,
     children: Children | None = None,
+    programs: Mapping[str, Program] | None = None,
 ) -> Snapshot:
     """Build a snapshot; raises ConfigError with every problem, each with its place.
 
     `now` (Unix seconds) is the time that policy tests see. Of `previous` it takes over the
     compiled program where no module changed, and the results of the tests that no change can
-    reach. `cache` is a folder for compiled plans. Blocking.
+    reach. `cache` is a folder for compiled plans. With `programs`, by the digest of their
+    modules, nothing is compiled and no test is run: another process has done so. Blocking.
     """
     config = candidate.loaded.config
     problems: list[Problem] = []
@@ -187,7 +194,7 @@ def build(
     origins = attempt(lambda: SourceReader.build(config))
     forwarder = attempt(lambda: Forwarder.build(config))
     keyrings = attempt(lambda: local_keyrings(config))
-    decided = attempt(lambda: _decided(candidate, previous, cache, children))
+    decided = attempt(lambda: _decided(candidate, previous, cache, children, programs))
     if problems:
         raise ConfigError(tuple(problems))
     assert routes and cors and origins and forwarder and decided  # noqa: PT018
@@ -240,10 +247,14 @@ def _decided(
     previous: Snapshot | None,
     cache: Path | None,
     children: Children | None,
+    programs: Mapping[str, Program] | None,
 ) -> tuple[PolicySources, Compiled, Decider]:
     config = candidate.loaded.config
     policies = folder.parse_files(candidate.files, root_paths(config.policy))
-    compiled = _compile(config, policies, previous, cache, children)
+    if programs is None:
+        compiled = _compile(config, policies, previous, cache, children)
+    else:
+        compiled = Compiled(program=programs[policies.modules_digest])
     entrypoints = resolve_entrypoints(config, compiled.program)
     policy = with_data(compiled.program, policies.data)
     return policies, compiled, Decider.build(config, policy, entrypoints)

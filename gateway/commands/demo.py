@@ -24,8 +24,9 @@ from gateway.commands.options import cannot_listen
 from gateway.config.model import Limits, Listener, Upstream
 from gateway.errors import ConfigError
 from gateway.jose.sign import SigningKey, generate
-from gateway.serve.app import Gateway, run_loop
+from gateway.serve.app import Gateway
 from gateway.serve.hypercorn import BoundListener, bind, serve
+from gateway.serve.loop import run_loop
 from gateway.serve.reload import Start, start
 from gateway.serve.sample import issuer_app, upstream_app
 from gateway.serve.upstream import Pool
@@ -216,12 +217,12 @@ async def edit(
 
 async def _written(changes: Mapping[Path, str], folder: Path, gateway: Gateway) -> Edited:
     """Change policies and wait until they are live, or refused."""
-    before, reloader = gateway.runtime.snapshot.revision, gateway.reloader
+    before, reloader = gateway.reloader.status.revision, gateway.reloader
     began = time.perf_counter()
     expected = await asyncio.to_thread(replace_all, changes, folder)
 
     def settled() -> bool:
-        return gateway.runtime.snapshot.revision == expected or bool(reloader.status.problems)
+        return gateway.reloader.status.revision == expected or bool(reloader.status.problems)
 
     try:
         await until(settled, LIVE_WITHIN, "the edit")
@@ -230,7 +231,7 @@ async def _written(changes: Mapping[Path, str], folder: Path, gateway: Gateway) 
         problems = (str(error),)
     return Edited(
         before=before,
-        after=gateway.runtime.snapshot.revision,
+        after=gateway.reloader.status.revision,
         seconds=time.perf_counter() - began,
         problems=problems,
     )

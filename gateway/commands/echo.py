@@ -10,8 +10,8 @@ import click
 from gateway.commands.options import cannot_listen
 from gateway.config.model import Limits, Listener
 from gateway.errors import ConfigError
-from gateway.serve.app import run_loop
 from gateway.serve.hypercorn import BoundListener, bind, serve
+from gateway.serve.loop import run_loop
 from gateway.serve.sample import upstream_app
 
 

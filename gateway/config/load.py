@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STATE_FOLDER = ".gateway"
 
 FIXED: tuple[Key, ...] = (
+    ("workers",),
     ("listeners",),
     ("admin", "address"),
     ("admin", "enabled"),
@@ -33,6 +34,7 @@ FIXED: tuple[Key, ...] = (
     ("limits", "connections"),
     ("limits", "streams"),
     ("limits", "websocket_message"),
+    ("limits", "drain_delay"),
     ("limits", "drain_timeout"),
     ("log", "decisions", "sink"),
     ("log", "decisions", "path"),

@@ -37,6 +37,7 @@ METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
 PREFIX = re.compile(r"/[!-~]*[^/]")
 
 DURATION_UNITS = values.DURATION_UNITS
+MAX_WORKERS = 256
 MASKED = "**********"
 """What is shown in the place of a secret."""
 
@@ -337,6 +338,10 @@ class Issuer(Section):
         if self.keys.discovery is True:
             self._discoverable()
         return self
+
+    def has_keys_of(self, other: Issuer) -> bool:
+        """Whether another configuration of an issuer leads to the same key set."""
+        return self.issuer == other.issuer and self.keys == other.keys
 
     def _discoverable(self) -> None:
         try:
@@ -874,8 +879,10 @@ class Limits(Section):
     """Nesting of JSON in tokens and bodies."""
     websocket_message: SomeSize = 1024**2
     """WebSocket message, in either direction."""
+    drain_delay: Duration = 0.0
+    """Time after SIGTERM for load balancers to see 503 of `ready`, before listeners close."""
     drain_timeout: Duration = 30.0
-    """Time for requests in flight to end after SIGTERM."""
+    """Time for requests in flight to end after that."""
 
 
 def _check_sink(sink: str, path: Path | None) -> None:
@@ -897,9 +904,9 @@ class DecisionLog(Section):
     mask: Strings = ()
     """JSON pointers into the event to erase, such as /input/claims/email."""
     queue: Count = Field(default=10_000, ge=1)
-    """Most events that wait for the sink; further ones are dropped and counted."""
+    """Most events that wait for the sink in a worker; further ones are dropped and counted."""
     ring: Count = Field(default=1_000, ge=0)
-    """How many recent decisions the admin listener keeps."""
+    """How many recent decisions each worker keeps for the admin listener."""
 
     @model_validator(mode="after")
     def _path_for_file(self) -> Self:
@@ -944,6 +951,9 @@ DEFAULT_IDENTITY_HEADERS = {
 class Config(Section):
     """The whole file."""
 
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Literal["auto"] = 1
+    """Processes that serve requests, `auto` for one a CPU; `serve --workers` goes first. They share
+    out `limits.connections`, `max_connections` and `max_pending`, rounded up."""
     listeners: tuple[Listener, ...] = Field(
         default=(Listener(address="127.0.0.1:8080"),), min_length=1
     )

@@ -75,20 +75,19 @@ class Limiter:
             after=_of_routes(charged, {n: r for n, r in rules.items() if n in late}),
         )
 
-    def admit(self, head: Head, match: Match, source: Source, facts: Facts) -> Taken | None:
-        """What became of the charges before any credential is read; None where there are none.
+    def admit(self, head: Head, match: Match, source: Source, facts: Facts) -> None:
+        """Let a request pass to identification.
 
-        Missing where they are still to be taken; GatewayError where they were not.
+        Missing where charges are still to be taken for that; GatewayError where they were not.
         """
         rules = self.before.get(match.route.id)
         if rules is None:
-            return None
+            return
         if facts.admitted is None:
             asked = Asked(head=head, match=match, source=source)
             charges = tuple([rule.charge(asked) for rule in rules])
             raise Missing(Need(kind="quota", charges=charges))
         check_taken(facts.admitted)
-        return facts.admitted
 
     def charges(
         self, head: Head, match: Match, source: Source, principal: Principal, decision: Decision

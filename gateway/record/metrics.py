@@ -217,7 +217,7 @@ class Metrics:
                 self._charged(standing.charge.limit, "allowed" if standing.allowed else "refused")
         if trail.decision:
             for reason in trail.decision.reasons:
-                self._reason(reason.code)
+                self.reason(reason.code)
 
     def refused_below(self, code: Code) -> None:
         """Count what the server refused before there was a request to record."""
@@ -250,12 +250,13 @@ class Metrics:
         key = limit, outcome
         self.charges[key] = self.charges.get(key, 0) + 1
 
-    def _reason(self, reason: str) -> None:
+    def reason(self, reason: str, times: int = 1) -> None:
+        """Count a reason code of decisions."""
         if reason not in self.reasons and (
             len(self.reasons) >= MAX_REASONS or not _REASON.fullmatch(reason)
         ):
             reason = OTHER
-        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        self.reasons[reason] = self.reasons.get(reason, 0) + times
 
 
 def expose(families: Iterable[Metric]) -> bytes:

@@ -36,4 +36,8 @@ class Ring:
 
     def recent(self, limit: int) -> list[bytes]:
         """The newest events, at most `limit`, newest first."""
-        return list(islice(reversed(self._lines.values()), limit))
+        return [line for _, line in self.newest(limit)]
+
+    def newest(self, limit: int) -> list[tuple[str, bytes]]:
+        """The same with the decisions' ids."""
+        return list(islice(reversed(self._lines.items()), limit))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.errors import Problem
-    from gateway.record.metrics import Metrics
-    from gateway.record.ring import Ring
+    from gateway.serve.workers import Workers, WorkerStatus
 
 log = logging.getLogger("gateway.admin")
 
@@ -97,7 +96,8 @@ class AdminState:
 
     `ready` names what is missing until requests can be decided. `token` is the bearer token or
     None; `unix` tells that the listener is a Unix socket, whose file permissions decide who may
-    connect. `config` is the effective configuration with its secrets masked.
+    connect. `config` is the effective configuration with its secrets masked. Of the `workers` are
+    metrics and decisions.
     """
 
     version: str
@@ -109,8 +109,7 @@ class AdminState:
     issuers: Callable[[], Mapping[str, IssuerStatus]]
     gauges: Callable[[], Gauges]
     config: Callable[[], Mapping[str, Any]]
-    metrics: Metrics
-    ring: Callable[[], Ring]
+    workers: Workers
     bundles: Callable[[], Mapping[str, BundleStatus]] = dict
     unix: bool = False
 
@@ -143,24 +142,26 @@ class Pages:
         return _json({"ready": not missing, "reasons": missing}, 503 if missing else 200)
 
     async def status(self) -> Response:
-        """Revision, reloads, issuers, bundles, upstreams, logs."""
+        """Revision, reloads, workers, issuers, bundles, upstreams, logs."""
+        await self.state.workers.refresh()
         return _json(status_document(self.state))
 
     async def metrics(self) -> Response:
         """Prometheus' text format."""
         state = self.state
-        families = state.metrics.families(state.gauges(), state.clock())
+        await state.workers.refresh()
+        families = state.workers.metrics.families(state.gauges(), state.clock())
         text = expose(chain(families, PROCESS.collect()))
         return Response(text, content_type=CONTENT_TYPE_LATEST)
 
     async def decisions(self) -> Response:
         """The newest decision events, newest first; `limit` is 50 by default, at most 1,000."""
-        lines = self.state.ring().recent(_limit(request.args.getlist("limit")))
+        lines = await self.state.workers.recent(_limit(request.args.getlist("limit")))
         return Response(b'{"decisions":[' + b",".join(lines) + b"]}\n", content_type=JSON)
 
     async def decision(self, decision_id: str) -> Response:
         """One recent decision event."""
-        line = self.state.ring().get(decision_id)
+        line = await self.state.workers.find(decision_id)
         if line is None:
             raise GatewayError(Code.DECISION_UNKNOWN)
         return Response(line + b"\n", content_type=JSON)
@@ -233,6 +234,7 @@ def status_document(state: AdminState) -> dict[str, Any]:
         "last_error": _failure(reload),
         "last_good": reload.last_good,
         "restart_required": list(reload.restart_required),
+        "workers": [_worker(worker) for worker in state.workers.status()],
         "issuers": {name: _issuer(issuer, now) for name, issuer in state.issuers().items()},
         "rate_limits": {
             "storage": gauges.rate_limits.storage,
@@ -358,6 +360,10 @@ def _bundle(bundle: BundleStatus) -> dict[str, Any]:
         "last_success": _time(bundle.checked_at),
         "last_error": bundle.last_error or None,
     }
+
+
+def _worker(worker: WorkerStatus) -> dict[str, Any]:
+    return {**asdict(worker), "started": rfc3339(worker.started)}
 
 
 def _failure(reload: ReloadStatus) -> dict[str, Any] | None:

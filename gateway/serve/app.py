@@ -1,159 +1,146 @@
-"""One gateway in one event loop: listeners, runtime, reloader, logs."""
+"""One gateway on one machine: what rules, and those who serve."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import sys
+import os
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from gateway.config.model import Listener
 from gateway.config.secrets import admin_token
 from gateway.config.show import effective
 from gateway.errors import ConfigError
-from gateway.record.mask import Mask
-from gateway.record.metrics import BundleGauges, Gauges, KeyGauges, Metrics
-from gateway.record.recorder import Recorder
-from gateway.record.ring import Ring
+from gateway.record.metrics import BundleGauges, Gauges, KeyGauges
 from gateway.serve.admin import AdminState, BundleStatus, IssuerStatus, ReloadStatus, admin_app
-from gateway.serve.edge import own_app
-from gateway.serve.hypercorn import BoundListener, bind, serve
-from gateway.serve.proxy import Proxy
-from gateway.serve.reload import Reloader, Start
-from gateway.serve.runtime import Runtime
-from gateway.serve.sink import open_sinks
+from gateway.serve.hypercorn import BoundListener, bind
+from gateway.serve.jwks import KeyService
+from gateway.serve.reload import Reloader, Start, revisions
+from gateway.serve.supervisor import Supervisor
+from gateway.serve.worker import missing_keys
+from gateway.serve.workers import InProcess, Switch, Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from gateway.identify import Keyring
     from gateway.serve.asgi import App
-    from gateway.snapshot import Snapshot
+    from gateway.snapshot import Candidate, Snapshot
 
 log = logging.getLogger("gateway")
 
 DISTRIBUTION = "policy-gateway"
-SINK_TIMEOUT = 5.0
+ONE_SIGNAL = 1.0
+"""Seconds: some send a signal to a process and then to its whole group, which is no second one."""
 
 
 class Gateway:
     """A gateway that is bound to its addresses; `run` serves until `stop` is set.
 
     `edge` and `admin` are the bound listeners. Building it raises ConfigError where an address,
-    a certificate or a log file cannot be used.
+    a certificate or a log file cannot be used. `workers` is instead of the configuration's, and
+    `verbose` for processes other than this one.
     """
 
-    def __init__(self, path: Path, environ: Mapping[str, str], begun: Start) -> None:
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        begun: Start,
+        *,
+        workers: int | Literal["auto"] | None = None,
+        verbose: bool = False,
+    ) -> None:
         config = begun.snapshot.config
+        count = count_of(workers or config.workers)
         self.started = time.time()
-        self.environ = environ
-        self.stop = asyncio.Event()
+        self.begun = begun
         self.drain_timeout = config.limits.drain_timeout
         self.admin_token = admin_token(config)
-        self.metrics = Metrics()
-        self.ring = Ring(config.log.decisions.ring)
-        self.sinks = open_sinks(config.log, lambda text: log.warning("%s", text))
-        self.runtime = Runtime(begun.snapshot, self.recorder(begun.snapshot))
+        self.keys = KeyService(lambda issuer, _: self.workers.renew(issuer))
         self.reloader = Reloader(
             path,
             environ,
             begun,
             prepare=self.prepare,
-            reported=lambda success: self.metrics.reloaded(success=success),
+            reported=lambda success: self.workers.metrics.reloaded(success=success),
         )
-        proxy = Proxy(self.runtime, own_app(self.ready, self.runtime.signers.jwks))
-        self.edge: list[BoundListener] = []
+        self.serving: asyncio.Task[None] | None = None
+        self.terminated = 0.0
         self.admin: BoundListener | None = None
         try:
-            for number, listener in enumerate(config.listeners):
-                self.edge.append(bind(listener, proxy, key=f"listeners.{number}"))
-            if config.admin.enabled:
-                self.admin = self.bind_admin(config.admin.address)
-            self.begin = self.prepare(begun.snapshot)
-        except BaseException as error:
-            for bound in self.listeners():
-                bound.close()
-            self.sinks.close(SINK_TIMEOUT)
-            if isinstance(error, ConfigError):
-                raise begun.candidate.loaded.located(error) from None
-            raise
+            self.workers: Workers = (
+                InProcess(config, self.keys)
+                if count == 1
+                else Supervisor(config, self.keys, workers=count, verbose=verbose)
+            )
+            try:
+                if config.admin.enabled:
+                    self.admin = self.bind_admin(config.admin.address)
+            except BaseException:
+                self.workers.release()
+                raise
+        except ConfigError as error:
+            raise begun.candidate.loaded.located(error) from None
+        self.edge = self.workers.edge
+        self.stop = self.workers.stopping
 
     async def run(self) -> None:
         """Serve until `stop` is set, then drain."""
         async with AsyncExitStack() as ending:
-            ending.push_async_callback(asyncio.to_thread, self.sinks.close, SINK_TIMEOUT)
-            ending.push_async_callback(self.runtime.close)
+            if self.admin:
+                ending.callback(self.admin.close)
+            ending.push_async_callback(self.workers.close)
             ending.push_async_callback(self.reloader.close)
-            self.begin()
+            ending.callback(self.keys.close)
+            try:
+                switch = await self.prepare(self.begun.candidate, self.begun.snapshot)
+                await switch()
+                await self.workers.start()
+            except ConfigError as error:
+                raise self.begun.candidate.loaded.located(error) from None
             await self.reloader.start()
-            await serve(
-                self.listeners(),
-                shutdown=self.stop,
-                limits=self.runtime.snapshot.config.limits,
-                counters=self.metrics.refused_below,
-                last_call=self.runtime.close,
-            )
+            log.info("policy revision %s", revisions(self.begun.snapshot))
+            others = (self.admin,) if self.admin else ()
+            self.serving = asyncio.create_task(self.workers.serve(*others))
+            with suppress(asyncio.CancelledError):
+                await self.serving
 
-    def listeners(self) -> list[BoundListener]:
-        """All that are bound."""
-        return [*self.edge, *([self.admin] if self.admin else [])]
+    async def prepare(self, candidate: Candidate, snapshot: Snapshot) -> Switch:
+        """Make all that a snapshot needs besides itself; the result has all serve with it.
 
-    def prepare(self, snapshot: Snapshot) -> Callable[[], None]:
-        """Make all that a snapshot needs besides itself; the result serves with it from then on.
-
-        ConfigError for what a snapshot alone cannot know. Blocking.
+        ConfigError for what a snapshot alone cannot know.
         """
-        recorder = self.recorder(snapshot)
-        token = admin_token(snapshot.config)
-        pools = self.runtime.prepare(snapshot)
-        redis = self.runtime.quotas.prepare(
-            snapshot.config, changed=snapshot.named != self.runtime.snapshot.named
-        )
-        signer = self.runtime.signers.prepare(snapshot.config)
-        certificates = [
-            (listener.certificate, listener.certificate.load())
-            for listener in self.edge
-            if listener.certificate is not None
-        ]
+        token = await asyncio.to_thread(admin_token, snapshot.config)
+        switch = await self.workers.prepare(candidate, snapshot)
 
-        def activate() -> None:
+        async def activate() -> None:
             self.admin_token = token
-            for certificate, context in certificates:
-                certificate.context = context
-            self.runtime.quotas.activate(redis)
-            self.runtime.signers.activate(signer)
-            self.runtime.activate(snapshot, recorder, pools)
+            self.keys.configure(snapshot.config.issuers)
+            await switch()
 
         return activate
 
     def hangup(self) -> None:
         """SIGHUP: look at the files, build anew even if they are the same, open the logs anew."""
         log.info("SIGHUP: reading all files anew")
-        self.sinks.reopen()
+        self.workers.reopen()
         self.reloader.force()
 
     def terminate(self, name: str) -> None:
-        """SIGTERM or SIGINT: take no more connections, end what is under way."""
-        log.info("%s: draining for at most %g s", name, self.drain_timeout)
-        self.stop.set()
-
-    def recorder(self, snapshot: Snapshot) -> Recorder:
-        """The recorder of a snapshot."""
-        sinks = self.sinks
-        return Recorder(
-            metrics=self.metrics,
-            ring=self.ring,
-            mask=Mask.build(snapshot.config),
-            labels=snapshot.config.log.labels,
-            entrypoints=snapshot.decider.entrypoints,
-            bundles=snapshot.bundles,
-            decisions=sinks.decisions.put if sinks.decisions else None,
-            access=sinks.access.put if sinks.access else None,
-        )
+        """SIGTERM or SIGINT: take no more connections, end what is under way; again: end."""
+        now = time.monotonic()
+        if not self.stop.is_set():
+            log.info("%s: draining for at most %g s", name, self.drain_timeout)
+            self.terminated = now
+            self.stop.set()
+        elif self.serving is not None and now - self.terminated > ONE_SIGNAL:
+            log.warning("%s again: ending at once", name)
+            self.serving.cancel()
 
     def bind_admin(self, address: str) -> BoundListener:
         """The admin listener; its connections are not counted against those of clients."""
@@ -168,29 +155,30 @@ class Gateway:
             bundles=self.bundles,
             gauges=self.gauges,
             config=self.masked_config,
-            metrics=self.metrics,
-            ring=lambda: self.ring,
+            workers=self.workers,
             unix=address.startswith("unix:"),
         )
         app = cast("App", admin_app(state).asgi_app)
         return bind(Listener(address=address), app, capped=False, key="admin")
 
+    def keyrings(self) -> dict[str, Keyring]:
+        """The newest keyrings of all issuers."""
+        return {**self.reloader.snapshot.keyrings, **self.keys.keyrings()}
+
     def ready(self) -> list[str]:
         """What is missing until every request can be decided; nothing while draining."""
-        missing = [
-            f"issuer {name} has no keys"
-            for name, issuer in self.runtime.snapshot.config.issuers.items()
-            if issuer.required and not self.runtime.snapshot.keyrings[name].loaded
-        ]
-        return ["shutting down"] if self.stop.is_set() else missing
+        if self.stop.is_set():
+            return ["shutting down"]
+        config = self.reloader.snapshot.config
+        return [*self.workers.missing(), *missing_keys(config, self.keyrings())]
 
     def issuers(self) -> dict[str, IssuerStatus]:
         """The issuers' keys."""
-        snapshot = self.runtime.snapshot
+        keyrings = self.keyrings()
         found = {}
-        for name, issuer in snapshot.config.issuers.items():
-            keyring = snapshot.keyrings[name]
-            remote = self.runtime.keys.remote.get(name)
+        for name, issuer in self.reloader.snapshot.config.issuers.items():
+            keyring = keyrings[name]
+            remote = self.keys.remote.get(name)
             found[name] = IssuerStatus(
                 loaded=keyring.loaded,
                 keys=len(keyring.keys),
@@ -230,43 +218,27 @@ class Gateway:
                 name: KeyGauges(
                     keys=issuer.keys,
                     age=None
-                    if name not in self.runtime.keys.remote or issuer.fetched_at is None
+                    if name not in self.keys.remote or issuer.fetched_at is None
                     else now - issuer.fetched_at,
                     fresh=not issuer.last_error,
                 )
                 for name, issuer in self.issuers().items()
             },
-            upstreams=self.runtime.upstreams(),
-            sinks=self.sinks.counts(),
-            rate_limits=self.runtime.quotas.gauges(),
+            upstreams=self.workers.upstreams(),
+            sinks=self.workers.sinks(),
+            rate_limits=self.workers.rate_limits(),
         )
 
     def masked_config(self) -> Mapping[str, Any]:
         """The effective configuration without its secrets."""
-        shown: Mapping[str, Any] = effective(self.runtime.snapshot.config)
+        shown: Mapping[str, Any] = effective(self.reloader.snapshot.config)
         return shown
 
 
-def settle() -> None:
-    """Tune the cycle collector for a process that only serves, once all is loaded.
-
-    What is there by now stays: it is never looked through again. Requests leave hardly a cycle
-    behind, and at the default thresholds the search for them takes a tenth of the time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
-def run_loop(main: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine on uvloop, where it is installed."""
-    factory = None
-    if sys.platform != "win32":
-        try:
-            import uvloop  # noqa: PLC0415  not on every platform
-        except ImportError:  # pragma: no cover
-            log.debug("uvloop is not installed")
-        else:
-            factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(main)
+def count_of(workers: int | Literal["auto"]) -> int:
+    """How many workers that are."""
+    if workers != "auto":
+        return workers
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -26,7 +26,8 @@ FIRST_RETRY = 1.0
 class RemoteKeys:
     """One issuer's key set; runs in one event loop.
 
-    `changed` is called with each keyring that differs from the one before.
+    `changed` is called with each keyring that differs from the one before. `document` is the
+    key set that it was read from.
     """
 
     def __init__(self, name: str, issuer: Issuer, changed: Callable[[str, Keyring], None]) -> None:
@@ -34,6 +35,7 @@ class RemoteKeys:
         self.issuer = issuer
         self.changed = changed
         self.keyring = Keyring.unloaded()
+        self.document = b""
         self.fetched_at: float | None = None
         self.last_error = ""
         self._fetching: asyncio.Task[None] | None = None
@@ -75,7 +77,9 @@ class RemoteKeys:
     async def _refresh(self) -> None:
         keys = self.issuer.keys
         try:
-            keyring = await fetch_keyring(self.issuer)
+            document = await fetch_key_set(self.issuer)
+            # The document is somebody else's, and may be long.
+            keyring = await asyncio.to_thread(Keyring.from_jwks, document)
         except (FetchError, ValueError) as error:
             delay = self._failed(str(error))
         except Exception as error:  # a fault of ours must not end the refreshing
@@ -87,7 +91,7 @@ class RemoteKeys:
             self.fetched_at = time.time()
             delay = keys.interval
             if keyring.revision != self.keyring.revision:
-                self.keyring = keyring
+                self.keyring, self.document = keyring, document
                 log.info("keys of issuer %s: %d keys loaded", self.name, len(keyring.keys))
                 for problem in keyring.problems:
                     log.warning("keys of issuer %s: %s", self.name, problem)
@@ -131,7 +135,7 @@ class KeyService:
             if not issuer.keys.remote:
                 continue
             known = before.pop(name, None)
-            if known is not None and same_keys(known.issuer, issuer):
+            if known is not None and issuer.has_keys_of(known.issuer):
                 known.issuer = issuer
                 self.remote[name] = known
                 continue
@@ -146,6 +150,10 @@ class KeyService:
         """The keyrings at hand, by issuer."""
         return {name: keys.keyring for name, keys in self.remote.items()}
 
+    def documents(self) -> dict[str, bytes]:
+        """The key sets that they were read from; empty where there is none yet."""
+        return {name: keys.document for name, keys in self.remote.items()}
+
     async def newest(self, name: str) -> Keyring:
         """See RemoteKeys.newest; an issuer that a reload removed has no keys."""
         keys = self.remote.get(name)
@@ -157,12 +165,7 @@ class KeyService:
             keys.close()
 
 
-def same_keys(one: Issuer, other: Issuer) -> bool:
-    """Whether two configurations of an issuer lead to the same key set."""
-    return one.issuer == other.issuer and one.keys == other.keys
-
-
-async def fetch_keyring(issuer: Issuer) -> Keyring:
+async def fetch_key_set(issuer: Issuer) -> bytes:
     """Fetch discovery, where configured, and the key set; raises FetchError or ValueError."""
     keys = issuer.keys
     deadline = asyncio.get_running_loop().time() + keys.timeout
@@ -184,7 +187,7 @@ async def fetch_keyring(issuer: Issuer) -> Keyring:
         )
         if _loopback(url) and not (_loopback(source) or keys.allow_private_addresses):
             raise FetchError(f"{public_url(source)} points to a loopback address for its keys")
-    return await asyncio.to_thread(Keyring.from_jwks, await get(url))
+    return await get(url)
 
 
 def _loopback(url: str) -> bool:

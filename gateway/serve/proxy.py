@@ -89,6 +89,7 @@ class Request:
         started, clock = time.time(), time.perf_counter()
         self.task = asyncio.current_task()
         outcome: Recorded | None = None
+        self.recorder.metrics.in_flight += 1
         planned = clock
         code, detail, complete = None, "", False
         try:
@@ -111,6 +112,7 @@ class Request:
             detail = "the client left before the answer's end"
         finally:
             self.notify(None)
+            self.recorder.metrics.in_flight -= 1
             timings = {"plan": planned - clock} if outcome else {}
             if self.first_byte:
                 timings["upstream_first_byte"] = self.first_byte - planned

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ from gateway.snapshot import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from gateway.config.load import Loaded
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway.reload")
 
+Activate = Callable[[], Awaitable[None]]
 PLANS = "plans"
 FIRST_PATIENCE = 5.0
 """Seconds until what was refused is tried again though no file changed; it doubles."""
@@ -151,8 +153,8 @@ def _state(candidate: Candidate) -> Path:
 class Reloader:
     """Replaces the active snapshot when the files of its candidate change.
 
-    `prepare` runs in a thread, raises ConfigError for what only the shell can know, and returns
-    what activates the snapshot.
+    `prepare` raises ConfigError for what only the shell can know, and returns what activates the
+    snapshot.
     """
 
     def __init__(
@@ -161,7 +163,7 @@ class Reloader:
         environ: Mapping[str, str],
         begun: Start,
         *,
-        prepare: Callable[[Snapshot], Callable[[], None]],
+        prepare: Callable[[Candidate, Snapshot], Awaitable[Activate]],
         reported: Callable[[bool], None],
     ) -> None:
         self.path = path
@@ -265,19 +267,28 @@ class Reloader:
             cache=_plans(candidate),
             children=self.children,
         )
-        activate = await asyncio.to_thread(self.prepare, snapshot)
+        activate = await self.prepared(candidate, snapshot)
         # Building reads keys and certificates itself; they may have changed since the candidate.
-        if not await asyncio.to_thread(is_current, candidate):
+        if activate is None or not await asyncio.to_thread(is_current, candidate):
             self.watcher.touch()
             return
         # Before the swap: what has been served can be started with again.
         await asyncio.to_thread(keep, candidate)
-        activate()
+        await activate()
         self.seen = candidate.digest
         before, self.snapshot = self.snapshot, snapshot
         self.succeeded(before, candidate.loaded, time.perf_counter() - began)
         await self.bundles.keep(snapshot.config.policy)
         await self.watch(snapshot.config)
+
+    async def prepared(self, candidate: Candidate, snapshot: Snapshot) -> Activate | None:
+        """What `prepare` gives; None where it fails for files that have changed meanwhile."""
+        try:
+            return await self.prepare(candidate, snapshot)
+        except ConfigError:
+            if await asyncio.to_thread(is_current, candidate):
+                raise
+            return None
 
     async def close(self) -> None:
         """Stop watching."""

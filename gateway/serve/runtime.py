@@ -2,50 +2,76 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from gateway.serve.jwks import KeyService
-from gateway.serve.quota import QuotaService, Table
+from gateway.serve.quota import QuotaService
 from gateway.serve.signer import SignerService
 from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.config.model import Upstream
     from gateway.identify import Keyring
     from gateway.record.metrics import UpstreamGauges
     from gateway.record.recorder import Recorder
+    from gateway.serve.quota import RedisCounts, Table
     from gateway.snapshot import Snapshot
+
+
+class Keys(Protocol):
+    """Who brings the keys that an issuer has published lately."""
+
+    async def newest(self, name: str) -> Keyring:
+        """The keyring for a request that found no key."""
+
+    def close(self) -> None:
+        """Let go of all who wait for keys."""
 
 
 class Runtime:
     """The active snapshot, the recorder made for it, the issuers' keys and the upstreams' pools.
 
-    For one event loop. A request takes `snapshot` and `recorder` once, at its start.
+    For one event loop. A request takes `snapshot` and `recorder` once, at its start; they are
+    there once `activate` was called.
     """
 
-    def __init__(self, snapshot: Snapshot, recorder: Recorder) -> None:
-        self.snapshot = snapshot
-        self.recorder = recorder
-        self.keys = KeyService(self._new_keys)
-        self.quotas = QuotaService(Table.create(snapshot.config.rate_limits.keys))
+    snapshot: Snapshot
+    recorder: Recorder
+
+    def __init__(self, keys: Keys, counts: Table) -> None:
+        self.keys = keys
+        self.quotas = QuotaService(counts)
         self.signers = SignerService()
         self.pools: dict[Upstream, Pool] = {}
         self.retired: list[Pool] = []
 
     def prepare(self, snapshot: Snapshot) -> dict[Upstream, Pool]:
         """The pools for a snapshot, those at hand where nothing differs; ConfigError. Blocking."""
-        unchanged = snapshot.named == self.snapshot.named
         return {
-            upstream: self.pools[upstream]
-            if upstream in self.pools and (unchanged or not _names_files(upstream))
-            else Pool(upstream)
+            upstream: self.pools[upstream] if self._fits(upstream, snapshot) else Pool(upstream)
             for upstream in snapshot.forwarder.upstreams
         }
 
-    def activate(self, snapshot: Snapshot, recorder: Recorder, pools: dict[Upstream, Pool]) -> None:
-        """Serve every request that starts from now on with `snapshot`."""
-        self.keys.configure(snapshot.config.issuers)
-        self.snapshot = snapshot.with_keyrings(self.keys.keyrings())
+    def prepare_redis(self, snapshot: Snapshot) -> RedisCounts | None:
+        """The Redis that a snapshot counts in; ConfigError. Blocking."""
+        return self.quotas.prepare(snapshot.config, changed=not self._same_files(snapshot))
+
+    def _same_files(self, snapshot: Snapshot) -> bool:
+        return bool(self.pools) and snapshot.named == self.snapshot.named
+
+    def _fits(self, upstream: Upstream, snapshot: Snapshot) -> bool:
+        return upstream in self.pools and (not _names_files(upstream) or self._same_files(snapshot))
+
+    def activate(
+        self,
+        snapshot: Snapshot,
+        recorder: Recorder,
+        pools: dict[Upstream, Pool],
+        keyrings: Mapping[str, Keyring],
+    ) -> None:
+        """Serve every request that starts from now on with `snapshot`, and these remote keys."""
+        self.snapshot = snapshot.with_keyrings(keyrings)
         self.recorder = recorder
         replaced = [
             pool for upstream, pool in self.pools.items() if pools.get(upstream) is not pool
@@ -73,16 +99,17 @@ class Runtime:
             self.retired.append(pool)
         return pool
 
+    def renew(self, name: str, keyring: Keyring) -> None:
+        """Serve every request that starts from now on with newer keys of an issuer."""
+        self.snapshot = self.snapshot.with_keyrings({name: keyring})
+
     async def close(self) -> None:
-        """End fetches and connections."""
+        """End the wait for keys, and all connections."""
         self.keys.close()
         self.signers.close()
         for pool in (*self.pools.values(), *self.retired):
             await pool.close()
         await self.quotas.close()
-
-    def _new_keys(self, name: str, keyring: Keyring) -> None:
-        self.snapshot = self.snapshot.with_keyrings({name: keyring})
 
 
 def _names_files(upstream: Upstream) -> bool:

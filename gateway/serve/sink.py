@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigError, Problem
 from gateway.record.metrics import SinkCounts
+from gateway.serve.shared import Turn, alone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,12 +95,15 @@ class Sink:
 
     A failed write is tried again with the same lines, while the queue holds what follows; what
     no longer fits is dropped and counted. `report` hears of the first failure in a row, and of
-    its end.
+    its end. A `turn` is for each batch, where other processes write to the target.
     """
 
-    def __init__(self, target: Stream | File, *, limit: int, report: Report) -> None:
+    def __init__(
+        self, target: Stream | File, *, limit: int, report: Report, turn: Turn | None = None
+    ) -> None:
         self.name = target.name
         self._target = target
+        self._turn = turn or Turn()
         self._limit = limit
         self._report = report
         self._lines: deque[bytes] = deque()
@@ -110,7 +114,7 @@ class Sink:
         self._taken_bytes = 0
         self._written = 0
         self._errors = 0
-        self._torn = False
+        self._offset = 0
         self._failing = False
         self._deadline = 0.0
         self._waiting = threading.Event()
@@ -190,39 +194,54 @@ class Sink:
 
     def _write(self, batch: bytes) -> bool:
         """Write a batch to its end; False where the time to close is over before."""
-        offset = 0
+        self._offset = 0
         while True:
             try:
-                descriptor = self._open()
-                while offset < len(batch):
-                    count = os.write(descriptor, memoryview(batch)[offset:])
-                    self._written += batch.count(b"\n", offset, offset + count)
-                    offset += count
-            except BlockingIOError:
-                # Somebody made the stream non-blocking, and its reader is slow: no failure.
-                select.select((), (self._target.descriptor,), (), RETRY_AT_END)
-                if self._over():
-                    return False
+                with self._turn:
+                    self._write_on(batch)
             except OSError as error:
                 self._fail(error)
-                start = batch.rfind(b"\n", 0, offset) + 1
-                self._torn = self._torn or start != offset
-                offset = start
                 if not self._pause():
                     return False
             else:
+                if self._offset < len(batch):
+                    return False
                 self._succeed()
                 return True
+
+    def _write_on(self, batch: bytes) -> None:
+        """Write what is left of a batch, until the time to close is over.
+
+        OSError; `_offset` is at the beginning of a line then.
+        """
+        descriptor = self._open()
+        self._turn.torn = True  # should this process end before the batch does
+        try:
+            while self._offset < len(batch):
+                try:
+                    count = os.write(descriptor, memoryview(batch)[self._offset :])
+                except BlockingIOError:
+                    # Somebody made the stream non-blocking, and its reader is slow: no failure.
+                    select.select((), (self._target.descriptor,), (), RETRY_AT_END)
+                    if self._over():
+                        return
+                else:
+                    self._written += batch.count(b"\n", self._offset, self._offset + count)
+                    self._offset += count
+        finally:
+            start = batch.rfind(b"\n", 0, self._offset) + 1
+            self._turn.torn = start != self._offset
+            self._offset = start
 
     def _open(self) -> int:
         if self._stale.is_set():
             self._stale.clear()
             self._target.close()
         descriptor = self._target.open()
-        if self._torn:
+        if self._turn.torn:
             # The line that was cut off ends here; it is written again as a whole.
             os.write(descriptor, b"\n")
-            self._torn = False
+            self._turn.torn = False
         return descriptor
 
     def _fail(self, error: OSError) -> None:
@@ -275,11 +294,12 @@ class Sinks:
         return tuple(sink for sink in {self.decisions, self.access} if sink)
 
 
-def open_sinks(log: Log, report: Report) -> Sinks:
+def open_sinks(log: Log, report: Report, turns: Callable[[str], Turn] = alone) -> Sinks:
     """The sinks of a configuration; ConfigError where a file cannot be opened.
 
     Two logs with one target share its sink, so that no line is written into another. `report`
-    is called with one line of text, from the sinks' threads.
+    is called with one line of text, from the sinks' threads. `turns` are those to write to the
+    targets, by their names.
     """
     opened: dict[str, Sink] = {}
 
@@ -293,7 +313,9 @@ def open_sinks(log: Log, report: Report) -> Sinks:
             except OSError as error:
                 message = f"{target.name}: {error.strerror or error}"
                 raise ConfigError((Problem(message, key=f"{key}.path"),)) from None
-            opened[target.name] = Sink(target, limit=log.decisions.queue, report=report)
+            opened[target.name] = Sink(
+                target, limit=log.decisions.queue, report=report, turn=turns(target.name)
+            )
         return opened[target.name]
 
     return Sinks(

@@ -12,6 +12,8 @@ from gateway.serve.sink import Sink, Stream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.serve.shared import Turn
+
 QUEUE = 10_000
 CLOSE_WITHIN = 2.0
 
@@ -59,14 +61,16 @@ class Queued(logging.Handler):
 
 
 @contextlib.contextmanager
-def messages_on_stderr(*, verbose: bool) -> Iterator[None]:
+def messages_on_stderr(*, verbose: bool, turn: Turn | None = None) -> Iterator[None]:
     """Write messages to standard error meanwhile; with `verbose` the gateway's own debug ones.
 
-    Those of libraries may hold tokens (hpack writes every header), hence not theirs.
+    Those of libraries may hold tokens (hpack writes every header), hence not theirs. With a
+    `turn` the process is one of several, and says which.
     """
-    sink = Sink(Stream("stderr"), limit=QUEUE, report=lambda _: None)
+    sink = Sink(Stream("stderr"), limit=QUEUE, report=lambda _: None, turn=turn)
     handler = Queued(sink)
-    handler.setFormatter(Escaping("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    which = "[%(process)d]" if turn else ""
+    handler.setFormatter(Escaping(f"%(asctime)s %(levelname)s %(name)s{which}: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)

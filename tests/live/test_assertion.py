@@ -80,6 +80,7 @@ async def test_keys_rotate_with_overlap_and_two_gateways_share_them(tmp_path):
     config = {"assertion": {"rotate": "40s", "overlap": "20s"}}
     async with running(tmp_path, config=config) as gateway:
         file = tmp_path / ".gateway" / "assertion-keys.json"
+        await published(gateway)
         assert file.stat().st_mode & 0o077 == 0
         document = json.loads(file.read_text())
         document["keys"][0]["signs_from"] -= 30  # so much later

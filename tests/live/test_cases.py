@@ -92,7 +92,7 @@ async def test_case(tmp_path, state, case):
             await until(lambda: gateway.service.requests)
         if case.lost and case.lost != "upstreams":
             await gateway.settled()
-            runtime = gateway.gateway.runtime
+            runtime = gateway.runtime
             runtime.snapshot = replace(runtime.snapshot, **{case.lost: None})
         await (ask_http2 if case.http2 else ask_http1)(gateway, case)
         if case.listener == "edge" and (code := case.refuse or case.counted):
@@ -113,7 +113,7 @@ async def ask_http1(gateway: Running, case: Case) -> None:
             client.writer.write(case.send.encode("latin-1"))  # the server may close at any byte
         if case.lost == "upstreams":
             await until(lambda: gateway.service.requests)
-            await gateway.gateway.runtime.close()
+            await gateway.runtime.close()
         if case.counted:
             await client.ended()
         else:
@@ -158,5 +158,5 @@ def check(gateway: Running, case: Case, response: http1.Response | http2.Stream)
 
 def counted(gateway: Running) -> set[str]:
     """The codes that the metrics have counted."""
-    metrics = gateway.gateway.metrics
+    metrics = gateway.gateway.workers.metrics
     return {code for _, _, code, _ in metrics.requests} | metrics.below.keys()

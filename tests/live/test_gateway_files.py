@@ -179,11 +179,11 @@ async def test_a_file_that_changes_while_it_is_built(tmp_path):
         reloader, keys = gateway.gateway.reloader, tmp_path / "jwks.json"
         prepare, found = reloader.prepare, []
 
-        def slow(snapshot):
+        async def slow(candidate, snapshot):
             found.append(snapshot.keyrings["corp"].revision)
             if len(found) == 1:
                 keys.write_text(json.dumps(public_jwks([new])))
-            return prepare(snapshot)
+            return await prepare(candidate, snapshot)
 
         reloader.prepare = slow
         keys.write_text(json.dumps(public_jwks([gateway.key, new])))
@@ -203,11 +203,11 @@ async def test_a_failure_of_the_gateway_itself_is_told_and_tried_again(tmp_path,
         reloader = gateway.gateway.reloader
         prepare, calls = reloader.prepare, []
 
-        def fails(snapshot):
+        async def fails(candidate, snapshot):
             calls.append(snapshot)
             if len(calls) <= 2:
                 raise MemoryError("no room")
-            return prepare(snapshot)
+            return await prepare(candidate, snapshot)
 
         reloader.prepare = fails
         await gateway.edit({"limits": {"body": "2KiB"}})

@@ -1,7 +1,6 @@
 """The whole gateway and its issuers: keys that come late, change, are bad, or never come."""
 
 import asyncio
-import contextlib
 import json
 import time
 
@@ -10,56 +9,12 @@ import pytest
 from gateway.jose.sign import generate, public_jwks
 from tests.support import http1, http2
 from tests.support.gateway import bearer, live, running, until
+from tests.support.issuer import HANG, KEY, Issuer, document, issued, jwks
 from tests.support.upstream import ok, upstream
 from tests.support.websocket import handshake
 
-KEY = generate("ES256")
 NEW = generate("ES256")
 STRANGER = generate("ES256")
-HANG = None
-
-
-def jwks(*keys):
-    return ok(json.dumps(public_jwks(keys)).encode())
-
-
-def document(value):
-    return ok(json.dumps(value).encode())
-
-
-class Issuer:
-    """An issuer's server: `answers` by path, HANG for none before `leave`."""
-
-    def __init__(self, answer=HANG):
-        self.answers = {"/jwks": answer}
-        self.leave = asyncio.Event()
-        self.server = None
-
-    async def __call__(self, peer):
-        if (request := await peer.request()) is None:
-            return
-        answer = self.answers[request.target]
-        if answer is HANG:
-            await self.leave.wait()
-        else:
-            peer.send(answer)
-
-    @property
-    def fetches(self):
-        return len(self.server.requests)
-
-    @property
-    def url(self):
-        return self.server.url
-
-
-@contextlib.asynccontextmanager
-async def issued(folder, issuer, *, source="jwks_url: {url}/jwks", cooldown="50ms", timeout="10s"):
-    """A gateway whose keys come from an issuer's server."""
-    async with upstream(issuer) as issuer.server:
-        keys = f"{{{source.format(url=issuer.url)}, cooldown: {cooldown}, timeout: {timeout}}}"
-        async with running(folder, keys=keys, signer=KEY) as gateway:
-            yield gateway
 
 
 def keys_of(gateway):
@@ -117,7 +72,7 @@ async def test_a_key_server_that_hangs_delays_nobody_whose_key_is_known(tmp_path
 
 def waited_for(gateway):
     """An event that is set once a request waits for keys."""
-    keys, waiting = gateway.gateway.runtime.keys, asyncio.Event()
+    keys, waiting = gateway.runtime.keys, asyncio.Event()
     newest = keys.newest
 
     async def noted(name):
@@ -168,7 +123,7 @@ async def test_whatever_fails_before_the_plan_is_made_is_refused_and_recorded(tm
         raise OSError("the keys fail on purpose")
 
     async with issued(tmp_path, Issuer()) as gateway:
-        gateway.gateway.runtime.keys.newest = fails
+        gateway.runtime.keys.newest = fails
         answer = await gateway.ask(token=gateway.token())
         assert (answer.status, answer.code) == (500, "internal-error")
         event = await gateway.event(answer.json()["decision_id"])

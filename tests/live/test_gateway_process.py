@@ -6,6 +6,8 @@ import shutil
 import signal
 import socket
 
+import pytest
+
 from gateway.commands.demo import POLICIES
 from gateway.jose.sign import generate
 from tests.support import http1, http2
@@ -90,6 +92,45 @@ async def refused(port):
                 return
             writer.close()
             await asyncio.sleep(0.01)
+
+
+@live
+async def test_a_stop_gives_load_balancers_time(tmp_path):
+    limits = {"limits": {"drain_delay": "2s"}}
+    async with upstream(answers(ok())) as service:
+        write(tmp_path, KEY, service.url, config=LOG | limits)
+        async with serving(tmp_path) as process, http1.connect(process.port("admin")) as admin:
+            process.child.terminate()
+            await until(lambda: "draining" in process.errors)
+            host = (("Host", "localhost"),)
+            answer = await admin.request("GET", "/health/ready", host)
+            assert answer.json() == {"ready": False, "reasons": ["shutting down"]}
+            assert (await process.ask("/.well-known/gateway/ready")).status == 503
+            assert (await process.ask("/open/x")).status == 200
+            await refused(process.port())
+            assert await process.ended() == 0
+
+
+@pytest.mark.parametrize("limit", ["drain_timeout", "drain_delay"])
+@live
+async def test_a_second_stop_ends_at_once(tmp_path, limit):
+    async def silent(peer):
+        if await peer.request() is not None:
+            await peer.closed()
+
+    async with upstream(silent) as service:
+        write(tmp_path, KEY, service.url, config={**LOG, "limits": {limit: "1h"}})
+        async with serving(tmp_path) as process, http1.connect(process.port()) as client:
+            await client.send(http1.request("GET", "/open/x"))
+            await until(lambda: service.requests)
+            process.child.terminate()
+            await until(lambda: "draining" in process.errors)
+            await asyncio.sleep(1.1)  # what comes within a second is the same signal
+            process.child.terminate()
+            assert await process.ended() == 0
+        (event,) = lines(tmp_path / "decisions.log")
+        assert event["target"] == "/open/x"
+        assert "Traceback" not in process.errors
 
 
 @live

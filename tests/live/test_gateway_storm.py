@@ -42,11 +42,11 @@ class Storm:
         reloader = gateway.gateway.reloader
         self._prepare, reloader.prepare = reloader.prepare, self._noted
 
-    def _noted(self, snapshot):
-        activate = self._prepare(snapshot)
+    async def _noted(self, candidate, snapshot):
+        activate = await self._prepare(candidate, snapshot)
 
-        def noted():
-            activate()
+        async def noted():
+            await activate()
             self.active.append(snapshot.revision)
 
         return noted

@@ -18,7 +18,9 @@ import yaml
 from gateway.bundle.folder import digest
 from gateway.jose.sign import SigningKey, generate, public_jwks, sign
 from gateway.serve.app import Gateway
+from gateway.record.ring import Ring
 from gateway.serve.reload import start
+from gateway.serve.runtime import Runtime
 from tests.support import http1
 from tests.support.certificates import Authority
 from tests.support.upstream import Peer, Running as Service, Script, ok, upstream
@@ -124,7 +126,17 @@ class Running:
     @property
     def revision(self) -> str:
         """The active policy revision."""
-        return self.gateway.runtime.snapshot.revision
+        return self.gateway.reloader.snapshot.revision
+
+    @property
+    def runtime(self) -> Runtime:
+        """What its requests share."""
+        return self.gateway.workers.worker.runtime
+
+    @property
+    def ring(self) -> Ring:
+        """Its recent decisions."""
+        return self.gateway.workers.worker.ring
 
     @property
     def problems(self) -> list[str]:
@@ -137,13 +149,13 @@ class Running:
 
     async def event(self, decision_id: str) -> dict[str, Any]:
         """The decision event of a request that has ended."""
-        await until(lambda: self.gateway.ring.get(decision_id))
-        return json.loads(self.gateway.ring.get(decision_id))
+        await until(lambda: self.ring.get(decision_id))
+        return json.loads(self.ring.get(decision_id))
 
     async def events(self, count: int = 1) -> list[dict[str, Any]]:
         """All decision events, oldest first, once there are `count` of them."""
-        await until(lambda: len(self.gateway.ring) >= count)
-        return [json.loads(line) for line in reversed(self.gateway.ring.recent(1000))]
+        await until(lambda: len(self.ring) >= count)
+        return [json.loads(line) for line in reversed(self.ring.recent(1000))]
 
     async def ask(
         self,
@@ -205,12 +217,14 @@ async def running(
     policy: str = POLICY,
     config: Config | None = None,
     signer: SigningKey | None = None,
+    workers: int = 1,
 ) -> AsyncIterator[Running]:
     """Write the files, start upstream and gateway, and end both; `config` changes CONFIG."""
     key = signer or generate("ES256")
     async with upstream(script) as service:
         path = write(folder, key, service.url, keys=keys, policy=policy, config=config)
-        gateway = Gateway(path, os.environ, await asyncio.to_thread(start, path, os.environ))
+        begun = await asyncio.to_thread(start, path, os.environ)
+        gateway = Gateway(path, os.environ, begun, workers=workers)
         made = Running(gateway, folder, key, service)
         task = asyncio.create_task(gateway.run())
         try:

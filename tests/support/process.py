@@ -82,6 +82,6 @@ async def started(*arguments: str, folder: Path) -> AsyncIterator[Process]:
 async def serving(folder: Path, *options: str) -> AsyncIterator[Process]:
     """`gateway serve`, once it says that it serves."""
     async with started("serve", *options, folder=folder) as process:
-        await until(lambda: "policy revision" in process.errors or process.child.returncode)
+        await until(lambda: "policy revision" in process.errors or process.child.returncode, 60)
         assert process.port(), process.errors
         yield process

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from gateway.serve.hypercorn.listener import BoundListener, Certificate, bind
+from gateway.serve.hypercorn.listener import BoundListener, Certificate, adopt, bind
 from gateway.serve.hypercorn.server import serve
 
-__all__ = ["BoundListener", "Certificate", "bind", "serve"]
+__all__ = ["BoundListener", "Certificate", "adopt", "bind", "serve"]
 
 if not version("hypercorn").startswith("0.18."):  # pragma: no cover
     raise ImportError(f"Hypercorn 0.18 is needed, {version('hypercorn')} is installed")

@@ -14,6 +14,8 @@ from gateway.config.certificates import explain
 from gateway.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.config.model import Listener, Tls
     from gateway.serve.asgi import App
 
@@ -67,7 +69,8 @@ class BoundListener:
     """Sockets that are bound, and the application that serves them.
 
     `address` is HOST:PORT with the actual port, or unix:/PATH. With `capped` its connections
-    count against `limits.connections`, else they have a small limit of their own.
+    count against `limits.connections`, else they have a small limit of their own. Unless
+    `owned`, the sockets are another process's, too.
     """
 
     app: App
@@ -76,6 +79,7 @@ class BoundListener:
     certificate: Certificate | None
     http2: bool
     capped: bool
+    owned: bool = True
 
     @property
     def url(self) -> str:
@@ -88,7 +92,7 @@ class BoundListener:
         """Close the sockets; a Unix socket's file goes, too."""
         for sock in self.sockets:
             sock.close()
-        if self.address.startswith("unix:"):
+        if self.owned and self.address.startswith("unix:"):
             Path(self.address.removeprefix("unix:")).unlink(missing_ok=True)
 
 
@@ -119,6 +123,31 @@ def bind(
         certificate=certificate,
         http2=listener.http2,
         capped=capped,
+    )
+
+
+def adopt(
+    listener: Listener,
+    app: App,
+    *,
+    address: str,
+    descriptors: Sequence[int],
+    key: str = "listeners",
+) -> BoundListener:
+    """What another process has bound for `listener`, to serve it here; ConfigError as of `bind`.
+
+    `address` is that of its BoundListener. All who adopt the sockets take connections from one
+    queue.
+    """
+    tls = listener.tls
+    return BoundListener(
+        app=app,
+        address=address,
+        sockets=tuple(socket.socket(fileno=number) for number in descriptors),
+        certificate=Certificate(tls, http2=listener.http2, key=f"{key}.tls") if tls else None,
+        http2=listener.http2,
+        capped=True,
+        owned=False,
     )
 
 

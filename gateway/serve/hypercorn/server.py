@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hypercorn.asyncio.worker_context import WorkerContext
 
 from gateway.errors import Code
+from gateway.serve.balance import Load
 from gateway.serve.hypercorn import refusal
 from gateway.serve.hypercorn.descriptors import raise_descriptor_limit
 from gateway.serve.hypercorn.peer import Peer
@@ -42,28 +43,35 @@ async def serve(
     limits: Limits,
     counters: Callable[[Code], None],
     last_call: Callable[[], Awaitable[None]] | None = None,
+    load: Load | None = None,
 ) -> None:
     """Serve the listeners until `shutdown` is set, then drain and close them.
 
     `counters` is called for each refusal that no application sees. When the drain time is over,
-    `last_call` should make the applications that are left answer at once.
+    `last_call` should make the applications that are left answer at once. `load` is told of the
+    clients' connections, and decides when to take more. If it is cancelled, there is no time to
+    drain.
     """
     raise_descriptor_limit(limits.connections)
-    server = Server(limits, counters)
+    server = Server(limits, counters, load or Load())
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(shutdown.wait()), loop.create_task(server.sweep())]
     for listener in listeners:
         tasks += [loop.create_task(server.accept(listener, sock)) for sock in listener.sockets]
     waiting, sweeper, *acceptors = tasks
+    patience = limits.drain_timeout
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()  # raises where anything but the shutdown has ended
+    except asyncio.CancelledError:
+        patience = 0.0
+        raise
     finally:
         await _cancel(waiting, *acceptors)
         for listener in listeners:
             listener.close()
-        await server.drain(last_call)
+        await server.drain(patience, last_call)
         await _cancel(sweeper)
 
 
@@ -86,7 +94,8 @@ class Places:
 class Server:
     """What the connections of all listeners share."""
 
-    def __init__(self, limits: Limits, counters: Callable[[Code], None]) -> None:
+    def __init__(self, limits: Limits, counters: Callable[[Code], None], load: Load) -> None:
+        self.load = load
         self.limits = limits
         self.count = counters
         self.settings = Settings(limits)
@@ -113,6 +122,7 @@ class Server:
         """A connection is gone."""
         self._peers.discard(peer)
         self._places[peer.listener.capped].taken.discard(peer)
+        self._count(peer.listener)
         self._changed.set()
 
     async def accept(self, listener: BoundListener, sock: socket.socket) -> None:
@@ -120,6 +130,8 @@ class Server:
         accepted = 0
         places = self._places[listener.capped]
         while True:
+            if listener.capped:
+                await self.load.turn()
             try:
                 client, _ = await self._loop.sock_accept(sock)
             except OSError as error:
@@ -131,6 +143,7 @@ class Server:
             else:
                 peer = Peer(self, listener)
                 places.taken.add(peer)  # handshakes count, too
+                self._count(listener)
                 self.spawn(self._open(peer, client))
             accepted += 1
             if accepted % ACCEPTS_PER_TURN == 0:
@@ -146,12 +159,12 @@ class Server:
             for peer in list(self._peers):
                 peer.sweep(now)
 
-    async def drain(self, last_call: Callable[[], Awaitable[None]] | None) -> None:
-        """Let requests in flight end in time, then end them."""
+    async def drain(self, patience: float, last_call: Callable[[], Awaitable[None]] | None) -> None:
+        """Let requests in flight end within `patience` seconds, then end them."""
         await self.context.terminated.set()
         for peer in list(self._peers):
             peer.drain()
-        await self._wait(self.limits.drain_timeout)
+        await self._wait(patience)
         if self._peers and last_call is not None:
             await last_call()
             await self._wait(LAST_WORDS)
@@ -184,6 +197,10 @@ class Server:
         finally:
             if peer not in self._peers:
                 self.forget(peer)
+
+    def _count(self, listener: BoundListener) -> None:
+        if listener.capped:
+            self.load.count(len(self._places[True].taken))
 
     def _turn_away(self, listener: BoundListener, client: socket.socket) -> None:
         self.count(Code.TOO_MANY_CONNECTIONS)

@@ -26,6 +26,7 @@ from gateway.serve.admin import (
     ReloadStatus,
     admin_app,
 )
+from gateway.serve.workers import WorkerStatus
 from tests.support.http1 import connect
 from tests.support.server import live, served, until
 
@@ -77,10 +78,40 @@ def state(**changes):
         },
         "gauges": lambda: gauges,
         "config": lambda: {"admin": {"token": "**********"}},
-        "metrics": Metrics(),
-        "ring": lambda: ring,
+        "workers": Workers(ring),
     }
     return AdminState(**{**given, **changes})
+
+
+class Workers:
+    """One that has made some decisions."""
+
+    def __init__(self, ring):
+        self.ring = ring
+        self.metrics = Metrics()
+
+    async def refresh(self):
+        pass
+
+    def status(self):
+        return [
+            WorkerStatus(
+                pid=7,
+                state="serving",
+                revision="r1",
+                config_revision="c1",
+                keyrings={"corp": "k1"},
+                connections=3,
+                requests=9,
+                started=1_790_000_000.0,
+            )
+        ]
+
+    async def recent(self, limit):
+        return self.ring.recent(limit)
+
+    async def find(self, decision):
+        return self.ring.get(decision)
 
 
 def ask(given, path, *, method="GET", headers=LOCAL, peer=("127.0.0.1", 5000), body=b""):
@@ -188,6 +219,19 @@ def test_status():
         },
         "last_good": True,
         "restart_required": ["listeners.0.address"],
+        "workers": [
+            {
+                "pid": 7,
+                "state": "serving",
+                "revision": "r1",
+                "config_revision": "c1",
+                "keyrings": {"corp": "k1"},
+                "connections": 3,
+                "requests": 9,
+                "started": "2026-09-21T14:13:20.000000Z",
+                "restarts": 0,
+            }
+        ],
         "issuers": {
             "corp": {
                 "loaded": True,

@@ -1,0 +1,77 @@
+"""What Metrics count, as plain pairs of a name and a number that another process can add up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.record.metrics import Metrics, Timings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Key = tuple[str | int, ...]
+"""A counter and its labels: `("requests", "orders", "GET", "ok", 2)`."""
+
+SUM: Final = "sum"
+"""Instead of the number of a histogram's bucket: the sum of what was observed."""
+
+
+def counts(metrics: Metrics) -> dict[Key, float]:
+    """Every number that only grows; what is zero may be missing."""
+    return {key: number for key, number in _counts(metrics) if number}
+
+
+def _counts(metrics: Metrics) -> Iterator[tuple[Key, float]]:
+    for name, counted in vars(metrics).items():
+        if not isinstance(counted, dict):
+            continue
+        for labels, number in counted.items():
+            key: Key = (name, *(labels if isinstance(labels, tuple) else (labels,)))
+            if isinstance(number, Timings):
+                yield from _timings(key, number)
+            else:
+                yield key, number
+
+
+def _timings(key: Key, timings: Timings) -> Iterator[tuple[Key, float]]:
+    for part in Timings.__slots__:
+        histogram = getattr(timings, part)
+        yield (*key, part, SUM), histogram.total
+        yield from (((*key, part, place), count) for place, count in enumerate(histogram.counts))
+
+
+def changes(before: dict[Key, float], after: dict[Key, float]) -> list[tuple[Key, float]]:
+    """What has to be added to `before` for `after`."""
+    return [
+        (key, number - before.get(key, 0))
+        for key, number in after.items()
+        if number != before.get(key, 0)
+    ]
+
+
+def add(metrics: Metrics, key: Key, number: float) -> None:
+    """Count what another process has counted; ValueError for what it cannot have."""
+    name, *labels = key
+    held: Any = vars(metrics).get(str(name))
+    if not isinstance(held, dict) or not labels or number < 0:
+        raise ValueError(f"no counter: {key}")
+    if held is metrics.requests and [type(label) for label in labels] != [str, str, str, int]:
+        raise ValueError(f"no labels of requests: {labels}")
+    if held is metrics.timings:
+        _observe(metrics.timings, labels, number)
+    elif held is metrics.reasons:
+        metrics.reason(str(labels[0]), int(number))
+    else:
+        label = labels[0] if len(labels) == 1 else tuple(labels)
+        held[label] = held.get(label, 0) + int(number)
+
+
+def _observe(timings: dict[str, Timings], labels: list[str | int], number: float) -> None:
+    route, part, place = labels
+    if part not in Timings.__slots__:
+        raise ValueError(f"no histogram: {part}")
+    histogram = getattr(timings.setdefault(str(route), Timings()), str(part))
+    if place == SUM:
+        histogram.total += number
+    else:
+        histogram.counts[int(place)] += int(number)

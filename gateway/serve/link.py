@@ -1,0 +1,253 @@
+"""What a supervisor and its workers say to each other, over a pair of sockets.
+
+Each message is a length and so many bytes. Those of the supervisor are pickled dataclasses, for a
+worker trusts it; those of a worker, which has seen what clients send, are JSON and checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter
+
+from gateway.errors import Problem  # noqa: TC001  pydantic reads it
+from gateway.record.metrics import RateLimitGauges, UpstreamGauges
+
+if TYPE_CHECKING:
+    import socket
+
+    from gateway.config.model import Config
+    from gateway.snapshot import Candidate
+
+LENGTH: Final = struct.Struct("!I")
+MAX_REPORT: Final = 64 * 1024**2
+"""Bytes of a worker's message."""
+BUFFER: Final = 1024**2
+
+
+# The supervisor's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What all workers of a supervisor share; the descriptors are inherited.
+
+    `config` is the one of the start, with this worker's share of the limits. `listeners` are
+    addresses with the descriptors of their sockets, `board` and `turns` those of balance.Board
+    and shared.sharing, `counts` that of the table of rate limits.
+    """
+
+    config: Config
+    listeners: tuple[tuple[str, tuple[int, ...]], ...]
+    board: int
+    places: int
+    turns: int
+    counts: int
+    verbose: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepare:
+    """Build a snapshot; `programs` are pickled, by the digest of their modules.
+
+    A program that the worker has is left out.
+    """
+
+    edition: int
+    candidate: Candidate
+    programs: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activate:
+    """Serve with what was prepared, and with these key sets of remote issuers."""
+
+    edition: int
+    documents: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKeys:
+    """An issuer's new key set, for those who serve with this edition."""
+
+    edition: int
+    issuer: str
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """Whoever waits for keys of an issuer has got what there is."""
+
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serve:
+    """Take connections, in a place of the board."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """Report, and name this number."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recall:
+    """Give the newest decision events, or that of `decision`, and name this number."""
+
+    number: int
+    limit: int = 0
+    decision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Open the logs anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Say that no more requests are wanted, then stop to listen, end what is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """End at once."""
+
+
+Order = Prepare | Activate | NewKeys | Fetched | Serve | Count | Recall | Reopen | Drain | End
+
+
+# A worker's
+
+
+class Said(BaseModel):
+    """A message of a worker."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Prepared(Said):
+    """The snapshot is built; `problems` say why it could not be."""
+
+    kind: Literal["prepared"] = "prepared"
+    edition: int
+    problems: tuple[Problem, ...] = ()
+
+
+class Activated(Said):
+    """Every request that comes from now on is decided with this edition."""
+
+    kind: Literal["activated"] = "activated"
+    edition: int
+    revision: str
+    config_revision: str
+
+
+class Wanted(Said):
+    """A request found no key of this issuer."""
+
+    kind: Literal["wanted"] = "wanted"
+    issuer: str
+
+
+class Report(Said):
+    """What was counted since the last report, and what is now.
+
+    `counts` are those of record.counts. `logs` has written, dropped and failed since the last
+    report and what is queued now, by sink; `upstreams` are by name, and their counters grow.
+    """
+
+    kind: Literal["report"] = "report"
+    number: int = 0
+    counts: list[tuple[list[str | int], Annotated[float, Field(ge=0, allow_inf_nan=False)]]] = []
+    in_flight: NonNegativeInt = 0
+    connections: NonNegativeInt = 0
+    logs: dict[str, tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt]] = {}
+    upstreams: dict[str, UpstreamGauges] = {}
+    rate_limits: RateLimitGauges = RateLimitGauges(storage="memory")
+    keyrings: dict[str, str] = {}
+
+
+class Recalled(Said):
+    """Decision events by their ids, newest first."""
+
+    kind: Literal["recalled"] = "recalled"
+    number: int
+    events: list[tuple[str, str]]
+
+
+Answer = Prepared | Activated | Wanted | Report | Recalled
+_ANSWERS: Final[TypeAdapter[Answer]] = TypeAdapter(Annotated[Answer, Field(discriminator="kind")])
+
+
+class Link:
+    """One end; for one event loop."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def over(cls, sock: socket.socket) -> Link:
+        """The end that this socket is."""
+        return cls(*await asyncio.open_unix_connection(sock=sock, limit=BUFFER))
+
+    def order(self, message: Order) -> None:
+        """Send what a supervisor says."""
+        self.send(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+    async def ordered(self) -> Order | None:
+        """What the supervisor says next; None once it is gone."""
+        received = await self._receive(None)
+        order: Order | None = pickle.loads(received) if received else None  # noqa: S301  a parent
+        return order
+
+    def answer(self, message: Answer) -> None:
+        """Send what a worker says."""
+        self.send(message.model_dump_json().encode())
+
+    async def answered(self) -> Answer | None:
+        """What the worker says next; None once it is gone, ValueError if it makes no sense."""
+        received = await self._receive(MAX_REPORT)
+        return _ANSWERS.validate_json(received) if received else None
+
+    @property
+    def behind(self) -> bool:
+        """Whether the other end has not read all that was sent."""
+        transport: Any = self._writer.transport
+        return bool(transport.get_write_buffer_size())
+
+    def send(self, message: bytes) -> None:
+        """Send bytes; what the other end can no longer take is lost."""
+        if not self._writer.is_closing():
+            self._writer.writelines((LENGTH.pack(len(message)), message))
+
+    def close(self) -> None:
+        """Close this end."""
+        self._writer.close()
+
+    async def finish(self) -> None:
+        """Close this end once all is sent, or the other one is closed."""
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+    async def _receive(self, limit: int | None) -> bytes | None:
+        try:
+            (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
+            if limit is not None and length > limit:
+                raise ValueError(f"a message of {length} bytes")
+            return await self._reader.readexactly(length)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None

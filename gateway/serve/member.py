@@ -1,0 +1,159 @@
+"""One worker's process, as its supervisor sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Final
+
+from gateway.errors import ConfigError
+from gateway.serve.link import Activate, Activated, Prepared, Recalled, Report, Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.serve.edition import Edition
+    from gateway.serve.link import Answer, Link, Order
+
+log = logging.getLogger("gateway.workers")
+
+PREPARE_WITHIN: Final = 120.0
+ACTIVATE_WITHIN: Final = 5.0
+DIES_WITHIN: Final = 10.0
+
+
+class Lost(Exception):  # noqa: N818  nobody's error
+    """The worker has ended, or does not answer."""
+
+
+class Member:
+    """A worker's process: what it was told, and what it says of itself.
+
+    `place` is its number among those that take connections; None for the spare one, and until it
+    is `active`, which it is once it has the edition that all serve with. `requests` are those
+    that it has counted, `report` is its last one, `heard` the loop's time of that.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        link: Link,
+        *,
+        reported: Callable[[Member, Report], None],
+        wanted: Callable[[Member, str], None],
+    ) -> None:
+        self.pid = pid
+        self.link = link
+        self.reported = reported
+        self.wanted = wanted
+        self.started = time.time()
+        self.place: int | None = None
+        self.restarts = 0
+        self.active = False
+        self.active_since = float("inf")
+        self.edition: Edition | None = None
+        self.revision = ""
+        self.config_revision = ""
+        self.requests = 0
+        self.report = Report()
+        self.heard = asyncio.get_running_loop().time()
+        self.gone = asyncio.Event()
+        self._programs: frozenset[str] = frozenset()
+        self._prepared = 0
+        self._numbers = 0
+        self._waiting: dict[tuple[str, int], asyncio.Future[Answer]] = {}
+
+    async def listen(self) -> None:
+        """Hear what the worker says, until it is gone."""
+        try:
+            while (answer := await self.link.answered()) is not None:
+                self._heard(answer)
+        except Exception as error:  # noqa: BLE001  whatever a worker says ends only itself
+            log.error("worker %d says what makes no sense: %s", self.pid, error)  # noqa: TRY400
+            self._signal()
+        finally:
+            self.link.close()
+            self.gone.set()
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(Lost(f"worker {self.pid} has ended"))
+
+    def _heard(self, answer: Answer) -> None:
+        match answer:
+            case Report():
+                self.heard = asyncio.get_running_loop().time()
+                self.reported(self, answer)
+                self.report = answer
+                self._answered("report", answer.number, answer)
+            case Prepared():
+                self._answered("prepared", answer.edition, answer)
+            case Activated():
+                self._answered("activated", answer.edition, answer)
+            case Recalled():
+                self._answered("recalled", answer.number, answer)
+            case Wanted():
+                self.wanted(self, answer.issuer)
+
+    def _answered(self, kind: str, number: int, answer: Answer) -> None:
+        waiting = self._waiting.get((kind, number))
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
+
+    async def prepare(self, edition: Edition) -> None:
+        """Have it build an edition; ConfigError where it cannot, Lost."""
+        order = edition.order(self._programs)
+        answer = await self._ask(order, ("prepared", edition.number), PREPARE_WITHIN)
+        assert isinstance(answer, Prepared)
+        if answer.problems:
+            raise ConfigError(answer.problems)
+        self._prepared = edition.number
+
+    async def activate(self, edition: Edition, documents: Callable[[], dict[str, bytes]]) -> None:
+        """Have it serve with an edition, and with the key sets of this moment.
+
+        ConfigError where it cannot, Lost.
+        """
+        if self._prepared != edition.number:
+            await self.prepare(edition)
+        order = Activate(edition=edition.number, documents=documents())
+        key = ("activated", edition.number)
+        answer = await self._ask(order, key, ACTIVATE_WITHIN)
+        assert isinstance(answer, Activated)
+        self.revision, self.config_revision = answer.revision, answer.config_revision
+        self._programs = edition.programs
+
+    async def ask(self, kind: str, order: Callable[[int], Order], seconds: float) -> Answer:
+        """Its answer of this kind to a numbered order; Lost."""
+        self._numbers += 1
+        return await self._ask(order(self._numbers), (kind, self._numbers), seconds)
+
+    async def _ask(self, order: Order | bytes, key: tuple[str, int], seconds: float) -> Answer:
+        if self.gone.is_set():
+            raise Lost(f"worker {self.pid} has ended")
+        waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
+        try:
+            self.link.send(order) if isinstance(order, bytes) else self.link.order(order)
+            async with asyncio.timeout(seconds):
+                answer: Answer = await waiting
+                return answer
+        except TimeoutError:
+            raise Lost(f"worker {self.pid} does not answer within {seconds:g} s") from None
+        finally:
+            del self._waiting[key]
+
+    async def kill(self) -> None:
+        """End it; returns when it is gone, and answers nobody any more."""
+        self._signal()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DIES_WITHIN):
+                await self.gone.wait()
+
+    def _signal(self) -> None:
+        # As long as the link is open the process is there, and its number is not another's.
+        if not self.gone.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)

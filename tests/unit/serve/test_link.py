@@ -1,0 +1,115 @@
+import asyncio
+import pickle
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gateway.errors import Problem
+from gateway.serve import link
+from gateway.serve.link import (
+    Activated, Count, Drain, Link, Prepared, Recall, Recalled, Report, Wanted,
+)  # fmt: skip
+
+
+@asynccontextmanager
+async def pair():
+    ends = [await Link.over(sock) for sock in socket.socketpair()]
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            await end.finish()
+
+
+def run(scenario):
+    async def limited():
+        async with asyncio.timeout(10):
+            await scenario()
+
+    asyncio.run(limited())
+
+
+ANSWERS = [
+    Prepared(edition=1),
+    Prepared(edition=2, problems=(Problem("no", file="a", line=3, remedy="yes"), Problem("é"))),
+    Activated(edition=3, revision="r", config_revision="c"),
+    Wanted(issuer="corp"),
+    Report(
+        number=4,
+        counts=[(["requests", "orders", "GET", "ok", 2], 3.0)],
+        in_flight=1,
+        connections=2,
+        logs={"stdout": (1, 2, 3, 4)},
+        upstreams={"http://a": (1, 2, 3)},
+        keyrings={"corp": "k"},
+    ),
+    Recalled(number=5, events=[("01J", '{"a":1}')]),
+]
+
+
+def test_both_hear_what_the_other_says():
+    orders = [Count(number=1), Recall(number=2, limit=3), Drain()]
+
+    async def scenario():
+        async with pair() as (supervisor, worker):
+            for order in orders:
+                supervisor.order(order)
+            for answer in ANSWERS:
+                worker.answer(answer)
+            assert [await worker.ordered() for _ in orders] == orders
+            assert [await supervisor.answered() for _ in ANSWERS] == ANSWERS
+
+    run(scenario)
+
+
+def test_the_end_is_no_message():
+    async def scenario():
+        async with pair() as (supervisor, worker):
+            worker.answer(ANSWERS[0])
+            await worker.finish()
+            assert await supervisor.answered() == ANSWERS[0]
+            assert await supervisor.answered() is None
+            supervisor.order(Drain())  # to nobody
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pickle.dumps(Wanted(issuer="corp")),
+        b"[]",
+        b"{}",
+        b'{"kind":"wanted"}',
+        b'{"kind":"wanted","issuer":7}',
+        b'{"kind":"wanted","issuer":"corp","more":1}',
+        b'{"kind":"other"}',
+        b'{"kind":"report","counts":[[["below","x"],-1]]}',
+        b'{"kind":"report","counts":[[["below","x"],NaN]]}',
+        b'{"kind":"report","counts":[[[["below"]],1]]}',
+        b'{"kind":"report","connections":-1}',
+        b'{"kind":"report","logs":{"stdout":[1,2,3]}}',
+        b'{"kind":"recalled","number":1,"events":[["a"]]}',
+    ],
+)
+def test_a_worker_is_believed_nothing_else(said):
+    async def scenario():
+        async with pair() as (supervisor, worker):
+            worker.send(said)
+            with pytest.raises(ValueError):
+                await supervisor.answered()
+
+    run(scenario)
+
+
+def test_a_workers_message_has_a_limit(monkeypatch):
+    monkeypatch.setattr(link, "MAX_REPORT", 100)
+
+    async def scenario():
+        async with pair() as (supervisor, worker):
+            worker.send(b"x" * 101)
+            with pytest.raises(ValueError, match="101 bytes"):
+                await supervisor.answered()
+
+    run(scenario)
