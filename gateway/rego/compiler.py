@@ -246,16 +246,22 @@ def request(unit: Unit, sources: Sequence[Source]) -> dict[str, Any]:
 def _stubs(sources: Sequence[Source]) -> list[list[str]]:
     """Return a module of functions that stand for builtins in the text of others, if any do."""
     found = {name for source in sources for name in _STUB.findall(source.prepared)}
-    names = {name: bytes.fromhex(name).decode() for name in found}
-    arities = {name: BUILTINS[each].arity for name, each in names.items() if each in BUILTINS}
     rules = (
-        f"f{name}({', '.join(f'x{n}' for n in range(arities.get(name, 1)))}) := 1\n"
+        f"{name}({', '.join(f'x{n}' for n in range(_arity(name)))}) := 1\n"
         for name in sorted(found)
     )
     return [[f"package {BUILTINS_}\n{''.join(rules)}"]] if found else []
 
 
-_STUB: Final = re.compile(rf"\bdata\.{BUILTINS_}\.f([0-9a-f]+)")
+def _arity(stub: str) -> int:
+    """Return the number of the arguments of a function that stands for a builtin or `every`."""
+    if EVERY.endswith(f".{stub}"):
+        return 2
+    builtin = BUILTINS.get(bytes.fromhex(stub[1:]).decode())
+    return 1 if builtin is None else builtin.arity
+
+
+_STUB: Final = re.compile(rf"\bdata\.{BUILTINS_}\.(f[0-9a-f]+|loop)\b")
 
 
 def ask(

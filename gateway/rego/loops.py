@@ -1,13 +1,14 @@
 """Loops of `every` that the compiler cannot express, read back from what it gets for them.
 
 Inside of `every` it lets no comprehension, `not` or `every` see the variables, so that it gets
-`EVERY(xs, [holds | each = xs[key]; holds := [true | x := each; body]])`: of each
+`loop(xs, [holds | each = xs[key]; holds := [true | x := each; body]])`: of each
 element, whether the body holds for it. As written that would run the body for all elements, and
 fail where OPA has stopped at the first one that does not hold.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -26,17 +27,17 @@ from gateway.rego.plan import (
     Scan,
     With,
 )
+from gateway.rego.replacements import BUILTINS_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.rego.plan import Block, Statement
 
-EVERY: Final = "graphql.is_valid"
-"""The function that stands for `every`: of its calls only those in that form are read.
+EVERY: Final = f"data.{BUILTINS_}.loop"
+"""The function that stands for `every`: it is none, and only its calls in that form are read."""
 
-The compiler must know its name: in a rule that is asked under a `with` it takes no other. No
-policy may call it, for it is not supported."""
+_CALLED: Final = re.compile(rf"g[0-9]+\.{re.escape(EVERY)}")
 
 
 def with_loops(plan: Plan) -> Plan:
@@ -75,12 +76,12 @@ def _statement(step: Statement) -> Statement:
 
 def _loop(before: Block, call: Call) -> Block:
     """Return the steps in place of two steps and a call; none where they have another form."""
-    if call.function != EVERY:
+    if not _CALLED.fullmatch(call.function):
         return ()
     match before, call.arguments:
         case (
             (Make(target=found), Blocks(blocks=((Scan() as scan,),))),
-            (_, int(given)),
+            (_, _, _, int(given)),
         ) if found == given:
             pass
         case _:
