@@ -945,8 +945,12 @@ def test_content_that_cancels_itself_does_not_hang_the_request(run):
         yield b"abc"
         raise asyncio.CancelledError
 
+    async def script(peer):
+        await peer.head()
+        await peer.closed()
+
     async def scenario():
-        async with pool_to(sending(b"")) as (_, pool):
+        async with pool_to(script) as (_, pool):
             await refused(
                 Code.UPSTREAM_RESET, pool.request("POST", b"/", HEADERS, cancelled(), length=9)
             )

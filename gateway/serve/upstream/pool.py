@@ -271,5 +271,4 @@ class Pool:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        for target in self._targets:
-            await target.close()
+        await asyncio.gather(*(each.close() for target in self._targets for each in target.every()))

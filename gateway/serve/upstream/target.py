@@ -67,11 +67,6 @@ class Target:
         for endpoint in self.endpoints:
             endpoint.retire()
 
-    async def close(self) -> None:
-        """Abort everything."""
-        for endpoint in [*self.every()]:
-            await endpoint.close()
-
     def _resolved(self) -> None:
         assert self.resolver is not None
         known = self._by_address
