@@ -21,11 +21,13 @@ from gateway.commands.request_options import KINDS, refuse_given, request_option
 from gateway.commands.scenarios import scenarios_of, selection, snapshot_of
 from gateway.config.secrets import read_secret
 from gateway.record.encode import encode
-from gateway.rego import UNDEFINED, CompileError, EvalError
+from gateway.record.event import one_line
+from gateway.rego import UNDEFINED, CompileError, EvalError, Policy, compile as compile_rego
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.values import to_json
 from gateway.snapshot import as_config_error
-from gateway.workbench.events import entrypoint_of, time_of
+from gateway.workbench.candidate import Entry
+from gateway.workbench.events import entrypoint_of, hidden, time_of
 from gateway.workbench.explain import as_json, as_lines, shown
 from gateway.workbench.observed import Observed, observed, with_policy
 from gateway.workbench.request import as_dict
@@ -34,6 +36,8 @@ from gateway.workbench.stages import Stage, stages
 from gateway.workbench.tokens import Mint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.commands.policy_files import PolicySet
     from gateway.commands.request_options import Asked
     from gateway.model import Answer, Forward, Refuse
@@ -214,6 +218,7 @@ def _recorded(found: PolicySet, decision: str, event: dict[str, Any]) -> Explain
         raise click.ClickException(f"the policies define no {entrypoint}, which was asked then")
     steps = DEFAULT_STEPS if found.config is None else found.config.policy.steps
     lines = _decided(policy, entrypoint, event, steps)
+    lines += tuple(_hidden(found, entrypoint, event))
     lines += (f"with revision {found.sources.revision}",)
     trace: Any = policy.observer
     return Explained(
@@ -242,10 +247,23 @@ def _decided(
         told = error.told
     then = shown(event["result"]) if "result" in event else "not recorded"
     lines = [f"{entrypoint} was {then}", f"{entrypoint} is now {told}"]
-    hidden = [*event.get("erased", ()), *event.get("masked", ())]
-    if hidden:
-        lines.append(f"without what the log hides: {', '.join(map(str, hidden))}")
     return tuple(lines)
+
+
+def _hidden(found: PolicySet, entrypoint: str, event: dict[str, Any]) -> Iterator[str]:
+    """What a decision from a log cannot know."""
+    try:
+        gone = hidden(event)
+    except ValueError as error:
+        yield f"it is not known what the log hides: {error}"
+        return
+    if not gone:
+        return
+    yield f"without what the log hides: {', '.join(gone)}"
+    program = compile_rego(found.sources.modules, (entrypoint,))
+    entry = Entry(entrypoint, Policy(program, found.sources.data), program.footprints[entrypoint])
+    if lost := entry.hidden(gone):
+        yield f"of that the policy reads {', '.join(lost)}: it may have decided otherwise"
 
 
 # --- for people
@@ -260,7 +278,8 @@ def _lines(found: Explained) -> list[str]:
         lines += [f"{'':12}{line}" for line in more]
     lines += [f"  differs   {each}" for each in found.said.get("differences", ())]
     tree = list(as_lines(found.trace, found.modules))
-    return [*lines, "", *tree] if tree else lines
+    # Of strangers: the subject, values of the input, names of a log's decisions.
+    return list(map(one_line, [*lines, "", *tree] if tree else lines))
 
 
 def _wrapped(lines: list[str]) -> list[str]:

@@ -114,3 +114,18 @@ def test_errors():
 def test_prints_go_to_standard_error():
     result = evaluate("-d", "rules", "-i", "input.json", "data.a.lines", "-f", "raw")
     assert (result.stdout, result.stderr) == ("true\n", "seen 1\n")
+
+
+def test_what_is_shown_cannot_control_a_terminal():
+    result = evaluate(r'x := "\u009b31m\u202e\u001b["; print(x, "\u001b]0;pwn\u0007")')
+    assert result.stderr == r"\x9b31m\u202e\x1b[ \x1b]0;pwn\x07" + "\n"
+    assert json.loads(result.stdout)["result"][0]["bindings"] == {"x": "\x9b31m\u202e\x1b["}
+    for shape in ("json", "values", "bindings", "pretty"):
+        printed = evaluate('x := "\x9b31m\u202e"; y := 1', "-f", shape).stdout
+        assert all(map(str.isprintable, printed.splitlines())), shape
+
+
+def test_a_query_that_the_compiler_refuses_somewhere_is_an_error():
+    result = evaluate('x := "\x1b["; y := 1', "-f", "pretty")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
