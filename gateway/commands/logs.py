@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from gateway.workbench.decisions import SHORT, is_named
-from gateway.workbench.events import GZIP, MAX_EVENT, read_events, read_line
+from gateway.workbench.events import GZIP, MAX_EVENT, Read, read_events, read_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
-
-    from gateway.workbench.events import Read
 
 STDIN = "-"
 
@@ -82,26 +80,30 @@ def followed(log: Path) -> Iterator[Read | None]:
     """
     file: BinaryIO = log.open("rb")
     successor: BinaryIO | None = None
-    number, held = 0, b""
+    number, held, length = 0, b"", 0
     try:
         if file.read(len(GZIP)) == GZIP:
             raise click.ClickException(f"{log}: compressed; --follow reads a plain log")
         file.seek(0)
         while True:
             if line := file.readline(MAX_EVENT):
-                held += line
-                if line.endswith(b"\n") or len(held) > MAX_EVENT:
+                length += len(line)
+                held = held + line if length <= MAX_EVENT else b""
+                if line.endswith(b"\n"):
                     number += 1
-                    yield from read_line(held, str(log), number)
-                    held = b""
+                    if length > MAX_EVENT:  # what follows in such a line is no event of its own
+                        yield Read(str(log), number, {}, f"longer than {MAX_EVENT} bytes")
+                    else:
+                        yield from read_line(held, str(log), number)
+                    held, length = b"", 0
             elif successor is not None:
                 file.close()
                 file, successor = successor, None
-                number, held = 0, b""
+                number, held, length = 0, b"", 0
             elif (successor := _successor(log, file)) is None:
                 if os.fstat(file.fileno()).st_size < file.tell():
                     file.seek(0)
-                    number, held = 0, b""
+                    number, held, length = 0, b"", 0
                 yield None
     finally:
         for opened in filter(None, (file, successor)):

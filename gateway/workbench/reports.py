@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
-from gateway.record.event import readable
+from gateway.record.event import one_line, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,19 +37,6 @@ def summary(checks: Sequence[Check]) -> str:
     }
     parts = (f"{count} {said}" for said, count in counts.items())
     return ": ".join(filter(None, (counted(len(checks), "test"), ", ".join(parts))))
-
-
-_COMMAND: Final = re.compile(r"\A( *):(?=:)|#(?=#\[)")
-
-
-def one_line(text: str) -> str:
-    """Text of a policy, scenario or request on a line of its own, for terminals and CI systems.
-
-    What is unprintable is escaped, and what GitHub would take for a workflow command.
-    """
-    return _COMMAND.sub(
-        lambda found: "\\x23" if found[1] is None else f"{found[1]}\\x3a", readable(text)
-    )
 
 
 # --- pretty
