@@ -36,6 +36,8 @@ POLL = 0.5
 """Seconds between two looks at a log or an admin listener."""
 FEW = 100
 """So many events are asked for again and again, all that are kept only where these are new."""
+MOST_ALIKE = 10
+"""So many decisions whose ids end alike are counted."""
 COLOURS = {"forwarded": "green", "allowed": "green", "refused": "red", "denied": "red"}
 OTHERWISE = "yellow"
 STATUS = slice(18, 21)
@@ -234,14 +236,17 @@ def _named(word: str, events: Iterable[Event | None]) -> Event:
     matches: dict[str, Event] = {}
     for event in events:
         if event is not None and is_named(event, word):
-            matches[event["decision_id"]] = event
             if event["decision_id"] == word:
                 return event
+            if len(matches) < MOST_ALIKE:
+                matches[event["decision_id"]] = event
     if not matches:
         short = f"; an end of one has {SHORT} characters or more" if len(word) < SHORT else ""
         raise click.ClickException(f"no decision {word!r}{short}")
     if len(matches) > 1:
-        raise click.ClickException(f"{len(matches)} decision ids end in {word!r}: give one whole")
+        many = "" if len(matches) < MOST_ALIKE else " or more"
+        said = f"{len(matches)}{many} decision ids end in {word!r}: give one whole"
+        raise click.ClickException(said)
     return next(iter(matches.values()))
 
 

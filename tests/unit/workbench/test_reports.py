@@ -250,7 +250,7 @@ def test_what_strangers_wrote_is_data_in_every_report():
     assert ":" not in head.replace("file=", "")
     assert "%0A" not in message.replace("%250A", "")
     (found,) = json.loads(told["sarif"])["runs"][0]["results"]
-    assert "](" not in found["message"]["text"]
+    assert "[a](" not in found["message"]["text"]
     ElementTree.fromstring(told["junit"])
 
 
