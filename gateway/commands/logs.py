@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STDIN = "-"
+MOST_ALIKE = 10
+"""So many decisions whose ids end alike are counted."""
 
 
 class Logs:
@@ -60,15 +62,18 @@ def named(word: str, events: Iterable[dict[str, Any]], where: str = "") -> dict[
     matches: dict[str, dict[str, Any]] = {}
     for event in events:
         if is_named(event, word):
-            matches[event["decision_id"]] = event
             if event["decision_id"] == word:
                 return event
+            if len(matches) < MOST_ALIKE:
+                matches[event["decision_id"]] = event
     if not matches:
         short = f"; an end of one has {SHORT} characters or more" if len(word) < SHORT else ""
         said = f"no decision {word!r}" + (f" in {where}" if where else "")
         raise click.ClickException(said + short)
     if len(matches) > 1:
-        raise click.ClickException(f"{len(matches)} decision ids end in {word!r}: give one whole")
+        many = "" if len(matches) < MOST_ALIKE else " or more"
+        said = f"{len(matches)}{many} decision ids end in {word!r}: give one whole"
+        raise click.ClickException(said)
     return next(iter(matches.values()))
 
 
