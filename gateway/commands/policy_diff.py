@@ -24,13 +24,13 @@ from gateway.commands.scenarios import scenarios_below, snapshot_with
 from gateway.decide import read_value, reserved_names
 from gateway.errors import ConfigError, Problem
 from gateway.record.encode import encode
+from gateway.record.event import one_line
 from gateway.rego import CompileError, compile as compile_rego
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.snapshot import DEFAULT_ENTRYPOINTS, as_config_error
 from gateway.workbench.diff import Case, diff as compare
 from gateway.workbench.diff_report import as_json, as_lines
 from gateway.workbench.recorded import case_of
-from gateway.workbench.reports import one_line
 from gateway.workbench.run import run
 from gateway.workbench.tokens import Mint
 from gateway.workbench.versions import Version

@@ -16,7 +16,8 @@ from gateway.commands.inputs import read_input
 from gateway.commands.logs import STDIN
 from gateway.commands.options import examples
 from gateway.errors import ConfigError
-from gateway.record.encode import plain
+from gateway.record.encode import displayed, plain
+from gateway.record.event import one_line
 from gateway.rego import UNDEFINED, CompileError, EvalError
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.query import Query
@@ -111,7 +112,7 @@ def evaluate(
         raise click.exceptions.Exit(EXIT_ERROR) from None
     finally:
         for line in output:
-            click.echo(line, err=True)
+            click.echo(one_line(line), err=True)
     found = [_row(asked, row) for row in rows]
     printed = SHAPES[shape](found)
     if printed:
@@ -161,7 +162,8 @@ def _errors(error: CompileError | EvalError) -> list[dict[str, Any]]:
 
 
 def _json(value: Any, *, indented: bool = True) -> str:
-    return orjson.dumps(plain(value), option=orjson.OPT_INDENT_2 if indented else 0).decode()
+    option = orjson.OPT_INDENT_2 if indented else 0
+    return displayed(orjson.dumps(plain(value), option=option)).decode()
 
 
 def _whole(found: Sequence[dict[str, Any]]) -> str:

@@ -23,21 +23,24 @@ from gateway.commands.request_options import KINDS, refuse_given, request_option
 from gateway.commands.scenarios import scenarios_of, selection, snapshot_of
 from gateway.config.secrets import read_secret
 from gateway.record.encode import encode
-from gateway.rego import UNDEFINED, CompileError, EvalError
+from gateway.record.event import one_line
+from gateway.rego import UNDEFINED, CompileError, EvalError, Policy, compile as compile_rego
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.values import to_json
 from gateway.snapshot import as_config_error
+from gateway.workbench.candidate import Entry
 from gateway.workbench.decisions import SHORT
-from gateway.workbench.events import entrypoint_of, text_at, time_of
+from gateway.workbench.events import entrypoint_of, hidden, text_at, time_of
 from gateway.workbench.explain import as_json, as_lines, shown
 from gateway.workbench.observed import Observed, observed, with_policy
-from gateway.workbench.reports import one_line
 from gateway.workbench.request import as_dict
 from gateway.workbench.run import run
 from gateway.workbench.stages import Stage, recorded_stages, stages
 from gateway.workbench.tokens import Mint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.commands.policy_files import PolicySet
     from gateway.commands.request_options import Asked
     from gateway.model import Answer, Forward, Refuse
@@ -65,9 +68,9 @@ class Explained:
     short_help="Tell how a request, a scenario, a recorded decision or an input is decided.",
     epilog=examples(
         """gateway policy explain --claims '{"sub": "alice"}' --path /orders""",
-        "gateway policy explain --scenario policies/orders.scenario.yaml -r 'above the limit'",
+        "gateway policy explain --scenario policies/orders.scenario.yaml -r above",
         "gateway policy explain --decision 6TY4V8ZQ --log decisions.jsonl",
-        "gateway policy explain --input input.json --entrypoint gateway/authz/decision",
+        "gateway policy explain -i input.json --entrypoint gateway/authz/decision",
     ),
 )
 @config_file
@@ -141,7 +144,7 @@ def explain(
         told = found.said | {"stages": [stage.as_dict() for stage in found.stages], "trace": tree}
         click.echo(encode(told).decode())
     else:
-        click.echo("\n".join(_wrapped(list(map(one_line, _lines(found))))))
+        click.echo("\n".join(_wrapped(_lines(found))))
 
 
 # --- what is explained
@@ -248,6 +251,7 @@ def _recorded(found: PolicySet, event: dict[str, Any]) -> Explained:
     if not policy.program.defines(entrypoint):
         raise click.ClickException(f"the policies define no {entrypoint}, which was asked then")
     lines = _decided(policy, entrypoint, event, _steps(found))
+    lines += tuple(_hidden(found, entrypoint, event))
     lines += (f"with revision {found.sources.revision}",)
     trace: Any = policy.observer
     return Explained(
@@ -297,10 +301,23 @@ def _decided(
     told = _answer(policy, entrypoint, event.get("input", UNDEFINED), moment, steps)
     then = shown(event["result"]) if "result" in event else "not recorded"
     lines = [f"{entrypoint} was {then}", f"{entrypoint} is now {told}"]
-    hidden = [*event.get("erased", ()), *event.get("masked", ())]
-    if hidden:
-        lines.append(f"without what the log hides: {', '.join(map(str, hidden))}")
     return tuple(lines)
+
+
+def _hidden(found: PolicySet, entrypoint: str, event: dict[str, Any]) -> Iterator[str]:
+    """What a decision from a log cannot know."""
+    try:
+        gone = hidden(event)
+    except ValueError as error:
+        yield f"it is not known what the log hides: {error}"
+        return
+    if not gone:
+        return
+    yield f"without what the log hides: {', '.join(gone)}"
+    program = compile_rego(found.sources.modules, (entrypoint,))
+    entry = Entry(entrypoint, Policy(program, found.sources.data), program.footprints[entrypoint])
+    if lost := entry.hidden(gone):
+        yield f"of that the policy reads {', '.join(lost)}: it may have decided otherwise"
 
 
 # --- for people
@@ -315,7 +332,8 @@ def _lines(found: Explained) -> list[str]:
         lines += [f"{'':12}{line}" for line in more]
     lines += [f"  differs   {each}" for each in found.said.get("differences", ())]
     tree = [] if found.trace is None else list(as_lines(found.trace, found.modules))
-    return [*lines, "", *tree] if tree else lines
+    # Of strangers: the subject, values of the input, names of a log's decisions.
+    return list(map(one_line, [*lines, "", *tree] if tree else lines))
 
 
 def _wrapped(lines: list[str]) -> list[str]:

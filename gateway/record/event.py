@@ -32,6 +32,7 @@ MAX_DETAIL = 1024
 """Most characters of an error's text, before escapes."""
 
 _NO_BUNDLES: Mapping[str, str] = MappingProxyType({})
+_COMMAND = re.compile(r"\A( *):(?=:)|#(?=#\[)")
 _PLAIN = re.compile(r"[ -\[\]-~]*")
 _UNSAFE = re.compile(r"[^ -\[\]-~]")
 
@@ -175,6 +176,16 @@ def readable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _code(char) for char in text)
+
+
+def one_line(text: str) -> str:
+    """Text of a policy, scenario or request on a line of its own, for terminals and CI systems.
+
+    What is unprintable is escaped, and what GitHub would take for a workflow command.
+    """
+    return _COMMAND.sub(
+        lambda found: "\\x23" if found[1] is None else f"{found[1]}\\x3a", readable(text)
+    )
 
 
 @lru_cache(maxsize=8)

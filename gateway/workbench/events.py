@@ -100,7 +100,7 @@ def parse(text: bytes) -> Any:
     it has read, it has done neither; otherwise the strict parser reads, which is slower.
     """
     # Before anything is built, as the strict parser does; marks in strings count here.
-    if sum(map(text.count, (b",", b"[", b"{"))) <= MAX_MEMBERS:
+    if len(text) <= MAX_MEMBERS or sum(map(text.count, (b",", b"[", b"{"))) <= MAX_MEMBERS:
         try:
             value = orjson.loads(text)
             if orjson.dumps(value) == text:
@@ -296,6 +296,8 @@ def failure_of(event: dict[str, Any]) -> str:
 def hidden(event: dict[str, Any]) -> tuple[str, ...]:
     """The JSON pointers to what was erased or masked; ValueError where those are none."""
     found: list[Any] = []
+    if "erased" not in event and "masked" not in event:
+        return ()
     for name in ("erased", "masked"):
         listed = event.get(name)
         if listed is None:

@@ -205,3 +205,18 @@ def test_what_has_no_place_is_of_the_query():
     said = json.loads(evaluate("x").stdout)
     assert said["errors"][0]["code"] == "unsafe-variable"
     assert said["errors"][0]["location"] == {"file": "query", "row": 1, "col": 1}
+
+
+def test_what_is_shown_cannot_control_a_terminal():
+    result = evaluate(r'x := "\u009b31m\u202e\u001b["; print(x, "\u001b]0;pwn\u0007")')
+    assert result.stderr == r"\x9b31m\u202e\x1b[ \x1b]0;pwn\x07" + "\n"
+    assert json.loads(result.stdout)["result"][0]["bindings"] == {"x": "\x9b31m\u202e\x1b["}
+    for shape in ("json", "values", "bindings", "pretty"):
+        printed = evaluate('x := "\x9b31m\u202e"; y := 1', "-f", shape).stdout
+        assert all(map(str.isprintable, printed.splitlines())), shape
+
+
+def test_a_query_that_the_compiler_refuses_somewhere_is_an_error():
+    result = evaluate('x := "\x1b["; y := 1', "-f", "pretty")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")

@@ -167,6 +167,36 @@ def test_an_input_for_the_policy_alone(options):
     assert any("data.gateway.authz.allow is true" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ({"erased": ["/input/identity/roles"]},
+         "of that the policy reads /input/identity/roles: it may have decided otherwise"),
+        ({"erased": 7, "masked": None}, "it is not known what the log hides: erased is no array"),
+        ({"masked": [7]}, "it is not known what the log hides: what was erased or masked is told"),
+        ({"masked": None}, "with revision"),
+    ],
+)  # fmt: skip
+def test_what_a_log_hides(listed, said):
+    result = explain("--decision", "d1", "--log", "-", input=json.dumps(EVENT | listed))
+    assert result.exit_code == 0, result.output
+    assert f"            {said}" in result.stdout
+
+
+def test_what_strangers_wrote_cannot_control_a_terminal(folder):
+    evil = "\x1b]0;pwn\x07\u009b31m\u202e\n::error::x"
+    shown = r"\x1b]0;pwn\x07\x9b31m\u202e\x0a::error::x"
+    claims = json.dumps({"sub": evil, "roles": [evil]})
+    result = explain("--claims", claims, "--path", "/orders")
+    assert f"  identify  {shown} (issuer dev)" in result.stdout.splitlines()
+    event = EVENT | {"decision_id": evil, "input": {"identity": {"roles": [evil]}}}
+    decided = explain("--decision", evil, "--log", "-", input=json.dumps(event))
+    assert decided.stdout.splitlines()[0] == f"decision {shown} 2026-09-21T14:13:20Z"
+    printed = result.stdout + decided.stdout
+    assert all(map(str.isprintable, printed.splitlines()))
+    assert "\n::" not in printed
+
+
 def test_a_decision_that_a_running_gateway_keeps(monkeypatch):
     asked = []
 
