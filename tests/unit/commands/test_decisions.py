@@ -374,6 +374,7 @@ OK_HEAD = b"HTTP/1.1 200 OK\r\n"
 )
 def test_a_listener_cannot_keep_one_waiting(pieces, endless, monkeypatch):
     monkeypatch.setattr("gateway.commands.admin_client.TIMEOUT", 0.3)
+    monkeypatch.setattr("gateway.commands.admin_client.MAX_ANSWER", 10**8)
     monkeypatch.setattr("http.client._MAXLINE", 10**9)
     with answering(*pieces, endless=endless) as url:
         result = run("tail", "--admin", url)
