@@ -66,8 +66,9 @@ class Admin:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         late = Event()
         timer = Timer(TIMEOUT, _end, (connection, late))
-        timer.start()
         try:
+            connection.connect()
+            timer.start()
             connection.request("GET", parts.path.rstrip("/") + target, headers=headers)
             response = connection.getresponse()
             data = response.read(MAX_ANSWER)
