@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from gateway.bundle import folder
+from gateway.bundle.root import unverified
 from gateway.commands import reads
 from gateway.commands.logs import events_of
 from gateway.commands.options import config_file
@@ -122,7 +123,7 @@ def diff(
 
 def _sources(path: Path) -> PolicySources:
     paths = (path.absolute(),)
-    found = folder.parse_files(folder.read_files(paths), paths)
+    found = folder.parse_files(folder.read_files(unverified(paths)), paths)
     if not found.modules:
         raise ConfigError((Problem("no .rego file", file=str(path)),))
     return found

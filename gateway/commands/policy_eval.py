@@ -10,6 +10,7 @@ import click
 import orjson
 
 from gateway.bundle.folder import parse_files, read_files
+from gateway.bundle.root import unverified
 from gateway.commands.inputs import read_json
 from gateway.record.encode import plain
 from gateway.rego import UNDEFINED, CompileError, EvalError
@@ -67,7 +68,7 @@ def evaluate(
     """
     document = UNDEFINED if given is None else read_json(given, "--input")
     absolute = tuple(path.absolute() for path in paths)
-    sources = parse_files(read_files(absolute), absolute)
+    sources = parse_files(read_files(unverified(absolute)), absolute)
     output: list[str] = []
     try:
         asked = Query(query, {**sources.modules, **sources.tests}, sources.data, strict=strict)
