@@ -14,6 +14,7 @@ from gateway.bundle.digest import MAX_YAML
 from gateway.bundle.owners import Owners, StrayError, shown
 from gateway.bundle.reader import DATA_FILES, FOREVER, SUFFIXES, read_bundle
 from gateway.bundle.root import Root
+from gateway.bundle.signature import Trust
 from gateway.config.document import read_document
 from gateway.config.model import public_url
 from gateway.errors import ConfigError, Problem
@@ -53,9 +54,12 @@ class PolicySources:
 def read_files(places: Iterable[Path | Root], now: float = FOREVER) -> dict[str, bytes]:
     """Every policy and data file in folders and bundles, by name; raises ConfigError.
 
-    `now` (Unix seconds) is what signatures and keys must be valid at; by default, for ever.
+    An archive among the paths that are no Root must not be signed: nobody could verify it. `now`
+    (Unix seconds) is what signatures and keys must be valid at; by default, for ever.
     """
-    roots = [place if isinstance(place, Root) else Root(path=place) for place in places]
+    roots = [
+        place if isinstance(place, Root) else Root(path=place, trust=Trust()) for place in places
+    ]
     for _ in range(READINGS):
         files: dict[str, bytes] = {}
         problems: list[Problem] = []

@@ -12,7 +12,7 @@ from gateway.bundle.trust import trust_of
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from gateway.config.model import Bundle, Policy
     from gateway.errors import Problem
@@ -59,7 +59,12 @@ def policy_roots(policy: Policy) -> tuple[Root, ...]:
 
 def unverified_roots(policy: Policy) -> tuple[Root, ...]:
     """All places with policies, for commands that are run where the keys of bundles are not."""
-    return (*(Root(path=path) for path in policy.paths), *_bundles(policy))
+    return (*unverified(policy.paths), *_bundles(policy))
+
+
+def unverified(paths: Iterable[Path]) -> tuple[Root, ...]:
+    """Places whose signatures nobody looks at, for commands that decide nothing in earnest."""
+    return tuple(Root(path=path) for path in paths)
 
 
 def fetched_archive(state: Path, name: str, url: str) -> Path:

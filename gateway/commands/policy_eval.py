@@ -11,13 +11,14 @@ import click
 import orjson
 
 from gateway.bundle.folder import parse_files, read_files
+from gateway.bundle.root import unverified
 from gateway.commands import report
 from gateway.commands.inputs import read_input
 from gateway.commands.logs import STDIN
 from gateway.commands.options import examples
 from gateway.errors import ConfigError
 from gateway.record.encode import displayed, plain
-from gateway.record.event import one_line
+from gateway.record.text import one_line
 from gateway.rego import UNDEFINED, CompileError, EvalError
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.query import Query
@@ -101,7 +102,7 @@ def evaluate(
         document = UNDEFINED if file is None else read_input(file)
         text = sys.stdin.read() if query is None else query
         absolute = tuple(path.absolute() for path in paths)
-        sources = parse_files(read_files(absolute), absolute)
+        sources = parse_files(read_files(unverified(absolute)), absolute)
         asked = Query(
             text, {**sources.modules, **sources.tests}, sources.data,
             strict=strict, package=package, imports=imports,

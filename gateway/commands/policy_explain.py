@@ -23,7 +23,7 @@ from gateway.commands.request_options import KINDS, refuse_given, request_option
 from gateway.commands.scenarios import scenarios_of, selection, snapshot_of
 from gateway.config.secrets import read_secret
 from gateway.record.encode import encode
-from gateway.record.event import one_line
+from gateway.record.text import one_line
 from gateway.rego import UNDEFINED, CompileError, EvalError, Policy, compile as compile_rego
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.values import to_json

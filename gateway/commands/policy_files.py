@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from gateway.bundle.folder import PolicySources, parse_files, read_files
 from gateway.bundle.owners import shown
-from gateway.bundle.root import Root, unverified_roots
+from gateway.bundle.root import unverified, unverified_roots
 from gateway.commands.options import is_given
 from gateway.config.document import MAX_BYTES, read_document
 from gateway.config.load import absolute_policy, load as load_config
@@ -44,12 +44,12 @@ def policy_set(ctx: click.Context, paths: tuple[Path, ...], path: Path) -> Polic
     config = None
     if config_path is not None and (named or not paths):
         config = policy_config(config_path)
-    roots = tuple(Root(path=each.absolute()) for each in paths)
+    roots = unverified(each.absolute() for each in paths)
     if not paths:
         if config is not None:
             roots = unverified_roots(absolute_policy(config, path))
         elif POLICIES.is_dir():
-            roots = (Root(path=POLICIES.absolute()),)
+            roots = unverified((POLICIES.absolute(),))
         else:
             raise click.UsageError(f"no {path} and no {POLICIES}/ here; name PATHS", ctx)
     absolute = tuple(root.path for root in roots)

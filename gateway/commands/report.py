@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.record.event import one_line, readable
+from gateway.record.text import one_line, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

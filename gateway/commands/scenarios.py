@@ -12,6 +12,7 @@ import click
 
 from gateway.bundle import folder
 from gateway.bundle.owners import shown as shown_name
+from gateway.bundle.root import unverified
 from gateway.commands.policy_files import policy_set
 from gateway.config import load as config_load
 from gateway.errors import ConfigError, Problem
@@ -100,5 +101,6 @@ def snapshot_with(
     policy = loaded.config.policy.model_copy(update={"paths": paths, "bundles": {}, "tests": False})
     config = loaded.config.model_copy(update={"policy": policy})
     return build(
-        candidate_of(replace(loaded, config=config), text, folder.read_files(paths)), now=0.0
+        candidate_of(replace(loaded, config=config), text, folder.read_files(unverified(paths))),
+        now=0.0,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,6 +12,7 @@ from gateway.config.model import POLICY_BUNDLE
 from gateway.errors import Code
 from gateway.model import Answer, Forward, Refuse
 from gateway.record.secrets import is_secret, without_credentials
+from gateway.record.text import escape, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,9 +32,6 @@ MAX_DETAIL = 1024
 """Most characters of an error's text, before escapes."""
 
 _NO_BUNDLES: Mapping[str, str] = MappingProxyType({})
-_COMMAND = re.compile(r"\A( *):(?=:)|#(?=#\[)")
-_PLAIN = re.compile(r"[ -\[\]-~]*")
-_UNSAFE = re.compile(r"[^ -\[\]-~]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,45 +158,9 @@ def rfc3339(now: float) -> str:
     return f"{_second(second)}.{micro:06d}Z"
 
 
-def escape(text: str | bytes) -> str:
-    r"""Text or bytes as printable ASCII: `\xNN`, `\uNNNN`, a backslash doubled.
-
-    Quotes stay: JSON escapes them.
-    """
-    if isinstance(text, bytes):
-        text = text.decode("latin-1")
-    return text if _PLAIN.fullmatch(text) else _UNSAFE.sub(_escaped, text)
-
-
-def readable(text: str) -> str:
-    r"""Text on one line that a terminal shows as it is: only what is unprintable is escaped."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _code(char) for char in text)
-
-
-def one_line(text: str) -> str:
-    """Text of a policy, scenario or request on a line of its own, for terminals and CI systems.
-
-    What is unprintable is escaped, and what GitHub would take for a workflow command.
-    """
-    return _COMMAND.sub(
-        lambda found: "\\x23" if found[1] is None else f"{found[1]}\\x3a", readable(text)
-    )
-
-
 @lru_cache(maxsize=8)
 def _second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return r"\\" if found[0] == "\\" else _code(found[0])
-
-
-def _code(char: str) -> str:
-    point = ord(char)
-    return f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}"
 
 
 def _outcome(outcome: Recorded, exchange: Exchange) -> str:

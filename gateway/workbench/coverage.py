@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
-from gateway.record.event import one_line
+from gateway.record.text import one_line
 from gateway.rego.coverage import FileCoverage, coverage
 
 if TYPE_CHECKING:

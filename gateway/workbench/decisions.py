@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import ceil, exp, log
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.record.event import readable
+from gateway.record.text import readable
 from gateway.workbench.events import allows, codes_of, failure_of, text_at, time_of
 from gateway.workbench.tally import Tally
 

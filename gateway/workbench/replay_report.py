@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.record.event import readable
+from gateway.record.text import readable
 from gateway.workbench.replay import PLACES, SKIPPED
 
 if TYPE_CHECKING:

@@ -8,13 +8,14 @@ import os
 import shutil
 import signal
 import socket
+import time
 
 import pytest
 
 from gateway.bundle.root import fetched_archive
 from gateway.config.load import load
 from gateway.jose.sign import generate, public_jwks
-from gateway.serve import bundles
+from gateway.serve import bundles, reload
 from gateway.serve.bundles import pull
 from tests.support.bundles import archive, entry, signed
 from tests.support.gateway import POLICY, live, policy_for, running, token, until, write
@@ -395,6 +396,40 @@ async def test_archives_on_disk_are_watched(tmp_path):
         await gateway.admits_still("writer")
         (tmp_path / "authz.tar.gz").write_bytes(archive(files("auditor")))
         await gateway.admits("auditor")
+
+
+class Clock:
+    """The time module, some seconds ahead."""
+
+    ahead = 0.0
+    perf_counter = staticmethod(time.perf_counter)
+
+    def time(self):
+        return time.time() + self.ahead
+
+
+@live
+async def test_what_serves_goes_on_when_its_signature_ends(tmp_path, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(reload, "time", clock)
+    (tmp_path / "signers.json").write_text(json.dumps(public_jwks([SIGNER])))
+    keys = {"ci": {"jwks_file": "signers.json", "algorithm": "ES256"}}
+    disk = {"file": "authz.tar.gz", "verification": {"keys": keys}}
+    config = {
+        "policy": {"paths": None, "bundles": {"disk": disk}},
+        "reload": {"debounce": "20ms", "rescan": "50ms"},
+    }
+    ends = {"exp": int(time.time()) + 3600}
+    (tmp_path / "authz.tar.gz").write_bytes(signed(files("reader"), SIGNER, claims=ends))
+    async with running(tmp_path, config=config) as gateway:
+        await gateway.settled()
+        await gateway.admits("reader")
+        clock.ahead = 7200
+        await until(lambda: "[signature-expired]" in str(gateway.problems))
+        await gateway.admits_still("reader")
+        later = {"exp": int(time.time()) + 9000}
+        (tmp_path / "authz.tar.gz").write_bytes(signed(files("writer"), SIGNER, claims=later))
+        await gateway.admits("writer")
 
 
 # --- the process: start and restart

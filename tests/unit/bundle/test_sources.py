@@ -5,7 +5,14 @@ import json
 import pytest
 
 from gateway.bundle.folder import parse_files, read_files
-from gateway.bundle.root import Root, fetched_archive, policy_roots, root_paths, unverified_roots
+from gateway.bundle.root import (
+    Root,
+    fetched_archive,
+    policy_roots,
+    root_paths,
+    unverified,
+    unverified_roots,
+)
 from gateway.bundle.signature import Trust
 from gateway.bundle.trust import trust_of
 from gateway.config.model import Bundle, Policy, Verification
@@ -264,6 +271,9 @@ def test_signed_archives(tmp_path):
         read_files(policy_roots(policy(tmp_path, disk=disk)))
     with pytest.raises(ConfigError, match="keys-missing"):
         read_files(policy_roots(Policy(paths=(tmp_path / "d.tar.gz",))))
+    with pytest.raises(ConfigError, match="keys-missing"):
+        read_files((tmp_path / "d.tar.gz",))
+    assert len(read_files(unverified((tmp_path / "d.tar.gz",)))) == len(FILES) + 1
     good = policy(tmp_path, disk={**disk, "verification": verification(tmp_path)})
     assert len(read_files(policy_roots(good))) == len(FILES) + 1
     assert len(read_files(unverified_roots(policy(tmp_path, disk=disk)))) == len(FILES) + 1

@@ -354,7 +354,7 @@ def test_what_is_not_fetched(arguments, words):
 
 
 def test_offline_commands_take_archives():
-    done("build", "policies", "-o", "one.tar.gz")
+    done("build", "policies", "-o", "one.tar.gz", "--signing-key", "ci.jwk")
     Path("policies/gateway/authz.rego").write_text(ALLOW.replace("true", "false"))
     done("build", "policies", "-o", "two.tar.gz")
     for arguments in (

@@ -5,7 +5,8 @@ import pytest
 from gateway.errors import Code
 from gateway.model import Answer, Decision, Principal, Reason, Source
 from gateway.record.encode import encode
-from gateway.record.event import MAX_DETAIL, build, escape, rfc3339
+from gateway.record.event import MAX_DETAIL, build, rfc3339
+from gateway.record.text import escape
 from tests.support.recording import document, early, exchange, forward, head, refuse, trail
 
 
