@@ -9,10 +9,9 @@ import pytest
 
 from gateway.config.model import Listener
 from gateway.errors import Code
-from gateway.serve.hypercorn import bind
 from tests.support.http1 import connect, request
 from tests.support.probe import Probe
-from tests.support.server import live, served, until
+from tests.support.server import bind, live, served, until
 
 HOST = b"Host: api.example\r\n"
 HANDSHAKE = (

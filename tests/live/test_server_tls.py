@@ -12,11 +12,10 @@ from cryptography.hazmat.primitives import serialization
 
 from gateway.config.model import Limits, Listener, Tls
 from gateway.errors import ConfigError
-from gateway.serve.hypercorn import bind, serve
 from tests.support import http1, http2, websocket
 from tests.support.certificates import Authority
 from tests.support.probe import Probe
-from tests.support.server import live, served
+from tests.support.server import bind, live, serve, served
 
 
 @pytest.fixture

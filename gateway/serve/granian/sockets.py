@@ -1,0 +1,61 @@
+"""The connections that Granian has accepted, found by their descriptors.
+
+Granian offers no way to end a connection, and none to end a response that has failed other than
+as if it were whole. It runs in this process, so the sockets are at hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+
+DESCRIPTORS = "/proc/self/fd"
+AF_UNSPEC = bytes(16)
+"""A sockaddr without a family: connect() to it resets a TCP connection."""
+
+Peer = tuple[str, str]
+"""A client's address and port, as Granian writes them in a scope."""
+
+_connect = ctypes.CDLL(None, use_errno=True).connect
+
+
+def connections(ports: frozenset[int]) -> dict[Peer, int]:
+    """The descriptor of each TCP connection to one of our `ports`, by its client."""
+    found = {}
+    for name in os.listdir(DESCRIPTORS):
+        number = int(name)
+        with contextlib.suppress(OSError):  # no socket, or one that is not connected
+            sock = _socket(number)
+            try:
+                if sock.getsockname()[1] in ports:
+                    found[_peer(sock)] = number
+            except IndexError:  # a Unix socket
+                continue
+            finally:
+                sock.detach()
+    return found
+
+
+def end(number: int, peer: Peer, *, reset: bool) -> None:
+    """End the connection, if that descriptor still is it: with FIN, or at once with RST.
+
+    What waits to be written is lost with a reset. Granian notices that its socket has ended.
+    """
+    with contextlib.suppress(OSError), _socket(os.dup(number)) as sock:
+        if _peer(sock) != peer:
+            return
+        if reset:
+            _connect(sock.fileno(), AF_UNSPEC, len(AF_UNSPEC))
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _socket(number: int) -> socket.socket:
+    # The family is not looked at: the addresses name their own.
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=number)
+
+
+def _peer(sock: socket.socket) -> Peer:
+    address, port = sock.getpeername()[:2]
+    return address, str(port)
