@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 STATE_FOLDER = ".gateway"
 
 FIXED: tuple[Key, ...] = (
+    ("server",),
     ("listeners",),
     ("admin", "address"),
     ("admin", "enabled"),

@@ -38,6 +38,8 @@ PREFIX = re.compile(r"/[!-~]*[^/]")
 
 DURATION_UNITS = values.DURATION_UNITS
 MASKED = "**********"
+GRANIAN_HEADERS = 100
+"""Most header lines that its parser takes."""
 """What is shown in the place of a secret."""
 
 ASYMMETRIC = (
@@ -613,6 +615,8 @@ DEFAULT_IDENTITY_HEADERS = {
 class Config(Section):
     """The whole file."""
 
+    server: Literal["hypercorn", "granian"] = "hypercorn"
+    """What speaks HTTP on `listeners`; `granian` is faster and needs `policy-gateway[granian]`."""
     listeners: tuple[Listener, ...] = Field(
         default=(Listener(address="127.0.0.1:8080"),), min_length=1
     )
@@ -645,6 +649,24 @@ class Config(Section):
     """Decision log and access log."""
     reload: Reload = Reload()
     """How changes on disk take effect."""
+
+    @model_validator(mode="after")
+    def _server_can(self) -> Self:
+        if self.server == "granian":
+            for number, listener in enumerate(self.listeners):
+                if listener.address.startswith("unix:"):
+                    raise Malformed(
+                        "server: granian takes TCP addresses only",
+                        "use server: hypercorn, or HOST:PORT",
+                        key=("listeners", str(number), "address"),
+                    )
+            if self.limits.headers > GRANIAN_HEADERS:
+                raise Malformed(
+                    f"server: granian takes at most {GRANIAN_HEADERS} header lines",
+                    "use server: hypercorn, or a smaller number",
+                    key=("limits", "headers"),
+                )
+        return self
 
     @property
     def identity_names(self) -> frozenset[str]:

@@ -21,10 +21,11 @@ from gateway.record.recorder import Recorder
 from gateway.record.ring import Ring
 from gateway.serve.admin import AdminState, IssuerStatus, ReloadStatus, admin_app
 from gateway.serve.edge import own_app
-from gateway.serve.hypercorn import BoundListener, bind, serve
+from gateway.serve.hypercorn import BoundListener
 from gateway.serve.proxy import Proxy
 from gateway.serve.reload import Reloader, Start
 from gateway.serve.runtime import Runtime
+from gateway.serve.servers import server_for
 from gateway.serve.sink import open_sinks
 
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ class Gateway:
         self.edge: list[BoundListener] = []
         self.admin: BoundListener | None = None
         try:
+            self.server = server_for(config)
             for number, listener in enumerate(config.listeners):
-                self.edge.append(bind(listener, proxy, key=f"listeners.{number}"))
+                self.edge.append(self.server.bind(listener, proxy, key=f"listeners.{number}"))
             if config.admin.enabled:
                 self.admin = self.bind_admin(config.admin.address)
             self.begin = self.prepare(begun.snapshot)
@@ -90,7 +92,7 @@ class Gateway:
             ending.push_async_callback(self.reloader.close)
             self.begin()
             await self.reloader.start()
-            await serve(
+            await self.server.serve(
                 self.listeners(),
                 shutdown=self.stop,
                 limits=self.runtime.snapshot.config.limits,
@@ -165,7 +167,7 @@ class Gateway:
             unix=address.startswith("unix:"),
         )
         app = cast("App", admin_app(state).asgi_app)
-        return bind(Listener(address=address), app, capped=False, key="admin")
+        return self.server.bind(Listener(address=address), app, capped=False, key="admin")
 
     def ready(self) -> list[str]:
         """What is missing until every request can be decided; nothing while draining."""

@@ -9,7 +9,7 @@ from h2.settings import SettingCodes
 
 from tests.support import http1, http2
 from tests.support.probe import Probe
-from tests.support.server import live, served, until
+from tests.support.server import live, on_granian, served, until
 from tests.support.turns import watched
 from tests.support.websocket import connect
 
@@ -49,9 +49,11 @@ async def test_chunks_of_no_size() -> None:
     async with served(Probe()) as server, http1.connect(server.port) as client:
         head = http1.request("POST", "/echo", (("Transfer-Encoding", "chunked"),))
         async with watched() as turns:
-            await client.send(head, b"1\r\nx\r\n" * COUNT, b"0\r\n\r\n")
+            # Granian hands over each for itself, which takes longer, but no turn.
+            count = COUNT // 10 if on_granian() else COUNT
+            await client.send(head, b"1\r\nx\r\n" * count, b"0\r\n\r\n")
             answer = await client.response()
-    assert answer.body == b"x" * COUNT
+    assert answer.body == b"x" * count
     assert turns.longest < LONGEST
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.serve.asgi import Scope
 
 QUERY = re.compile(rb"[!-\"$-~]*")  # visible ASCII but '#'
+NO_HOST = (b"host", b"")
 FRAMED = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -40,7 +41,8 @@ def refusal(scope: Scope, limits: Limits) -> Code | None:
     names = [name for name, _ in headers]
     try:
         _check_request_line(scope, method)
-        if names.count(b"host") != 1 or (b"host", b"") in headers:
+        hosts = names.count(b"host")
+        if hosts > 1 or NO_HOST in headers or not (hosts or scope["http_version"] == "1.0"):
             return Code.BAD_HOST
         if not FRAMED.isdisjoint(names):
             _check_framing(headers, names)
@@ -60,6 +62,8 @@ def refusal(scope: Scope, limits: Limits) -> Code | None:
 def _check_request_line(scope: Scope, method: bytes) -> None:
     if METHOD.fullmatch(method) is None:
         raise Unacceptable(Code.BAD_FRAMING if scope["http_version"] != "2" else Code.BAD_HEADER)
+    if method == b"CONNECT" and scope["http_version"] == "2":
+        raise Unacceptable(Code.UPGRADE_REFUSED)
     if (
         method == b"CONNECT"
         or TARGET.fullmatch(scope["raw_path"]) is None

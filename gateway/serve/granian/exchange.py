@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import Code
 from gateway.serve.asgi import DISCONNECT
-from gateway.serve.granian.check import FRAMED, refusal
+from gateway.serve.granian.check import FRAMED, NO_HOST, refusal
 from gateway.serve.hypercorn.refusal import CONTENT_TYPE, PROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.serve.asgi import App, Message
+    from gateway.serve.asgi import App, Message, Scope
     from gateway.serve.granian.server import Server
 
 log = logging.getLogger("gateway.server")
@@ -34,7 +34,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_app", "_came_all", "_gone", "_head", "_http1", "_on_disconnect", "_proto", "_receiving",
+        "_app", "_bodiless", "_came_all", "_gone", "_head", "_http1", "_on_disconnect", "_proto", "_receiving",
         "_receiving_since", "_scope", "_sending_since", "_server", "_started_at", "_state",
         "_watcher", "peer", "task",
     )  # fmt: skip
@@ -48,6 +48,7 @@ class Exchange:
         self._http1 = scope["http_version"] != "2"
         self._came_all = self._http1 and FRAMED.isdisjoint(dict(scope["headers"]))
         self._head: Message | None = None
+        self._bodiless = False
         self._state = 0  # 1: the head is out, 2: all of it
         self._gone = False
         self._on_disconnect: Callable[[], object] | None = None
@@ -62,6 +63,11 @@ class Exchange:
     async def _run(self) -> None:
         server, scope = self._server, self._scope
         try:
+            version = scope["http_version"]
+            if version == "1":
+                http10(scope)
+            elif version == "2":
+                http2(scope)
             code = refusal(scope, server.limits)
             if code is None and server.requests[self.peer] > server.limits.streams:
                 code = Code.TOO_MANY_CONNECTIONS
@@ -69,8 +75,6 @@ class Exchange:
                 self._refuse(code)
                 return
             scope["extensions"] = {DISCONNECT: {"notify": self.notify}}
-            if scope["http_version"] == "1":
-                scope["http_version"] = "1.0"
             await self._app(scope, self.receive, self.send)
         except ConnectionResetError:
             if not self._gone:
@@ -95,6 +99,8 @@ class Exchange:
             del server.requests[peer]
         server.active_at[peer] = server.loop.time()
         server.exchanges.discard(self)
+        # hyper goes on with the connection once nobody holds the request's body.
+        del self._proto, self._scope, self._app, self.task
         if server.draining:
             server.ended()
 
@@ -147,6 +153,9 @@ class Exchange:
         if head is not None:
             self._send_head(head)
         more = message.get("more_body", False)
+        if self._bodiless:
+            # hyper would send it in HTTP/2.
+            message = {"type": "http.response.body", "body": b"", "more_body": more}
         if more:
             self._sending_since = self._server.loop.time()
             try:
@@ -158,10 +167,14 @@ class Exchange:
             self._state = 2
 
     def _send_head(self, head: Message) -> None:
+        self._bodiless = head["status"] in BODILESS or self._scope["method"] == "HEAD"
         if head["status"] in BODILESS:
             # RFC 9110 §8.6; with 304 some clients wait for the bytes.
             lines = [line for line in head["headers"] if line[0] != b"content-length"]
             head = {**head, "headers": lines}
+        if self._http1 and not self._came_all:
+            # Nobody reads the rest of the body (RFC 9112 §9.3).
+            head = {**head, "headers": [*head["headers"], CLOSE]}
         self._head = None
         self._proto.send(head)
         self._state = 1
@@ -192,6 +205,8 @@ class Exchange:
         self._gone = True
         if self._receiving is not None:
             self._receiving.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
         if self._on_disconnect is not None:
             self._on_disconnect()
 
@@ -200,7 +215,8 @@ class Exchange:
             self._watcher = self._server.loop.create_task(self._until_gone())
 
     async def _until_gone(self) -> None:
-        while (await self._proto.receive())["type"] == "http.request":
+        receive = self._proto.receive
+        while (await receive())["type"] == "http.request":
             pass
         if self._state == 2:
             self._gone = True
@@ -220,9 +236,25 @@ class Exchange:
             return
         body = PROBLEMS[code]
         headers = [(b"content-type", CONTENT_TYPE), (b"content-length", b"%d" % len(body))]
-        if self._http1:
+        if self._http1 and (code is not Code.INTERNAL_ERROR or not self._came_all):
             headers.append(CLOSE)
         self._proto.send({"type": "http.response.start", "status": code.status, "headers": headers})
         content = b"" if self._scope["method"] == "HEAD" else body
         self._proto.send({"type": "http.response.body", "body": content, "more_body": False})
         self._state = 2
+
+
+def http10(scope: Scope) -> None:
+    """Show an HTTP/1.0 request as it came: Granian shows an empty Host where there is none."""
+    scope["http_version"] = "1.0"
+    if scope["headers"][0] == NO_HOST:
+        del scope["headers"][0]
+
+
+def http2(scope: Scope) -> None:
+    """Show an HTTP/2 request as HTTP/1.1 has it: one line of cookies (RFC 9113 §8.2.3)."""
+    headers = scope["headers"]
+    cookies = [value for name, value in headers if name == b"cookie"]
+    if len(cookies) > 1:
+        others = [line for line in headers if line[0] != b"cookie"]
+        scope["headers"] = [*others, (b"cookie", b"; ".join(cookies))]

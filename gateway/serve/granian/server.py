@@ -16,7 +16,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from gateway.serve import hypercorn
 from gateway.serve.granian.exchange import Exchange
 from gateway.serve.granian.listener import Certificate
-from gateway.serve.granian.sockets import Peer, connections, end
+from gateway.serve.granian.sockets import Peer, connections, end, has_left
 from gateway.serve.granian.websocket import WebSocket
 from gateway.serve.hypercorn.descriptors import raise_descriptor_limit
 from gateway.serve.hypercorn.listener import BACKLOG
@@ -35,7 +35,7 @@ LAST_WORDS = 1.0
 """Seconds for what is left when the drain time is over."""
 LONGEST_SWEEP = 0.25
 SWEEPS_PER_TIMEOUT = 4
-LOOKS_PER_IDLE_TIMEOUT = 8
+LOOKS_PER_TIMEOUT = 4
 SMALLEST_BUFFER = 8192
 """Bytes; hyper takes no smaller one."""
 STREAM_WINDOW = 65535
@@ -84,7 +84,8 @@ class Server:
         self.requests: dict[Peer, int] = {}
         """Requests that run, by their client's connection; none is left at 0."""
         self.active_at: dict[Peer, float] = {}
-        """When a connection's last request ended, or was first seen (the loop's time)."""
+        """When a connection's last request ended (the loop's time)."""
+        self._seen_at: dict[Peer, float] = {}
         self._listeners = listeners
         self._ports = frozenset(
             sock.getsockname()[1] for listener in listeners for sock in listener.sockets
@@ -162,7 +163,8 @@ class Server:
 
     async def _sweep(self) -> None:
         limits = self.limits
-        pause = min(LONGEST_SWEEP, limits.idle_timeout / SWEEPS_PER_TIMEOUT)
+        shortest = min(limits.idle_timeout, limits.head_timeout)
+        pause = min(LONGEST_SWEEP, shortest / SWEEPS_PER_TIMEOUT)
         look_again = self.loop.time()
         while True:
             await asyncio.sleep(pause)
@@ -170,23 +172,33 @@ class Server:
             for exchange in list(self.exchanges):
                 exchange.sweep(now, pause)
             if self._suspects or now > look_again:
-                look_again = now + limits.idle_timeout / LOOKS_PER_IDLE_TIMEOUT
+                look_again = now + shortest / LOOKS_PER_TIMEOUT
                 self._look(now)
 
     def _look(self, now: float) -> None:
-        """End idle connections; tell those that have lost theirs."""
+        """End idle connections; tell the requests whose client has left."""
         open_now = connections(self._ports)
+        left = self._suspects - open_now.keys()
+        self._suspects = set()
         for peer, number in open_now.items():
             if peer in self.requests:
-                continue
-            if now > self.active_at.setdefault(peer, now) + self.limits.idle_timeout:
+                # hyper does not look at the socket while a further request waits in its buffer.
+                if has_left(number):
+                    left.add(peer)
+            elif now > self._deadline(peer, now):
                 end(number, peer, reset=False)
-        for peer in self.active_at.keys() - open_now.keys():
-            del self.active_at[peer]
-        suspects, self._suspects = self._suspects - open_now.keys(), set()
+        for times in (self.active_at, self._seen_at):
+            for peer in times.keys() - open_now.keys():
+                del times[peer]
         for exchange in list(self.exchanges):
-            if exchange.peer in suspects:
+            if exchange.peer in left:
                 exchange.client_left()
+
+    def _deadline(self, peer: Peer, now: float) -> float:
+        """Until when an idle connection may send its next request, or its first."""
+        if peer in self.active_at:
+            return self.active_at[peer] + self.limits.idle_timeout
+        return self._seen_at.setdefault(peer, now) + self.limits.head_timeout
 
     async def _drain(self, last_call: Callable[[], Awaitable[None]] | None) -> None:
         for websocket in list(self.websockets):

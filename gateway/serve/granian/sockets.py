@@ -12,6 +12,7 @@ import os
 import socket
 
 DESCRIPTORS = "/proc/self/fd"
+CLOSE_WAIT = 8  # linux/tcp_states.h
 AF_UNSPEC = bytes(16)
 """A sockaddr without a family: connect() to it resets a TCP connection."""
 
@@ -36,6 +37,17 @@ def connections(ports: frozenset[int]) -> dict[Peer, int]:
             finally:
                 sock.detach()
     return found
+
+
+def has_left(number: int) -> bool:
+    """Whether the client has ended its side."""
+    with contextlib.suppress(OSError):
+        sock = _socket(number)
+        try:
+            return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == CLOSE_WAIT
+        finally:
+            sock.detach()
+    return True
 
 
 def end(number: int, peer: Peer, *, reset: bool) -> None:

@@ -42,6 +42,7 @@ class WebSocket:
         self._gone: Message | None = None
         self._denial: Message | None = None
         self._body = bytearray()
+        self._closing: Any = None
         server.websockets.add(self)
         self.task = server.loop.create_task(self._run())
 
@@ -68,8 +69,11 @@ class WebSocket:
         try:
             if not self._answered:
                 await self._refuse(Code.INTERNAL_ERROR)
+            if self._closing is not None:
+                await self._closing
         finally:
             self._watcher.done()
+            del self._proto, self._scope, self._app, self._watcher, self.task
             self._server.websockets.discard(self)
             if self._server.draining:
                 self._server.ended()
@@ -81,7 +85,7 @@ class WebSocket:
 
     def _end(self, code: int) -> None:
         self._gone = {"type": "websocket.disconnect", "code": code, "reason": ""}
-        self._proto.send({"type": "websocket.close", "code": code, "reason": ""})
+        self._closing = self._proto.send({"type": "websocket.close", "code": code, "reason": ""})
 
     def _notify(self, on_disconnect: Callable[[], object] | None) -> None:
         if self._gone is not None and on_disconnect is not None:
@@ -94,16 +98,20 @@ class WebSocket:
         if self._gone is not None:
             return self._gone
         if message["type"] == "websocket.disconnect":
-            self._gone = message
-        elif message["type"] == "websocket.receive" and self._is_large(message):
-            self._end(TOO_BIG)
-            assert self._gone is not None
+            # Granian has no reason, and no code where there was no close frame.
+            self._gone = {**message, "reason": ""}
             return self._gone
+        if message["type"] == "websocket.receive":
+            message = {"text": None, "bytes": None, **message}
+            if self._is_large(message):
+                self._end(TOO_BIG)
+                assert self._gone is not None
+                return self._gone
         return message
 
     def _is_large(self, message: Message) -> bool:
         limit = self._server.limits.websocket_message
-        text = message.get("text")
+        text = message["text"]
         if text is None:
             return len(message["bytes"]) > limit
         return len(text) > limit or (not text.isascii() and len(text.encode()) > limit)

@@ -929,6 +929,7 @@ def test_a_claim_is_never_dropped_because_its_value_is_null(folder):
     [
         ("", ()),
         ("limits: {body: 1}", ()),
+        ("server: granian", ("server",)),
         ("listeners: [{address: ':2'}]", ("listeners.0.address",)),
         (
             "listeners: [{address: '127.0.0.1:8080'}, {address: ':2'}]",
