@@ -21,7 +21,6 @@ from gateway.record.recorder import Recorder
 from gateway.record.ring import Ring
 from gateway.serve.admin import AdminState, IssuerStatus, ReloadStatus, admin_app
 from gateway.serve.edge import own_app
-from gateway.serve.hypercorn import BoundListener
 from gateway.serve.proxy import Proxy
 from gateway.serve.reload import Reloader, Start
 from gateway.serve.runtime import Runtime
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.serve.asgi import App
+    from gateway.serve.hypercorn import BoundListener
     from gateway.snapshot import Snapshot
 
 log = logging.getLogger("gateway")

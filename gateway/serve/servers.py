@@ -43,5 +43,7 @@ def server_for(config: Config) -> Server:
         return cast("Server", importlib.import_module(f"gateway.serve.{config.server}"))
     except ImportError as error:
         remedy = "pip install 'policy-gateway[granian]', or server: hypercorn"
-        problem = Problem(f"cannot serve with {config.server}: {error}", key="server", remedy=remedy)
+        problem = Problem(
+            f"cannot serve with {config.server}: {error}", key="server", remedy=remedy
+        )
         raise ConfigError((problem,)) from None

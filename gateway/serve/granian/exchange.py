@@ -34,9 +34,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_app", "_bodiless", "_came_all", "_gone", "_head", "_http1", "_on_disconnect", "_proto", "_receiving",
-        "_receiving_since", "_scope", "_sending_since", "_server", "_started_at", "_state",
-        "_watcher", "peer", "task",
+        "_app", "_bodiless", "_came_all", "_gone", "_head", "_http1", "_names", "_on_disconnect",
+        "_proto", "_receiving", "_receiving_since", "_scope", "_sending_since", "_server",
+        "_started_at", "_state", "_watcher", "peer", "task",
     )  # fmt: skip
 
     def __init__(self, server: Server, app: App, watcher: Any) -> None:
@@ -45,8 +45,14 @@ class Exchange:
         self._proto = watcher.proto
         self._scope = scope = watcher.scope
         self.peer = scope["client"]
-        self._http1 = scope["http_version"] != "2"
-        self._came_all = self._http1 and FRAMED.isdisjoint(dict(scope["headers"]))
+        version = scope["http_version"]
+        self._http1 = version != "2"
+        if version == "1":
+            http10(scope)
+        elif version == "2":
+            http2(scope)
+        self._names = names = [name for name, _ in scope["headers"]]
+        self._came_all = self._http1 and FRAMED.isdisjoint(names)
         self._head: Message | None = None
         self._bodiless = False
         self._state = 0  # 1: the head is out, 2: all of it
@@ -63,12 +69,7 @@ class Exchange:
     async def _run(self) -> None:
         server, scope = self._server, self._scope
         try:
-            version = scope["http_version"]
-            if version == "1":
-                http10(scope)
-            elif version == "2":
-                http2(scope)
-            code = refusal(scope, server.limits)
+            code = refusal(scope, self._names, server.limits)
             if code is None and server.requests[self.peer] > server.limits.streams:
                 code = Code.TOO_MANY_CONNECTIONS
             if code is not None:
@@ -128,9 +129,9 @@ class Exchange:
             self._receiving = self._proto.receive()
             message: Message = await self._receiving
         except asyncio.CancelledError:
-            if self._gone and not self.task.cancelling():
-                return GONE
-            raise
+            if not self._ended_while_waiting():
+                raise
+            return GONE
         finally:
             self._receiving = None
             self._receiving_since = math.inf
@@ -141,6 +142,9 @@ class Exchange:
         elif not message["more_body"]:
             self._came_all = True
         return message
+
+    def _ended_while_waiting(self) -> bool:
+        return self._gone and not self.task.cancelling()
 
     async def send(self, message: Message) -> None:
         """Take a part of the response."""

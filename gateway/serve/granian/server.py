@@ -10,12 +10,13 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from granian._granian import ASGIWorker, CallbackScheduler, SocketHolder, WorkerSignal
+from granian import _granian
+from granian._granian import CallbackScheduler, WorkerSignal
 from granian.http import HTTP1Settings, HTTP2Settings
 
+from gateway.errors import ConfigError, Problem
 from gateway.serve import hypercorn
 from gateway.serve.granian.exchange import Exchange
-from gateway.serve.granian.listener import Certificate
 from gateway.serve.granian.sockets import Peer, connections, end, has_left
 from gateway.serve.granian.websocket import WebSocket
 from gateway.serve.hypercorn.descriptors import raise_descriptor_limit
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
 
     from gateway.config.model import Limits
     from gateway.errors import Code
-    from gateway.serve.asgi import App
+    from gateway.serve.granian.listener import Certificate
     from gateway.serve.hypercorn import BoundListener
 
 log = logging.getLogger("gateway.server")
+
+_rust: Any = _granian
+"""Its stubs describe another signature than it has."""
 
 LAST_WORDS = 1.0
 """Seconds for what is left when the drain time is over."""
@@ -61,12 +65,15 @@ async def serve(
     own = [listener for listener in listeners if not listener.capped]
     edge = [listener for listener in listeners if listener.capped]
     raise_descriptor_limit(limits.connections)
-    async with asyncio.TaskGroup() as group:
-        if own:
-            group.create_task(
-                hypercorn.serve(own, shutdown=shutdown, limits=limits, counters=counters)
-            )
-        await Server(edge, limits, counters).run(shutdown, last_call)
+    beside = asyncio.create_task(
+        hypercorn.serve(own, shutdown=shutdown, limits=limits, counters=counters)
+    )
+    try:
+        await Server(edge, limits, counters).run(shutdown, last_call, beside)
+    finally:
+        if not shutdown.is_set():
+            beside.cancel()
+        await asyncio.gather(beside, return_exceptions=True)
 
 
 class Server:
@@ -96,24 +103,27 @@ class Server:
         self._suspects: set[Peer] = set()
 
     async def run(
-        self, shutdown: asyncio.Event, last_call: Callable[[], Awaitable[None]] | None
+        self,
+        shutdown: asyncio.Event,
+        last_call: Callable[[], Awaitable[None]] | None,
+        beside: asyncio.Task[None],
     ) -> None:
-        """Serve until `shutdown`, then drain."""
+        """Serve until `shutdown`, or `beside` has ended, then drain."""
         sweeper = self.loop.create_task(self._sweep())
         waiting = self.loop.create_task(shutdown.wait())
         try:
             for listener in self._listeners:
                 self._open(listener)
             done, _ = await asyncio.wait(
-                {sweeper, waiting}, return_when=asyncio.FIRST_COMPLETED
+                {sweeper, waiting, beside}, return_when=asyncio.FIRST_COMPLETED
             )
             for task in done:
                 task.result()  # raises where anything but the shutdown has ended
         finally:
             self.draining = True
             for listener in self._listeners:
-                if isinstance(listener.certificate, Certificate):
-                    listener.certificate.changed = lambda: None
+                if certificate := _certificate(listener):
+                    certificate.changed = lambda: None
                 listener.close()
             await self._drain(last_call)
             for task in (sweeper, waiting):
@@ -138,20 +148,18 @@ class Server:
         share = max(1, self.limits.connections // self._sockets)
         for sock in listener.sockets:
             worker = Worker(self, listener, sock, share)
-            self._workers.add(worker)
             worker.start()
-        if isinstance(listener.certificate, Certificate):
+            self._workers.add(worker)
+        if certificate := _certificate(listener):
             before = {worker for worker in self._workers if worker.listener is listener}
-            listener.certificate.changed = lambda: self._renew(listener, before)
+            certificate.changed = lambda: self._renew(listener, before)
 
     def _renew(self, listener: BoundListener, before: set[Worker]) -> None:
         """Serve with a new certificate: new workers first, then no more by the old ones."""
         try:
             self._open(listener)
-        except BaseException as error:  # a panic of Rust's is no Exception
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            log.exception("Granian does not take the new certificate: the old one is kept")
+        except ConfigError as error:
+            log.error("the certificate that was shown is kept: %s", error.problems[0])  # noqa: TRY400
             return
         for worker in before:
             worker.stop()
@@ -211,8 +219,8 @@ class Server:
             await self._wait(LAST_WORDS)
         for peer, number in connections(self._ports).items():
             end(number, peer, reset=True)
-        for exchange in (*self.exchanges, *self.websockets):
-            exchange.task.cancel()
+        for task in [e.task for e in self.exchanges] + [w.task for w in self.websockets]:
+            task.cancel()
         await self._wait(LAST_WORDS)
         if self._workers:
             log.error("Granian has not ended in time")
@@ -251,14 +259,14 @@ class Worker:
             socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(limits.idle_timeout * 1000))
         )
         # The worker owns the descriptor that it is given.
-        holder = SocketHolder(os.dup(self._sock.fileno()), False, BACKLOG)
-        certificate = cast("Certificate | None", self.listener.certificate)
+        holder = _rust.SocketHolder(os.dup(self._sock.fileno()), False, BACKLOG)
+        certificate = _certificate(self.listener)
         with contextlib.ExitStack() as stack:
             tls: tuple[Any, ...] = (False, None, None, None, "tls1.2", None, [], False)
             if certificate is not None:
                 paths = stack.enter_context(certificate.context.files())
                 tls = (True, *paths, *tls[3:])
-            worker = ASGIWorker(
+            worker = _rust.ASGIWorker(
                 1, (None, holder), None,
                 RUNTIME_THREADS, BLOCKING_THREADS, 1, BLOCKING_IDLE, self._connections,
                 "auto" if self.listener.http2 else "1",
@@ -266,7 +274,15 @@ class Worker:
                 True, None, *tls, (None, None),
             )  # fmt: skip
             self._signal.add_cb(self._ended)
-            worker.serve_async(Scheduler(loop, self._take, None, None, None), loop, self._signal)
+            try:
+                worker.serve_async(
+                    Scheduler(loop, self._take, None, None, None), loop, self._signal
+                )
+            except BaseException as error:
+                if type(error).__name__ != "PanicException":  # Rust's, which is no Exception
+                    raise
+                problem = Problem(f"Granian cannot serve {self.listener.address}: {error}")
+                raise ConfigError((problem,)) from None
 
     def stop(self) -> None:
         """Accept no more, and end connections as they become idle."""
@@ -292,6 +308,10 @@ class Worker:
             watcher = came.popleft()
             kind = Exchange if watcher.scope["type"] == "http" else WebSocket
             kind(server, app, watcher)
+
+
+def _certificate(listener: BoundListener) -> Certificate | None:
+    return cast("Certificate | None", listener.certificate)
 
 
 class Scheduler(CallbackScheduler):

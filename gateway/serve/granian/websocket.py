@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +48,10 @@ class WebSocket:
     async def _run(self) -> None:
         server, scope = self._server, self._scope
         try:
-            code = refusal(scope, server.limits)
+            names = [name for name, _ in scope["headers"]]
+            if scope["http_version"] == "1":
+                scope["http_version"] = "1.0"
+            code = refusal(scope, names, server.limits)
             if code is None and len(server.websockets) > server.limits.connections:
                 code = Code.TOO_MANY_CONNECTIONS
             if code is not None:
@@ -83,20 +85,18 @@ class WebSocket:
         if self._accepted and self._gone is None:
             self._end(GOING_AWAY)
 
-    def _end(self, code: int) -> None:
-        self._gone = {"type": "websocket.disconnect", "code": code, "reason": ""}
+    def _end(self, code: int) -> Message:
+        self._gone = gone = {"type": "websocket.disconnect", "code": code, "reason": ""}
         self._closing = self._proto.send({"type": "websocket.close", "code": code, "reason": ""})
+        return gone
 
     def _notify(self, on_disconnect: Callable[[], object] | None) -> None:
         if self._gone is not None and on_disconnect is not None:
             on_disconnect()
 
     async def _receive(self) -> Message:
-        if self._gone is not None:
-            return self._gone
-        message: Message = await self._proto.receive()
-        if self._gone is not None:
-            return self._gone
+        message: Message = self._gone or await self._proto.receive()
+        message = self._gone or message  # the server may have ended meanwhile
         if message["type"] == "websocket.disconnect":
             # Granian has no reason, and no code where there was no close frame.
             self._gone = {**message, "reason": ""}
@@ -104,9 +104,7 @@ class WebSocket:
         if message["type"] == "websocket.receive":
             message = {"text": None, "bytes": None, **message}
             if self._is_large(message):
-                self._end(TOO_BIG)
-                assert self._gone is not None
-                return self._gone
+                return self._end(TOO_BIG)
         return message
 
     def _is_large(self, message: Message) -> bool:
