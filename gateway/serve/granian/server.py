@@ -42,6 +42,7 @@ SWEEPS_PER_TIMEOUT = 4
 LOOKS_PER_TIMEOUT = 4
 SMALLEST_BUFFER = 8192
 """Bytes; hyper takes no smaller one."""
+REQUESTS_PER_TURN = 32
 STREAM_WINDOW = 65535
 CONNECTION_WINDOW = 2**20
 RUNTIME_THREADS = 1
@@ -209,8 +210,10 @@ class Server:
         return self._seen_at.setdefault(peer, now) + self.limits.head_timeout
 
     async def _drain(self, last_call: Callable[[], Awaitable[None]] | None) -> None:
-        for websocket in list(self.websockets):
-            websocket.go_away()
+        # Granian drops what a WebSocket has not sent once its worker stops.
+        closing = [websocket.go_away() for websocket in self.websockets]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), LAST_WORDS)
         for worker in self._workers:
             worker.stop()
         await self._wait(self.limits.drain_timeout)
@@ -302,12 +305,16 @@ class Worker:
             self.server.loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
-        self._called = False
         came, server, app = self._came, self.server, self.listener.app
-        while came:
+        self._called = False
+        for _ in range(REQUESTS_PER_TURN):
+            if not came:
+                return
             watcher = came.popleft()
             kind = Exchange if watcher.scope["type"] == "http" else WebSocket
             kind(server, app, watcher)
+        self._called = True
+        server.loop.call_soon(self._begin)
 
 
 def _certificate(listener: BoundListener) -> Certificate | None:

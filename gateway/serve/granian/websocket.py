@@ -80,10 +80,11 @@ class WebSocket:
             if self._server.draining:
                 self._server.ended()
 
-    def go_away(self) -> None:
-        """The server ends."""
+    async def go_away(self) -> None:
+        """The server ends: tell the client."""
         if self._accepted and self._gone is None:
             self._end(GOING_AWAY)
+            await self._closing
 
     def _end(self, code: int) -> Message:
         self._gone = gone = {"type": "websocket.disconnect", "code": code, "reason": ""}
