@@ -141,7 +141,7 @@ async def test_each_side_learns_why_the_other_closed() -> None:
             await socket.send("hello")
             await socket.receive()
         await until(lambda: not app.running, 1.0)
-        assert app.received[-1]["code"] == (1005 if on_granian() else 1006)
+        assert app.received[-1]["code"] == 1006
 
 
 VIOLATIONS = {

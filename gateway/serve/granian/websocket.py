@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("gateway.server")
 
 GOING_AWAY = 1001
+NO_STATUS = 1005
+ABNORMAL = 1006
 TOO_BIG = 1009
 RESPONSE = "websocket.http.response"
 
@@ -99,8 +101,9 @@ class WebSocket:
         message: Message = self._gone or await self._proto.receive()
         message = self._gone or message  # the server may have ended meanwhile
         if message["type"] == "websocket.disconnect":
-            # Granian has no reason, and no code where there was no close frame.
-            self._gone = {**message, "reason": ""}
+            # Granian has no reason, and NO_STATUS where there was no close frame at all, too.
+            code = ABNORMAL if message["code"] == NO_STATUS else message["code"]
+            self._gone = {**message, "code": code, "reason": ""}
             return self._gone
         if message["type"] == "websocket.receive":
             message = {"text": None, "bytes": None, **message}
