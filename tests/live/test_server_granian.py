@@ -11,7 +11,9 @@ import time
 import pytest
 
 from gateway.errors import Code
+from gateway.serve.asgi import Receive, Scope, Send
 from gateway.serve.granian.listener import Certificate
+from gateway.serve.granian.sockets import connections
 from tests.live.test_server_http1 import CHUNKS, CHUNKS_READ_BY_GRANIAN, HANDSHAKE, HOST, REFUSED
 from tests.live.test_server_http2 import BROKEN, FLOODS, PREFACE, REFUSED as REFUSED2
 from tests.live.test_server_tls import authority, shown, tls, trusting  # noqa: F401  fixtures
@@ -172,6 +174,34 @@ async def test_connection_without_a_request_is_closed() -> None:
             async with connect(server.port) as client:
                 await client.send(said)
                 await client.ended()
+
+
+async def large(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with 16 MiB in one piece."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": bytes(2**24)})
+
+
+@granian
+async def test_reader_of_a_whole_answer_that_reads_nothing_is_ended() -> None:
+    """The application has ended by then; the kernel notices that nothing is taken."""
+    async with served(large, idle_timeout=0.5) as server, connect(server.port) as client:
+        client.writer.transport.pause_reading()
+        await client.send(request())
+        await until(lambda: connections(frozenset({server.port})))
+        await until(lambda: not connections(frozenset({server.port})), 10.0)
+
+
+@granian
+async def test_slow_reader_of_a_whole_answer_gets_all_of_it() -> None:
+    async with served(large, idle_timeout=0.5) as server, connect(server.port) as client:
+        await client.send(request())
+        await client.head()
+        left = 2**24
+        while left:
+            left -= len(await client.reader.readexactly(min(left, 2**17)))
+            await asyncio.sleep(0.02)
+        assert left == 0
 
 
 @granian

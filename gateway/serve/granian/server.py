@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,12 +16,20 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from gateway.errors import ConfigError, Problem
 from gateway.serve import hypercorn
 from gateway.serve.granian.exchange import Exchange
-from gateway.serve.granian.sockets import Peer, connections, end, has_left
+from gateway.serve.granian.sockets import (
+    Peer,
+    bound_silence,
+    connections,
+    end,
+    has_left,
+    is_sending,
+)
 from gateway.serve.granian.websocket import WebSocket
 from gateway.serve.hypercorn.descriptors import raise_descriptor_limit
 from gateway.serve.hypercorn.listener import BACKLOG
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.config.model import Limits
@@ -190,12 +197,14 @@ class Server:
         left = self._suspects - open_now.keys()
         self._suspects = set()
         for peer, number in open_now.items():
-            if peer in self.requests:
+            if peer not in self._seen_at:
+                self._seen_at[peer] = now
+                bound_silence(number, self.limits.idle_timeout)
+            if peer not in self.requests:
+                self._look_at_idle(peer, number, now)
+            elif has_left(number):
                 # hyper does not look at the socket while a further request waits in its buffer.
-                if has_left(number):
-                    left.add(peer)
-            elif now > self._deadline(peer, now):
-                end(number, peer, reset=False)
+                left.add(peer)
         for times in (self.active_at, self._seen_at):
             for peer in times.keys() - open_now.keys():
                 del times[peer]
@@ -203,11 +212,18 @@ class Server:
             if exchange.peer in left:
                 exchange.client_left()
 
-    def _deadline(self, peer: Peer, now: float) -> float:
+    def _look_at_idle(self, peer: Peer, number: int, now: float) -> None:
+        if now > self._deadline(peer):
+            if is_sending(number):  # for how long is the kernel's to judge: `bound_silence`
+                self.active_at[peer] = now
+            else:
+                end(number, peer, reset=False)
+
+    def _deadline(self, peer: Peer) -> float:
         """Until when an idle connection may send its next request, or its first."""
         if peer in self.active_at:
             return self.active_at[peer] + self.limits.idle_timeout
-        return self._seen_at.setdefault(peer, now) + self.limits.head_timeout
+        return self._seen_at[peer] + self.limits.head_timeout
 
     async def _drain(self, last_call: Callable[[], Awaitable[None]] | None) -> None:
         # Granian drops what a WebSocket has not sent once its worker stops.
@@ -255,12 +271,6 @@ class Worker:
         """Accept connections; raises whatever Granian does where it cannot."""
         loop = self.server.loop
         limits = self.server.limits
-        idle = max(1, int(limits.idle_timeout))
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # inherited by accept()
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
-        self._sock.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(limits.idle_timeout * 1000))
-        )
         # The worker owns the descriptor that it is given.
         holder = _rust.SocketHolder(os.dup(self._sock.fileno()), False, BACKLOG)
         certificate = _certificate(self.listener)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import socket
+import termios
 
 DESCRIPTORS = "/proc/self/fd"
 CLOSE_WAIT = 8  # linux/tcp_states.h
@@ -48,6 +50,28 @@ def has_left(number: int) -> bool:
         finally:
             sock.detach()
     return True
+
+
+def bound_silence(number: int, seconds: float) -> None:
+    """Let the kernel end a connection whose client does not take what is sent, or is not there."""
+    with contextlib.suppress(OSError):
+        sock = _socket(number)
+        try:
+            sock.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(seconds * 1000))
+            )
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(seconds)))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        finally:
+            sock.detach()
+
+
+def is_sending(number: int) -> bool:
+    """Whether the client has not taken all that was written: then hyper may have more."""
+    unsent = bytearray(4)
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(number, termios.TIOCOUTQ, unsent)
+    return any(unsent)
 
 
 def end(number: int, peer: Peer, *, reset: bool) -> None:
