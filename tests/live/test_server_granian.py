@@ -6,12 +6,18 @@ docs/servers.md lists these differences.
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from gateway.errors import Code
+from gateway.config.model import Listener, Tls
+from gateway.errors import Code, ConfigError
+from gateway.serve import hypercorn
 from gateway.serve.asgi import Receive, Scope, Send
+from gateway.serve.granian import bind
 from gateway.serve.granian.listener import Certificate
 from gateway.serve.granian.sockets import connections
 from tests.live.test_server_http1 import CHUNKS, CHUNKS_READ_BY_GRANIAN, HANDSHAKE, HOST, REFUSED
@@ -347,3 +353,23 @@ async def test_certificate_is_renewed_by_new_workers(authority, tls) -> None:  #
         with pytest.raises(Exception, match="no pair"):
             store.load()
         assert store.context is good
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_certificate_that_only_openssl_takes_is_refused(tmp_path: Path) -> None:
+    """Of X.509's first version: Granian would end the process."""
+    key, asked, certificate = (str(tmp_path / name) for name in ("key", "request", "crt"))
+    for command in (
+        ["req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", asked, "-subj", "/CN=a"],
+        ["x509", "-req", "-in", asked, "-signkey", key, "-days", "1", "-out", certificate],
+    ):  # fmt: skip
+        subprocess.run(["openssl", *command], check=True, capture_output=True)
+    files = Tls(certificate=Path(certificate), key=Path(key))
+    hypercorn.Certificate(files, http2=True)
+    with pytest.raises(ConfigError, match="UnsupportedCertVersion"):
+        Certificate(files)
+
+
+def test_unix_socket_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="TCP addresses only"):
+        bind(Listener(address=f"unix:{tmp_path}/socket"), Probe())

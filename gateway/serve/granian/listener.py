@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import ssl
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.errors import ConfigError, Problem
 from gateway.serve import hypercorn
 from gateway.serve.hypercorn.listener import certificate_problem
 
@@ -17,6 +22,9 @@ if TYPE_CHECKING:
     from gateway.config.model import Listener, Tls
     from gateway.serve.asgi import App
     from gateway.serve.hypercorn import BoundListener
+
+TRIAL = str(Path(__file__).with_name("trial.py"))
+TRIAL_TIMEOUT = 30.0
 
 
 class Pair(NamedTuple):
@@ -31,7 +39,7 @@ class Pair(NamedTuple):
 
         They are in memory, so that what is used is what was checked, whatever becomes of the files.
         """
-        numbers = []
+        numbers: list[int] = []
         try:
             for name, content in zip(self._fields, self, strict=True):
                 numbers.append(os.memfd_create(name))
@@ -74,7 +82,24 @@ class Certificate:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*paths, password="")
         except OSError as error:  # SSLError is one
             raise certificate_problem(self._tls, error, self._key) from None
+        self._try(pair)
         return pair
+
+    def _try(self, pair: Pair) -> None:
+        """Raise ConfigError where Granian's TLS (rustls) takes less than OpenSSL does."""
+        with pair.files() as paths:
+            numbers = [int(path.rpartition("/")[2]) for path in paths]
+            tried = subprocess.run(  # noqa: S603  our own file and descriptors
+                [sys.executable, "-I", TRIAL, *paths],
+                pass_fds=numbers, capture_output=True, check=False, timeout=TRIAL_TIMEOUT,
+            )  # fmt: skip
+        if tried.returncode:
+            said = re.search(rb"`Err` value: (.*)", tried.stderr)
+            why = said[1].decode(errors="replace") if said else "it cannot be used"
+            message = f"Granian does not take the certificate or its key: {why}"
+            file = str(self._tls.certificate)
+            remedy = "issue an X.509 v3 certificate, or use server: hypercorn"
+            raise ConfigError((Problem(message, file=file, key=self._key, remedy=remedy),))
 
 
 def bind(
@@ -86,6 +111,9 @@ def bind(
     """
     if not capped:
         return hypercorn.bind(listener, app, capped=False, key=key)
+    if listener.address.startswith("unix:"):
+        message = f"Granian cannot listen on {listener.address}: it takes TCP addresses only"
+        raise ConfigError((Problem(message, key=f"{key}.address"),))
     certificate: Any = Certificate(listener.tls, key=f"{key}.tls") if listener.tls else None
     plain = listener.model_copy(update={"tls": None})
     return replace(hypercorn.bind(plain, app, key=key), certificate=certificate)

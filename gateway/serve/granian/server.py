@@ -13,7 +13,6 @@ from granian import _granian
 from granian._granian import CallbackScheduler, WorkerSignal
 from granian.http import HTTP1Settings, HTTP2Settings
 
-from gateway.errors import ConfigError, Problem
 from gateway.serve import hypercorn
 from gateway.serve.granian.exchange import Exchange
 from gateway.serve.granian.sockets import (
@@ -164,11 +163,7 @@ class Server:
 
     def _renew(self, listener: BoundListener, before: set[Worker]) -> None:
         """Serve with a new certificate: new workers first, then no more by the old ones."""
-        try:
-            self._open(listener)
-        except ConfigError as error:
-            log.error("the certificate that was shown is kept: %s", error.problems[0])  # noqa: TRY400
-            return
+        self._open(listener)
         for worker in before:
             worker.stop()
 
@@ -268,7 +263,7 @@ class Worker:
         self._called = False
 
     def start(self) -> None:
-        """Accept connections; raises whatever Granian does where it cannot."""
+        """Accept connections."""
         loop = self.server.loop
         limits = self.server.limits
         # The worker owns the descriptor that it is given.
@@ -287,15 +282,7 @@ class Worker:
                 True, None, *tls, (None, None),
             )  # fmt: skip
             self._signal.add_cb(self._ended)
-            try:
-                worker.serve_async(
-                    Scheduler(loop, self._take, None, None, None), loop, self._signal
-                )
-            except BaseException as error:
-                if type(error).__name__ != "PanicException":  # Rust's, which is no Exception
-                    raise
-                problem = Problem(f"Granian cannot serve {self.listener.address}: {error}")
-                raise ConfigError((problem,)) from None
+            worker.serve_async(Scheduler(loop, self._take, None, None, None), loop, self._signal)
 
     def stop(self) -> None:
         """Accept no more, and end connections as they become idle."""
