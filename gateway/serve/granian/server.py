@@ -228,7 +228,7 @@ class Server:
         for worker in self._workers:
             worker.stop()
         await self._wait(self.limits.drain_timeout)
-        if self.exchanges and last_call is not None:
+        if (self.exchanges or self.websockets) and last_call is not None:
             await last_call()
             await self._wait(LAST_WORDS)
         for peer, number in connections(self._ports).items():
