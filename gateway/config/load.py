@@ -23,6 +23,7 @@ STATE_FOLDER = ".gateway"
 
 FIXED: tuple[Key, ...] = (
     ("workers",),
+    ("server",),
     ("listeners",),
     ("admin", "address"),
     ("admin", "enabled"),

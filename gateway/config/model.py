@@ -40,6 +40,8 @@ DURATION_UNITS = values.DURATION_UNITS
 MAX_WORKERS = 256
 MASKED = "**********"
 """What is shown in the place of a secret."""
+GRANIAN_HEADERS = 100
+"""Most header lines that its parser takes."""
 
 ASYMMETRIC = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
@@ -954,6 +956,8 @@ class Config(Section):
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Literal["auto"] = 1
     """Processes that serve requests, `auto` for one a CPU; `serve --workers` goes first. They share
     out `limits.connections`, `max_connections` and `max_pending`, rounded up."""
+    server: Literal["hypercorn", "granian"] = "hypercorn"
+    """What speaks HTTP on `listeners`; `granian` is faster and needs `policy-gateway[granian]`."""
     listeners: tuple[Listener, ...] = Field(
         default=(Listener(address="127.0.0.1:8080"),), min_length=1
     )
@@ -992,6 +996,24 @@ class Config(Section):
     """Decision log and access log."""
     reload: Reload = Reload()
     """How changes on disk take effect."""
+
+    @model_validator(mode="after")
+    def _server_can(self) -> Self:
+        if self.server == "granian":
+            for number, listener in enumerate(self.listeners):
+                if listener.address.startswith("unix:"):
+                    raise Malformed(
+                        "server: granian takes TCP addresses only",
+                        "use server: hypercorn, or HOST:PORT",
+                        key=("listeners", str(number), "address"),
+                    )
+            if self.limits.headers > GRANIAN_HEADERS:
+                raise Malformed(
+                    f"server: granian takes at most {GRANIAN_HEADERS} header lines",
+                    "use server: hypercorn, or a smaller number",
+                    key=("limits", "headers"),
+                )
+        return self
 
     @property
     def identity_names(self) -> frozenset[str]:

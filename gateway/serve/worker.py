@@ -12,9 +12,9 @@ from gateway.record.recorder import Recorder
 from gateway.record.ring import Ring
 from gateway.serve.balance import Load
 from gateway.serve.edge import own_app
-from gateway.serve.hypercorn import BoundListener, adopt, bind, serve
 from gateway.serve.proxy import Proxy
 from gateway.serve.runtime import Keys, Runtime
+from gateway.serve.servers import server_for
 from gateway.serve.shared import alone
 from gateway.serve.sink import open_sinks
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.config.model import Config
     from gateway.identify import Keyring
+    from gateway.serve.hypercorn import BoundListener
     from gateway.serve.quota import Table
     from gateway.serve.shared import Turn
     from gateway.snapshot import Snapshot
@@ -43,6 +44,7 @@ class Worker:
         self, config: Config, keys: Keys, counts: Table, turns: Callable[[str], Turn] = alone
     ) -> None:
         self.config = config
+        self.server = server_for(config)
         self.metrics = Metrics()
         self.ring = Ring(config.log.decisions.ring)
         self.sinks = open_sinks(config.log, lambda text: log.warning("%s", text), turns)
@@ -55,14 +57,16 @@ class Worker:
     def bind(self) -> None:
         """Take the addresses of the configuration; ConfigError."""
         for number, listener in enumerate(self.config.listeners):
-            self.edge.append(bind(listener, self.app, key=f"listeners.{number}"))
+            self.edge.append(self.server.bind(listener, self.app, key=f"listeners.{number}"))
 
     def adopt(self, bound: Iterable[tuple[str, tuple[int, ...]]]) -> None:
         """Take what another process has bound: addresses and descriptors; ConfigError."""
         for number, (address, descriptors) in enumerate(bound):
             listener, key = self.config.listeners[number], f"listeners.{number}"
             self.edge.append(
-                adopt(listener, self.app, address=address, descriptors=descriptors, key=key)
+                self.server.adopt(
+                    listener, self.app, address=address, descriptors=descriptors, key=key
+                )
             )
 
     def prepare(self, snapshot: Snapshot) -> Callable[[Mapping[str, Keyring]], None]:
@@ -125,7 +129,7 @@ class Worker:
 
         task = asyncio.create_task(ending())
         try:
-            await serve(
+            await self.server.serve(
                 [*self.edge, *others],
                 shutdown=shutdown,
                 limits=self.config.limits,

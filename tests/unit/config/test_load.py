@@ -295,6 +295,20 @@ MISTAKES = {
         ("routes:", "log: {access: {sink: file}}\nroutes:"),
         "9:7: log.access: sink: file needs a path (name the file in path)",
     ),
+    "a Unix socket for Granian": (
+        ("routes:", "server: granian\nlisteners: [{address: 'unix:/run/gateway'}]\nroutes:"),
+        "10:23: listeners.0.address: server: granian takes TCP addresses only "
+        "(use server: hypercorn, or HOST:PORT)",
+    ),
+    "more header lines than Granian takes": (
+        ("routes:", "server: granian\nlimits: {headers: 101}\nroutes:"),
+        "10:19: limits.headers: server: granian takes at most 100 header lines "
+        "(use server: hypercorn, or a smaller number)",
+    ),
+    "a server that there is not": (
+        ("routes:", "server: uvicorn\nroutes:"),
+        "9:9: server: expected hypercorn or granian",
+    ),
     "an origin with a path": (
         ("routes:", "cors: {origins: https://app.example/}\nroutes:"),
         "9:17: cors.origins.0: expected an origin, such as https://app.example, lower-case "
@@ -983,6 +997,7 @@ def test_a_claim_is_never_dropped_because_its_value_is_null(folder):
     [
         ("", ()),
         ("limits: {body: 1}", ()),
+        ("server: granian", ("server",)),
         ("listeners: [{address: ':2'}]", ("listeners.0.address",)),
         (
             "listeners: [{address: '127.0.0.1:8080'}, {address: ':2'}]",

@@ -28,7 +28,7 @@ from gateway.serve.admin import (
 )
 from gateway.serve.workers import WorkerStatus
 from tests.support.http1 import connect
-from tests.support.server import live, served, until
+from tests.support.server import live_on, served, until
 
 LOCAL = {"host": "127.0.0.1:9090"}
 PRIVATE = ["/status", "/metrics", "/decisions", "/decisions/d-1", "/config", "/absent", "//status"]
@@ -487,7 +487,7 @@ async def listening(server):
     )
 
 
-@live
+@live_on("hypercorn")
 async def test_over_tcp():
     """The real server tells the peer and the Host as the application expects them."""
     async with served(admin_app(state())) as server:
@@ -502,7 +502,7 @@ async def test_over_tcp():
             assert (await client.request(target="/status")).code == "admin-local-only"
 
 
-@live
+@live_on("hypercorn")
 async def test_over_a_unix_socket(tmp_path):
     path = f"{tmp_path}/admin"
     async with served(admin_app(state(unix=True)), address=f"unix:{path}") as server:
