@@ -148,7 +148,11 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trail:
-    """What the stages found, for the decision event and for `explain`."""
+    """What the stages found, for the decision event and for `explain`.
+
+    `unenforced` is the code that the policy would have refused with, on a route that only reports.
+    `now` (Unix seconds) is the time that the policy was asked for.
+    """
 
     head: Head
     revision: str
@@ -158,6 +162,8 @@ class Trail:
     document: Mapping[str, Any] | None = None
     decision: Decision | None = None
     detail: str = ""
+    unenforced: Code | None = None
+    now: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,13 @@ def warn(config: Config, now: datetime | None = None) -> Iterator[Fault]:
         if value is True and str(key[-1]).startswith("insecure_"):
             yield Fault(key=key, message=f"{key[-1]} is switched on")
     yield from _believed(config)
+    for number, route in enumerate(config.routes):
+        if route.enforcement == "report":
+            yield Fault(
+                key=("routes", number, "enforcement"),
+                message=f"the policy is not enforced on route {route.id}: what it refuses passes",
+                remedy="set enforcement: enforce once the decision log shows no surprise",
+            )
     for key, path in files(config):
         if key[-1] in OWNER_ONLY and _mode(path) & 0o077:
             yield Fault(

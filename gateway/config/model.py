@@ -466,6 +466,8 @@ class Route(Section):
     """Rego rule that decides, as `package/path/rule`; `policy.entrypoint` by default."""
     dialect: Literal["native", "envoy", "kong", "apisix"] = "native"
     """Shape of the input and the decision: ours, or that of a peer's OPA plugin."""
+    enforcement: Literal["enforce", "report"] = "enforce"
+    """`report`: what the policy refuses is logged and counted, and forwarded all the same."""
     body: Body | None = None
     """Show the parsed body to the policy."""
     max_body: Size | None = None

@@ -15,6 +15,7 @@ from gateway.record.secrets import is_secret, without_credentials
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from gateway.config.model import Route
     from gateway.model import Principal, Trail
 
 Event = dict[str, Any]
@@ -91,13 +92,15 @@ def build(
         event["req_id"] = trail.source.request_id
     if trail.match:
         event["route"] = trail.match.route.id
+        event |= _reported(trail, trail.match.route)
     if principal and principal.authenticated:
         event["subject"] = principal.subject
         event["issuer"] = principal.issuer
     if code:
         event["code"] = code.text
-    if exchange.detail or code not in (None, Code.POLICY_DENIED):
-        event["error"] = _error(code, trail, exchange, is_secret_name)
+    failure = code or trail.unenforced
+    if exchange.detail or failure not in (None, Code.POLICY_DENIED):
+        event["error"] = _error(failure, trail, exchange, is_secret_name)
     if decision:
         event["result"] = decision.result
         if decision.reasons:
@@ -156,6 +159,17 @@ def _outcome(outcome: Recorded, exchange: Exchange) -> str:
     if isinstance(outcome, Forward):
         return "failed" if exchange.code else "forwarded"
     return "refused" if isinstance(outcome, Refuse) else "answered"
+
+
+def _reported(trail: Trail, route: Route) -> Event:
+    """What a route that only reports adds: that it does, and what it let pass."""
+    if route.enforcement == "enforce" or trail.document is None:
+        return {}
+    code, decision = trail.unenforced, trail.decision
+    if code is None:
+        return {"enforced": False}
+    status = decision.status if decision and code is Code.POLICY_DENIED else code.status
+    return {"enforced": False, "would": {"code": code.text, "status": status}}
 
 
 def _error(

@@ -75,13 +75,17 @@ class SinkCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
-    """What is read at the scrape instead of counted; times are Unix seconds."""
+    """What is read at the scrape instead of counted; times are Unix seconds.
+
+    `enforced` tells of each route whether what its policy refuses is refused.
+    """
 
     version: str
     started: float
     revision: str = ""
     reloaded_at: float | None = None
     reload_ok: bool = True
+    enforced: Mapping[str, bool] = field(default_factory=dict)
     issuers: Mapping[str, KeyGauges] = field(default_factory=dict)
     upstreams: Mapping[str, UpstreamGauges] = field(default_factory=dict)
     sinks: Mapping[str, SinkCounts] = field(default_factory=dict)
@@ -130,6 +134,7 @@ class Metrics:
         self.requests: dict[tuple[str, str, str, int], int] = {}
         self.principals: dict[str, int] = {}
         self.reasons: dict[str, int] = {}
+        self.unenforced: dict[tuple[str, str], int] = {}
         self.timings: dict[str, Timings] = {}
         self.below: dict[str, int] = {}
         self.reloads = {"success": 0, "failure": 0}
@@ -157,6 +162,9 @@ class Metrics:
         if trail.principal:
             issuer = trail.principal.issuer or ANONYMOUS
             self.principals[issuer] = self.principals.get(issuer, 0) + 1
+        if trail.unenforced:
+            let_through = (route, trail.unenforced.text)
+            self.unenforced[let_through] = self.unenforced.get(let_through, 0) + 1
         if trail.decision:
             for reason in trail.decision.reasons:
                 self._reason(reason.code)
@@ -233,6 +241,11 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges], S
         ("reason",),
         lambda metrics, _: _by_name(metrics.reasons),
     ),
+    "gateway_unenforced_refusals": (
+        "Requests that the policy refused and that passed, as their route only reports.",
+        ("route", "code"),
+        lambda metrics, _: metrics.unenforced.items(),
+    ),
     "gateway_server_refusals": (
         "Requests that the server refused before the pipeline, by code.",
         ("code",),
@@ -305,6 +318,11 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         "When the active revision took effect.",
         (),
         lambda _, gauges, __: [] if gauges.reloaded_at is None else [((), gauges.reloaded_at)],
+    ),
+    "gateway_route_enforced": (
+        "Whether a route enforces its policy (1) or only reports what it would refuse (0).",
+        ("route",),
+        lambda _, gauges, __: (((name,), is_on) for name, is_on in gauges.enforced.items()),
     ),
     "gateway_jwks_keys": (
         "Usable keys of an issuer.",

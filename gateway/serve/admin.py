@@ -203,6 +203,7 @@ def status_document(state: AdminState) -> dict[str, Any]:
     """What /status shows."""
     now = state.clock()
     reload = state.reload()
+    gauges = state.gauges()
     missing = list(state.ready())
     return {
         "version": state.version,
@@ -215,10 +216,11 @@ def status_document(state: AdminState) -> dict[str, Any]:
         "last_error": _failure(reload),
         "last_good": reload.last_good,
         "restart_required": list(reload.restart_required),
+        "unenforced": [name for name, is_on in gauges.enforced.items() if not is_on],
         "issuers": {name: _issuer(issuer, now) for name, issuer in state.issuers().items()},
         "log": {
             name: {"written": sink.written, "dropped": sink.dropped, "errors": sink.errors}
-            for name, sink in state.gauges().sinks.items()
+            for name, sink in gauges.sinks.items()
         },
     }
 

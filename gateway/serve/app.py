@@ -204,6 +204,10 @@ class Gateway:
             revision=status.revision,
             reloaded_at=status.last_success,
             reload_ok=not status.problems,
+            enforced={
+                route.id: route.enforcement == "enforce"
+                for route in self.runtime.snapshot.config.routes
+            },
             issuers={
                 name: KeyGauges(
                     keys=issuer.keys,

@@ -270,7 +270,7 @@ class Reloader:
         changed = ", ".join(changes(before, self.snapshot)) or "nothing changed"
         log.info("reloaded: policy revision %s in %.0f ms (%s)", revision, seconds * 1000, changed)
         for warning in loaded.warnings:
-            if warning not in self.warnings:
+            if warning not in self.warnings or warning.key.endswith(".enforcement"):
                 log.warning("%s", warning)
         self.warnings = loaded.warnings
         if restart:

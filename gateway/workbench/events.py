@@ -233,14 +233,22 @@ def recorded(event: dict[str, Any]) -> Outcome | None:
     if "result" in event and not hidden:
         result = event["result"]
         return Outcome(allows(result), codes_of(result))
-    code = failure_of(event)
+    code = unenforced(event) or failure_of(event)
     if not hidden:
         return Outcome(False, (code or "undefined",))
+    if unenforced(event):
+        return Outcome(False, codes_of(event) if code == "policy-denied" else (code,))
     if event.get("outcome") in ("forwarded", "failed"):
         return Outcome(True)
     if event.get("outcome") == "refused" and code in _OWN_DENIALS:
         return Outcome(False, codes_of(event) if code == "policy-denied" else (code,))
     return None
+
+
+def unenforced(event: dict[str, Any]) -> str:
+    """The code that the policy would have refused with, where its route only reports."""
+    would = event.get("would")
+    return text_at(would, "code") if isinstance(would, dict) else ""
 
 
 def failure_of(event: dict[str, Any]) -> str:

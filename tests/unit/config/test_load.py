@@ -890,6 +890,12 @@ class TestLoaded:
         (folder / "token").chmod(0o600)
         assert len(read(text.encode(), folder / "gateway.yaml", {}).warnings) == 2
 
+    def test_warns_of_a_route_that_does_not_enforce_its_policy(self, folder):
+        text = BASE + "    enforcement: report\n"
+        (warning,) = read(text.encode(), folder / "gateway.yaml", {}).warnings
+        assert warning.key == "routes.0.enforcement"
+        assert "is not enforced" in warning.message
+
     @pytest.mark.parametrize(
         ("proxies", "places"),
         [

@@ -151,6 +151,7 @@ def test_status():
         },
         "last_good": True,
         "restart_required": ["listeners.0.address"],
+        "unenforced": [],
         "issuers": {
             "corp": {
                 "loaded": True,

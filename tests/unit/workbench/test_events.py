@@ -172,6 +172,12 @@ OWN = {"erased": ["/result"], "outcome": "forwarded"}
          Outcome(False, ("r",))),
         (OWN | {"outcome": "refused", "code": "bad-host"}, None),
         (OWN | {"outcome": None}, None),
+        # Refused and passed all the same, for its route only reports.
+        (OWN | {"would": {"code": "undefined"}}, Outcome(False, ("undefined",))),
+        (OWN | {"would": {"code": "policy-denied"}, "reasons": [{"code": "r"}]},
+         Outcome(False, ("r",))),
+        ({"would": {"code": "eval-error"}, "code": "upstream-reset"},
+         Outcome(False, ("eval-error",))),
         ({"erased": 7, "result": True}, Outcome(True)),
         ({"erased": [[], 7], "result": True}, Outcome(True)),
     ],
