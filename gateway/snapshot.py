@@ -86,11 +86,21 @@ def load(path: Path, environ: Mapping[str, str]) -> Snapshot:
     return build(read(path, environ), now=0.0)
 
 
-def read(path: Path, environ: Mapping[str, str]) -> Candidate:
-    """Read the configuration and all files that it names; raises ConfigError."""
+def read(
+    path: Path,
+    environ: Mapping[str, str],
+    instead: Callable[[Loaded], Mapping[str, bytes] | None] | None = None,
+) -> Candidate:
+    """Read the configuration and all files that it names; raises ConfigError.
+
+    `instead` may give policy files that stand for those on disk, which are not read then.
+    """
     text = config_load.read_text(path)
     loaded = config_load.read(text, path, environ)
-    return candidate_of(loaded, text, folder.read_files(loaded.config.policy.paths))
+    files = instead(loaded) if instead else None
+    if files is None:
+        files = folder.read_files(loaded.config.policy.paths)
+    return candidate_of(loaded, text, files)
 
 
 def candidate_of(loaded: Loaded, text: bytes, files: Mapping[str, bytes]) -> Candidate:

@@ -1,4 +1,4 @@
-"""Recent decisions of a gateway that runs, from its admin listener."""
+"""What a gateway that runs says on its admin listener, and what it is told to do."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from urllib.parse import quote, urlsplit
 import click
 
 from gateway.config.model import is_loopback_host
+from gateway.errors import Problem
 from gateway.jose.strict_json import loads
 from gateway.record.encode import MAX_DEPTH
 from gateway.record.event import readable
-from gateway.workbench.events import MAX_MEMBERS
+from gateway.workbench.events import MAX_MEMBERS, text_at
 
 TIMEOUT = 10.0
 MOST = 1000
 """So many events the listener gives at once."""
 MAX_ANSWER = 64 * 1024**2
+ACTION_TIMEOUT = 180.0
+HINTS = {
+    "admin-token": "; name its token with --token-file",
+    "actions-off": "; set admin.actions: true and a token in its gateway.yaml",
+    "revision-unknown": "; gateway policy history shows those that are kept",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ class Admin:
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
         """The newest events that it keeps, oldest first."""
-        status, answer = self._get(f"/decisions?limit={limit}")
+        status, answer = self._ask("GET", f"/decisions?limit={limit}")
         events = answer.get("decisions")
         if status != http.client.OK or not isinstance(events, list):
             raise self._refusal(status, answer)
@@ -40,26 +47,44 @@ class Admin:
 
     def find(self, decision_id: str) -> dict[str, Any] | None:
         """The event of a decision; None where it keeps none."""
-        status, answer = self._get(f"/decisions/{quote(decision_id, safe='')}")
+        status, answer = self._ask("GET", f"/decisions/{quote(decision_id, safe='')}")
         if status == http.client.NOT_FOUND and answer.get("code") == "decision-unknown":
             return None
         if status != http.client.OK:
             raise self._refusal(status, answer)
         return answer
 
-    def _refusal(self, status: int, answer: dict[str, Any]) -> click.ClickException:
-        said = readable(str(answer.get("code") or answer.get("title") or "no decisions"))
-        hint = "; name its token with --token-file" if status == http.client.UNAUTHORIZED else ""
-        return click.ClickException(f"{self.url}: {status} {said}{hint}")
+    def read(self, target: str) -> dict[str, Any]:
+        """What it shows at a path."""
+        status, answer = self._ask("GET", target)
+        if status != http.client.OK:
+            raise self._refusal(status, answer)
+        return answer
 
-    def _get(self, target: str) -> tuple[int, dict[str, Any]]:
+    def act(self, target: str) -> dict[str, Any]:
+        """What it answers to an action; building policies takes its time."""
+        status, answer = self._ask("POST", target, ACTION_TIMEOUT)
+        if status != http.client.OK:
+            raise self._refusal(status, answer)
+        return answer
+
+    def _refusal(self, status: int, answer: dict[str, Any]) -> click.ClickException:
+        code = str(answer.get("code") or answer.get("title") or "no decisions")
+        hint = HINTS.get(code, "")
+        lines = [f"{self.url}: {status} {code}{hint}"]
+        lines += [f"  {each}" for each in problem_texts(answer)]
+        return click.ClickException("\n".join(map(readable, lines)))
+
+    def _ask(
+        self, method: str, target: str, timeout: float = TIMEOUT
+    ) -> tuple[int, dict[str, Any]]:
         """Status and JSON object of an answer; nothing stands between, whatever proxies are set."""
         parts = urlsplit(self.url)
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-        connection = kinds[parts.scheme](parts.netloc, timeout=TIMEOUT)
+        connection = kinds[parts.scheme](parts.netloc, timeout=timeout)
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
-            connection.request("GET", parts.path.rstrip("/") + target, headers=headers)
+            connection.request(method, parts.path.rstrip("/") + target, headers=headers)
             response = connection.getresponse()
             data = response.read(MAX_ANSWER)
             found = loads(data, max_depth=MAX_DEPTH + 4, max_members=MOST * MAX_MEMBERS)
@@ -70,6 +95,29 @@ class Admin:
         finally:
             connection.close()
         return response.status, found if isinstance(found, dict) else {}
+
+
+def problem_texts(answer: Any) -> list[str]:
+    """The problems in an answer, each on one line as the gateway's log has it."""
+    problems = answer.get("problems") if isinstance(answer, dict) else None
+    return [_problem_text(each) for each in problems or () if isinstance(each, dict)]
+
+
+def _problem_text(problem: dict[str, Any]) -> str:
+    line, column = (each if isinstance(each, int) else 0 for each in map(problem.get, _PLACE))
+    return str(
+        Problem(
+            text_at(problem, "message"),
+            file=text_at(problem, "file"),
+            line=line,
+            column=column,
+            key=text_at(problem, "key"),
+            remedy=text_at(problem, "remedy"),
+        )
+    )
+
+
+_PLACE = ("line", "column")
 
 
 def checked(admin: Admin) -> Admin:

@@ -18,6 +18,7 @@ from gateway.commands.policy_eval import evaluate
 from gateway.commands.policy_explain import explain
 from gateway.commands.policy_files import policy_set
 from gateway.commands.policy_replay import replay
+from gateway.commands.policy_rollout import history, pin, rollback, unpin
 from gateway.commands.policy_test import test
 from gateway.commands.scenarios import scenarios_of, snapshot_of
 from gateway.errors import ConfigError
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def policy() -> None:
-    """Test, check and replay policies."""
+    """Test, check and replay policies, and choose which revision a running gateway serves."""
 
 
 policy.add_command(bench)
@@ -45,6 +46,10 @@ policy.add_command(explain)
 policy.add_command(replay)
 policy.add_command(test)
 policy.add_command(diff)
+policy.add_command(history)
+policy.add_command(rollback)
+policy.add_command(pin)
+policy.add_command(unpin)
 
 
 @policy.command(short_help="Compile the policies and report every fault with its place.")

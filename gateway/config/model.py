@@ -192,6 +192,8 @@ class Admin(Section):
     """Bearer token for everything but /health; needed unless the address is loopback."""
     token_file: Path | None = None
     """File with that token."""
+    actions: bool = False
+    """Whether the listener takes actions (rollback, pin, unpin); they need the token."""
 
     @model_validator(mode="after")
     def _one_token(self) -> Self:
@@ -502,7 +504,9 @@ class Policy(Section):
     tests: bool = True
     """Run the `*_test.rego` beside the policies before a reload takes effect."""
     state: Path | None = None
-    """Folder for the last good policy set (owner-only); `.gateway` beside the file by default."""
+    """Folder for kept revisions and the pin (owner-only); `.gateway` beside the file by default."""
+    history: Count = Field(default=10, ge=1, le=1_000)
+    """How many good revisions are kept, for a start with a broken one and for a rollback."""
 
 
 class Reload(Section):

@@ -77,6 +77,7 @@ class SinkCounts:
 class Gauges:
     """What is read at the scrape instead of counted; times are Unix seconds.
 
+    `pinned` and `pending` are about the policies that serve, and those on disk that may not.
     `enforced` tells of each route whether what its policy refuses is refused.
     """
 
@@ -85,6 +86,8 @@ class Gauges:
     revision: str = ""
     reloaded_at: float | None = None
     reload_ok: bool = True
+    pinned: bool = False
+    pending: bool = False
     enforced: Mapping[str, bool] = field(default_factory=dict)
     issuers: Mapping[str, KeyGauges] = field(default_factory=dict)
     upstreams: Mapping[str, UpstreamGauges] = field(default_factory=dict)
@@ -318,6 +321,16 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         "When the active revision took effect.",
         (),
         lambda _, gauges, __: [] if gauges.reloaded_at is None else [((), gauges.reloaded_at)],
+    ),
+    "gateway_policy_pinned": (
+        "Whether a revision serves whatever the files say (1).",
+        (),
+        lambda _, gauges, __: [((), gauges.pinned)],
+    ),
+    "gateway_policy_pending": (
+        "Whether other policies wait on disk while a revision is pinned (1).",
+        (),
+        lambda _, gauges, __: [((), gauges.pending)],
     ),
     "gateway_route_enforced": (
         "Whether a route enforces its policy (1) or only reports what it would refuse (0).",

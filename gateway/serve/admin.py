@@ -19,7 +19,9 @@ from gateway.errors import Code, GatewayError
 from gateway.record.encode import encode
 from gateway.record.event import rfc3339
 from gateway.record.metrics import Gauges, expose
+from gateway.serve.actions import Actions
 from gateway.serve.edge import with_host
+from gateway.serve.rollout import UnfitError, as_dict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from gateway.errors import Problem
     from gateway.record.metrics import Metrics
     from gateway.record.ring import Ring
+    from gateway.serve.revisions import Pin
+    from gateway.serve.rollout import Rollout
 
 log = logging.getLogger("gateway.admin")
 
@@ -47,11 +51,20 @@ PROCESS = ProcessCollector(registry=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """The policies on disk while others are pinned: what they would serve as, or their problems."""
+
+    revision: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadStatus:
     """The active revision and what became of the last reload; times are Unix seconds.
 
     `problems` are those of the last failure; empty once a reload succeeded. `last_good` tells
-    that the gateway started with the set kept on disk.
+    that the gateway started with the set kept on disk. `pending` is None unless what is on disk
+    differs from the pinned policies.
     """
 
     revision: str
@@ -60,6 +73,8 @@ class ReloadStatus:
     problems: tuple[Problem, ...] = ()
     restart_required: tuple[str, ...] = ()
     last_good: bool = False
+    pin: Pin | None = None
+    pending: Pending | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +96,8 @@ class AdminState:
 
     `ready` names what is missing until requests can be decided. `token` is the bearer token or
     None; `unix` tells that the listener is a Unix socket, whose file permissions decide who may
-    connect. `config` is the effective configuration with its secrets masked.
+    connect. `actions` tells whether `rollout` takes acts. `config` is the effective
+    configuration with its secrets masked.
     """
 
     version: str
@@ -95,6 +111,8 @@ class AdminState:
     config: Callable[[], Mapping[str, Any]]
     metrics: Metrics
     ring: Callable[[], Ring]
+    rollout: Rollout
+    actions: Callable[[], bool]
     unix: bool = False
 
 
@@ -166,14 +184,25 @@ def admin_app(state: AdminState) -> Quart:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.config["MAX_CONTENT_LENGTH"] = 0
     app.url_map.merge_slashes = False
-    pages = Pages(state)
-    for path, view in pages.views().items():
+    actions = Actions(state.rollout, state.actions, lambda: policy_document(state.reload()))
+    acts = actions.acts()
+    for path, view in (Pages(state).views() | {"/policy/history": actions.history}).items():
         app.add_url_rule(path, path, view, methods=["GET"])
+    for path, view in acts.items():
+        app.add_url_rule(path, path, view, methods=["POST"])
 
     @app.before_request
     async def authorise() -> None:
-        if request.endpoint not in OPEN:
+        if request.endpoint in OPEN:
+            return
+        try:
             check_access(state.token(), unix=state.unix)
+            if request.endpoint in acts:
+                actions.check(state.token())
+        except GatewayError as error:
+            if request.endpoint in acts:
+                actions.refused(error)
+            raise
 
     @app.after_request
     async def protect(response: Response) -> Response:
@@ -211,11 +240,11 @@ def status_document(state: AdminState) -> dict[str, Any]:
         "uptime": round(max(0.0, now - state.started), 3),
         "ready": not missing,
         "reasons": missing,
-        "revision": reload.revision,
+        **policy_document(reload),
         "last_success": _time(reload.last_success),
-        "last_error": _failure(reload),
         "last_good": reload.last_good,
         "restart_required": list(reload.restart_required),
+        "actions": [as_dict(act) for act in state.rollout.acts],
         "unenforced": [name for name, is_on in gauges.enforced.items() if not is_on],
         "issuers": {name: _issuer(issuer, now) for name, issuer in state.issuers().items()},
         "log": {
@@ -225,13 +254,26 @@ def status_document(state: AdminState) -> dict[str, Any]:
     }
 
 
+def policy_document(reload: ReloadStatus) -> dict[str, Any]:
+    """Which policies serve, why, and what is wrong."""
+    return {
+        "revision": reload.revision,
+        "pinned": _pin(reload.pin),
+        "pending": _pending(reload.pending),
+        "last_error": _failure(reload),
+    }
+
+
 def problem(error: Exception) -> Response:
     """The problem document (RFC 9457) of an exception."""
     headers: dict[str, str] = {}
+    more: dict[str, Any] = {}
     match error:
         case GatewayError():
             code = error.code
             headers = dict(error.headers)
+            if isinstance(error, UnfitError):
+                more = {"problems": _problems(error.problems)}
         case MethodNotAllowed():
             code = Code.METHOD_NOT_ALLOWED
             headers = {"allow": ", ".join(sorted(error.valid_methods or ()))}
@@ -242,7 +284,8 @@ def problem(error: Exception) -> Response:
         case _:
             log.error("admin request failed", exc_info=error)
             code = Code.INTERNAL_ERROR
-    made = _json({"status": code.status, "code": code.text, "title": code.title}, code.status)
+    said = {"status": code.status, "code": code.text, "title": code.title}
+    made = _json(said | more, code.status)
     made.headers.update({"content-type": PROBLEM, **headers})
     return made
 
@@ -314,11 +357,24 @@ def _failure(reload: ReloadStatus) -> dict[str, Any] | None:
         return None
     return {
         "at": _time(reload.last_failure),
-        "problems": [
-            {name: getattr(found, name) for name in type(found).__slots__}
-            for found in reload.problems
-        ],
+        "problems": _problems(reload.problems),
     }
+
+
+def _pin(pin: Pin | None) -> dict[str, Any] | None:
+    if pin is None:
+        return None
+    return {"revision": pin.revision, "since": _time(pin.since), "by": pin.by}
+
+
+def _pending(pending: Pending | None) -> dict[str, Any] | None:
+    if pending is None:
+        return None
+    return {"revision": pending.revision or None, "problems": _problems(pending.problems)}
+
+
+def _problems(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    return [{name: getattr(found, name) for name in type(found).__slots__} for found in problems]
 
 
 def _time(at: float | None) -> str | None:

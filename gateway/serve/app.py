@@ -24,6 +24,7 @@ from gateway.serve.edge import own_app
 from gateway.serve.hypercorn import BoundListener, bind, serve
 from gateway.serve.proxy import Proxy
 from gateway.serve.reload import Reloader, Start
+from gateway.serve.rollout import Rollout
 from gateway.serve.runtime import Runtime
 from gateway.serve.sink import open_sinks
 
@@ -162,6 +163,8 @@ class Gateway:
             config=self.masked_config,
             metrics=self.metrics,
             ring=lambda: self.ring,
+            rollout=Rollout(self.reloader),
+            actions=lambda: self.runtime.snapshot.config.admin.actions,
             unix=address.startswith("unix:"),
         )
         app = cast("App", admin_app(state).asgi_app)
@@ -204,6 +207,8 @@ class Gateway:
             revision=status.revision,
             reloaded_at=status.last_success,
             reload_ok=not status.problems,
+            pinned=status.pin is not None,
+            pending=status.pending is not None,
             enforced={
                 route.id: route.enforcement == "enforce"
                 for route in self.runtime.snapshot.config.routes

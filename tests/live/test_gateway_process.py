@@ -149,7 +149,7 @@ async def test_what_could_not_serve_is_not_the_last_good_set(tmp_path):
         async with serving(tmp_path) as process:
             process.child.terminate()
             assert await process.ended() == 0
-        kept = tmp_path / ".gateway" / "gateway.yaml.last-good.json"
+        (kept,) = (tmp_path / ".gateway" / "gateway.yaml.revisions").iterdir()
         before = kept.read_bytes()
         taken = {"listeners": [{"address": service.url.removeprefix("http://")}]}
         write(tmp_path, KEY, service.url, config=taken)

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.errors import Problem
 from gateway.record.metrics import Gauges, Metrics, SinkCounts
 from gateway.record.ring import Ring
+from gateway.serve.rollout import Rollout
 from gateway.serve.admin import HEADERS, AdminState, IssuerStatus, ReloadStatus, admin_app
 from tests.support.http1 import connect
 from tests.support.server import live, served, until
@@ -42,6 +43,8 @@ def state(**changes):
         "config": lambda: {"admin": {"token": "**********"}},
         "metrics": Metrics(),
         "ring": lambda: ring,
+        "rollout": Rollout(None),
+        "actions": lambda: False,
     }
     return AdminState(**{**given, **changes})
 
@@ -151,6 +154,9 @@ def test_status():
         },
         "last_good": True,
         "restart_required": ["listeners.0.address"],
+        "pinned": None,
+        "pending": None,
+        "actions": [],
         "unenforced": [],
         "issuers": {
             "corp": {
