@@ -151,7 +151,8 @@ class Trail:
     """What the stages found, for the decision event and for `explain`.
 
     `unenforced` is the code that the policy would have refused with, on a route that only reports.
-    `now` (Unix seconds) is the time that the policy was asked for.
+    `canary` tells that the canary decided, whose revision is `revision` then. `now` (Unix
+    seconds) is the time that the policy was asked for.
     """
 
     head: Head
@@ -163,6 +164,7 @@ class Trail:
     decision: Decision | None = None
     detail: str = ""
     unenforced: Code | None = None
+    canary: bool = False
     now: float = 0.0
 
 

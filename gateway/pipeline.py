@@ -62,7 +62,10 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
         document = found["document"] = snapshot.decider.document(
             head, match, principal, source, facts, now
         )
-        decision = _decide(snapshot.decider, document, match, now, found)
+        decider, canary = snapshot.decider, snapshot.canary
+        if canary is not None and canary.takes(principal):
+            decider, found["revision"], found["canary"] = canary.decider, canary.revision, True
+        decision = _decide(decider, document, match, now, found)
         trail = Trail(
             head=head, **found
         )  # made once, at the end: copies cost a quarter of the plan

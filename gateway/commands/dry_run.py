@@ -99,11 +99,11 @@ def as_text(result: dict[str, Any]) -> str:
             ("reason", ": ".join(filter(None, (reason["code"], reason["message"]))))
             for reason in result["reasons"]
         ),
-        ("unenforced", result["unenforced"]),
+        ("reported", result["unenforced"]),
         ("revision", result["revision"]),
     ]
     lines = [f"{result['outcome']}: {happens}"]
-    lines += [f"  {name:<10} {value}" for name, value in rows if value]
+    lines += [f"  {name:<9} {value}" for name, value in rows if value]
     for title, headers in ((sent, "headers"), ("added to the response", "response_headers")):
         if result[headers]:
             lines += [f"{title}:", *(f"  {line}" for line in result[headers])]

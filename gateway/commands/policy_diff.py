@@ -17,10 +17,10 @@ from gateway.commands.options import config_file
 from gateway.commands.policy_files import policy_config
 from gateway.commands.report import counted
 from gateway.commands.scenarios import scenarios_below, snapshot_with
+from gateway.decide.programs import DEFAULT_ENTRYPOINTS, as_config_error
 from gateway.errors import ConfigError, Problem
 from gateway.record.encode import encode
 from gateway.rego import CompileError, compile as compile_rego
-from gateway.snapshot import DEFAULT_ENTRYPOINTS, as_config_error
 from gateway.workbench.diff import Case, diff as compare
 from gateway.workbench.diff_report import as_json, as_lines
 from gateway.workbench.recorded import cases_of

@@ -11,12 +11,12 @@ import orjson
 
 from gateway.bundle.folder import parse_files, read_files
 from gateway.commands.inputs import read_json
+from gateway.decide.programs import as_config_error
 from gateway.record.encode import plain
 from gateway.rego import UNDEFINED, CompileError, EvalError
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.query import Query
 from gateway.rego.values import to_json
-from gateway.snapshot import as_config_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -20,11 +20,11 @@ from gateway.commands.policy_files import policy_set
 from gateway.commands.request_options import KINDS, refuse_given, request_options
 from gateway.commands.scenarios import scenarios_of, selection, snapshot_of
 from gateway.config.secrets import read_secret
+from gateway.decide.programs import as_config_error
 from gateway.record.encode import encode
 from gateway.rego import UNDEFINED, CompileError, EvalError
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.values import to_json
-from gateway.snapshot import as_config_error
 from gateway.workbench.events import entrypoint_of, time_of
 from gateway.workbench.explain import as_json, as_lines, shown
 from gateway.workbench.observed import Observed, observed, with_policy

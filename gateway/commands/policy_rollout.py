@@ -1,4 +1,4 @@
-"""`gateway policy history`, `rollback`, `pin`, `unpin`: what serves, in a gateway that runs."""
+"""What a running gateway serves: `gateway policy history`, `rollback`, `pin`, `unpin`, `shadow`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from urllib.parse import quote
 import click
 
 from gateway.commands.admin_client import Admin, admin_url, checked, problem_texts
+from gateway.commands.group import Group
 from gateway.config.secrets import read_secret
 from gateway.record.encode import encode
 from gateway.record.event import readable
 from gateway.workbench.events import text_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 DEFAULT_ADMIN = "http://127.0.0.1:9090"
 
@@ -133,3 +134,49 @@ def _show(found: dict[str, Any]) -> None:
     lines += [f"refused: {each}" for each in problem_texts(found.get("last_error"))]
     for line in lines:
         click.echo(readable(line))
+
+
+@click.group(cls=Group)
+def shadow() -> None:
+    """Look at what the shadow of a running gateway decides differently."""
+
+
+@shadow.command(short_help="Show what the shadow decides differently, and how often.")
+@asks_admin
+def report(admin: Admin, shape: str) -> None:
+    """Count what the shadow of a running gateway decided, by route and kind of difference.
+
+    Since both revisions serve side by side. Examples are decision ids, for `gateway decisions
+    show`.
+
+    Exit codes: 0 no difference, 2 differences, 1 there is no shadow, or it is broken.
+
+    Example: gateway policy shadow report
+    """
+    found = admin.read("/policy/shadow")
+    if shape == "json":
+        click.echo(encode(found))
+    told = found.get("report")
+    if told is None:
+        lines = problem_texts(found.get("status")) or ["it has no policy.shadow"]
+        raise click.ClickException(readable(f"{admin.url}: " + "; ".join(lines)))
+    if shape == "pretty":
+        click.echo("\n".join(map(readable, _report(told))))
+    if any(each["outcome"] not in ("same", "dropped") for each in told["counts"]):
+        raise click.exceptions.Exit(2)
+
+
+def _report(told: dict[str, Any]) -> Iterator[str]:
+    since = text_at(told, "since")[:19]
+    yield f"shadow {text_at(told, 'shadow')} beside {text_at(told, 'revision')}, since {since}"
+    for each in told["counts"]:
+        yield f"{each['count']:9,}  {each['outcome']:13}  {each['route']}"
+    for each in told["differences"]:
+        yield ""
+        yield f"{each['count']:9,}  {each['outcome']:13}  {each['route']}"
+        if each["enforced"] is None:
+            yield "           differences of other kinds"
+        else:
+            yield f"           enforced  {each['enforced']}"
+            yield f"           shadow    {each['shadow']}"
+        yield f"           such as   {', '.join(each['examples'][-2:])}"

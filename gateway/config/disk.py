@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.config import certificates
 from gateway.config.document import Fault, Key
 from gateway.config.secrets import read_secret
-from gateway.config.walk import WRITTEN, files, leaves
+from gateway.config.walk import WRITTEN, files, is_beside, leaves
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def _is(kind: Callable[[int], bool], path: Path) -> bool:
 
 def _files(config: Config) -> Iterator[Fault]:
     for key, path in files(config):
+        if is_beside(key):
+            continue  # told where the set is read
         if key[:2] == ("policy", "paths"):
             if not _readable(path, os.R_OK):
                 yield Fault(key=key, message=f"{path} does not exist or cannot be read")

@@ -135,6 +135,9 @@ Duration = Annotated[
     WithJsonSchema({"type": ["number", "string"], "examples": [30, "500ms"]}),
 ]
 SomeTime = Annotated[Duration, Field(gt=0)]
+Share = Annotated[
+    str, BeforeValidator(values.share), WithJsonSchema({"type": "string", "examples": ["5%"]})
+]
 Name = Annotated[str, AfterValidator(_name)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderNames = Annotated[tuple[HeaderName, ...], OneOrMany()]
@@ -492,6 +495,40 @@ class Route(Section):
     """Anything the policy should know of the route (`input.route.labels`)."""
 
 
+class Shadow(Section):
+    """A second policy set that decides too and changes no answer; differences are reported."""
+
+    paths: Paths = Field(min_length=1)
+    """Folders or files, as in `policy.paths`."""
+    share: Share = "100%"
+    """Share of the requests that it decides too."""
+    steps: Count | None = Field(default=None, ge=1_000)
+    """Work limit of one decision, in steps; `policy.steps` by default."""
+    queue: Count = Field(default=1_000, ge=1)
+    """Most requests that wait for it; further ones are dropped and counted."""
+    cpu: Share = "10%"
+    """Most of one processor's time that it takes; when that is not enough, the queue fills up."""
+
+    @model_validator(mode="after")
+    def _some_cpu(self) -> Self:
+        if values.fraction(self.cpu) == 0:
+            raise Malformed("expected more than 0%", "leave shadow out", key=("cpu",))
+        return self
+
+
+class Canary(Section):
+    """A second policy set that decides instead of the other, for a stable share of subjects."""
+
+    paths: Paths = Field(min_length=1)
+    """Folders or files, as in `policy.paths`."""
+    share: Share
+    """Share of the subjects that it decides for; raising it only adds subjects."""
+    claim: ClaimPath = "sub"
+    """Claim that names a subject, text or a whole number; without it `policy.paths` decides."""
+    salt: str = ""
+    """Another text draws other subjects."""
+
+
 class Policy(Section):
     """The Rego policies."""
 
@@ -507,6 +544,10 @@ class Policy(Section):
     """Folder for kept revisions and the pin (owner-only); `.gateway` beside the file by default."""
     history: Count = Field(default=10, ge=1, le=1_000)
     """How many good revisions are kept, for a start with a broken one and for a rollback."""
+    shadow: Shadow | None = None
+    """A second policy set that decides too and changes no answer."""
+    canary: Canary | None = None
+    """A second policy set that decides for a share of subjects."""
 
 
 class Reload(Section):

@@ -5,15 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.config.model import Section
+from gateway.config.model import Canary, Policy, Section, Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.config.document import Key
+    from gateway.config.model import Config
 
 WRITTEN = {("log", "decisions", "path"), ("log", "access", "path"), ("policy", "state")}
 """The paths that the gateway writes; it reads all others."""
+
+BESIDE = ("shadow", "canary")
+"""The policy sets beside the enforced one, as sections of `policy`."""
+
+PolicySection = Policy | Shadow | Canary
 
 
 def leaves(node: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
@@ -38,6 +44,24 @@ def files(node: Section) -> Iterator[tuple[Key, Path]]:
         for key, value in leaves(node)
         if isinstance(value, Path) and key not in WRITTEN
     )
+
+
+def is_policy(key: Key) -> bool:
+    """Whether a key of a file leads into a policy set."""
+    return key[:2] == ("policy", "paths") or is_beside(key)
+
+
+def is_beside(key: Key) -> bool:
+    """Whether it leads into one whose faults keep nothing else from working."""
+    return key[:1] == ("policy",) and any(name in key[1:2] for name in BESIDE)
+
+
+def sets_beside(config: Config) -> Iterator[tuple[str, Shadow | Canary]]:
+    """The policy sets beside the enforced one that are configured, by name."""
+    for name in BESIDE:
+        section = getattr(config.policy, name)
+        if section is not None:
+            yield name, section
 
 
 def map_paths(node: Any, change: Callable[[Path], Path]) -> Any:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.config.model import Route
-    from gateway.model import Principal, Trail
+    from gateway.model import Decision, Head, Principal, Trail
 
 Event = dict[str, Any]
 Recorded = Forward | Refuse | Answer
@@ -92,7 +92,7 @@ def build(
         event["req_id"] = trail.source.request_id
     if trail.match:
         event["route"] = trail.match.route.id
-        event |= _reported(trail, trail.match.route)
+        event |= _rollout(trail, trail.match.route)
     if principal and principal.authenticated:
         event["subject"] = principal.subject
         event["issuer"] = principal.issuer
@@ -100,13 +100,12 @@ def build(
         event["code"] = code.text
     failure = code or trail.unenforced
     if exchange.detail or failure not in (None, Code.POLICY_DENIED):
-        event["error"] = _error(failure, trail, exchange, is_secret_name)
+        detail = exchange.detail or trail.detail
+        event["error"] = error_of(failure, detail, trail.head, is_secret_name)
     if decision:
         event["result"] = decision.result
         if decision.reasons:
-            event["reasons"] = [
-                {"code": reason.code, "message": reason.message} for reason in decision.reasons
-            ]
+            event["reasons"] = reasons_of(decision)
     if not exchange.complete:
         event["incomplete"] = True
     if trail.document is None:
@@ -116,6 +115,11 @@ def build(
         event["path"] = entrypoint
         event["input"] = trail.document
     return event
+
+
+def reasons_of(decision: Decision) -> list[dict[str, str]]:
+    """The reasons of a decision as events have them."""
+    return [{"code": reason.code, "message": reason.message} for reason in decision.reasons]
 
 
 def rfc3339(now: float) -> str:
@@ -161,23 +165,25 @@ def _outcome(outcome: Recorded, exchange: Exchange) -> str:
     return "refused" if isinstance(outcome, Refuse) else "answered"
 
 
-def _reported(trail: Trail, route: Route) -> Event:
-    """What a route that only reports adds: that it does, and what it let pass."""
-    if route.enforcement == "enforce" or trail.document is None:
-        return {}
+def _rollout(trail: Trail, route: Route) -> Event:
+    """Whether the canary decided, and what a route that only reports let pass."""
+    found: Event = {"canary": True} if trail.canary else {}
+    if route.enforcement == "report" and trail.document is not None:
+        found["enforced"] = False
     code, decision = trail.unenforced, trail.decision
-    if code is None:
-        return {"enforced": False}
-    status = decision.status if decision and code is Code.POLICY_DENIED else code.status
-    return {"enforced": False, "would": {"code": code.text, "status": status}}
+    if code is not None:
+        status = decision.status if decision and code is Code.POLICY_DENIED else code.status
+        found["would"] = {"code": code.text, "status": status}
+    return found
 
 
-def _error(
-    code: Code | None, trail: Trail, exchange: Exchange, is_secret_name: Callable[[str], bool]
+def error_of(
+    code: Code | None, detail: str, head: Head, is_secret_name: Callable[[str], bool]
 ) -> dict[str, str]:
-    detail = exchange.detail or trail.detail or (code.title if code else "")
+    """An error as events have it, without the credentials that the request carried."""
+    detail = detail or (code.title if code else "")
     # Cut only afterwards: a cut through a credential would leave a piece that is not found.
-    detail = without_credentials(detail, trail.head.headers, is_secret_name)[:MAX_DETAIL]
+    detail = without_credentials(detail, head.headers, is_secret_name)[:MAX_DETAIL]
     return {"code": code.text if code else "", "message": readable(detail)}
 
 

@@ -42,7 +42,7 @@ MAX_LISTED = 16 * 1024
 OBJECT = (dict, Mapping)  # a dict is told at once, any other Mapping slowly
 COMPOSITE = (dict, list, tuple, Mapping)
 
-_LARGE = ("input", "result", "reasons", "masked", "error", "target", "method")
+_LARGE = ("input", "result", "shadow", "reasons", "masked", "error", "target", "method")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
 

@@ -78,7 +78,8 @@ class Gauges:
     """What is read at the scrape instead of counted; times are Unix seconds.
 
     `pinned` and `pending` are about the policies that serve, and those on disk that may not.
-    `enforced` tells of each route whether what its policy refuses is refused.
+    `beside` are the revisions of the canary and the shadow, empty for a broken one. `enforced`
+    tells of each route whether what its policy refuses is refused.
     """
 
     version: str
@@ -88,6 +89,8 @@ class Gauges:
     reload_ok: bool = True
     pinned: bool = False
     pending: bool = False
+    beside: Mapping[str, str] = field(default_factory=dict)
+    shadow_queued: int = 0
     enforced: Mapping[str, bool] = field(default_factory=dict)
     issuers: Mapping[str, KeyGauges] = field(default_factory=dict)
     upstreams: Mapping[str, UpstreamGauges] = field(default_factory=dict)
@@ -138,6 +141,9 @@ class Metrics:
         self.principals: dict[str, int] = {}
         self.reasons: dict[str, int] = {}
         self.unenforced: dict[tuple[str, str], int] = {}
+        self.canary: dict[tuple[str, str], int] = {}
+        self.shadow: dict[tuple[str, str], int] = {}
+        self.shadow_cpu = 0.0
         self.timings: dict[str, Timings] = {}
         self.below: dict[str, int] = {}
         self.reloads = {"success": 0, "failure": 0}
@@ -165,6 +171,9 @@ class Metrics:
         if trail.principal:
             issuer = trail.principal.issuer or ANONYMOUS
             self.principals[issuer] = self.principals.get(issuer, 0) + 1
+        if trail.canary:
+            decided = (route, code.text if code else OK)
+            self.canary[decided] = self.canary.get(decided, 0) + 1
         if trail.unenforced:
             let_through = (route, trail.unenforced.text)
             self.unenforced[let_through] = self.unenforced.get(let_through, 0) + 1
@@ -175,6 +184,10 @@ class Metrics:
     def refused_below(self, code: Code) -> None:
         """Count what the server refused before there was a request to record."""
         self.below[code.text] = self.below.get(code.text, 0) + 1
+
+    def shadowed(self, route: str, outcome: str) -> None:
+        """Count what became of a request's shadow decision."""
+        self.shadow[route, outcome] = self.shadow.get((route, outcome), 0) + 1
 
     def reloaded(self, *, success: bool) -> None:
         """Count a reload."""
@@ -248,6 +261,24 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges], S
         "Requests that the policy refused and that passed, as their route only reports.",
         ("route", "code"),
         lambda metrics, _: metrics.unenforced.items(),
+    ),
+    "gateway_canary_requests": (
+        "Requests that the canary decided, by refusal code (ok: none).",
+        ("route", "code"),
+        lambda metrics, _: metrics.canary.items(),
+    ),
+    "gateway_shadow_decisions": (
+        (
+            "Requests for the shadow, by how its decision differs from the enforced one (same, "
+            "deny_to_allow, allow_to_deny, other, error, dropped)."
+        ),
+        ("route", "outcome"),
+        lambda metrics, _: metrics.shadow.items(),
+    ),
+    "gateway_shadow_cpu_seconds": (
+        "Processor time that the shadow took.",
+        (),
+        lambda metrics, _: [((), metrics.shadow_cpu)],
     ),
     "gateway_server_refusals": (
         "Requests that the server refused before the pipeline, by code.",
@@ -331,6 +362,18 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         "Whether other policies wait on disk while a revision is pinned (1).",
         (),
         lambda _, gauges, __: [((), gauges.pending)],
+    ),
+    "gateway_policy_beside": (
+        "The policy set beside the enforced one (canary, shadow): 1, or 0 while it is broken.",
+        ("set", "revision"),
+        lambda _, gauges, __: (
+            ((name, revision), bool(revision)) for name, revision in gauges.beside.items()
+        ),
+    ),
+    "gateway_shadow_queued": (
+        "Requests that wait for the shadow.",
+        (),
+        lambda _, gauges, __: [((), gauges.shadow_queued)],
     ),
     "gateway_route_enforced": (
         "Whether a route enforces its policy (1) or only reports what it would refuse (0).",

@@ -22,7 +22,8 @@ Emit = Callable[[bytes], object]
 class Recorder:
     """Writes the decision event and the access line of each request, and counts it.
 
-    `entrypoints` names the Rego rule of each route, by route id. `decisions` and `access` are
+    `entrypoints` names the Rego rule of each route, by route id, `canary_entrypoints` that of the
+    canary. `decisions` and `access` are
     None where that log is off.
     """
 
@@ -31,6 +32,7 @@ class Recorder:
     mask: Mask = field(default_factory=Mask)
     labels: Mapping[str, str] = field(default_factory=dict)
     entrypoints: Mapping[str, str] = field(default_factory=dict)
+    canary_entrypoints: Mapping[str, str] = field(default_factory=dict)
     decisions: Emit | None = None
     access: Emit | None = None
 
@@ -42,11 +44,12 @@ class Recorder:
         if not (self.decisions or self.access or self.ring.limit):
             return
         route = trail.match.route if trail.match else None
+        entrypoints = self.canary_entrypoints if trail.canary else self.entrypoints
         event = build(
             outcome,
             exchange,
             labels=self.labels,
-            entrypoint=self.entrypoints.get(route.id, "") if route else "",
+            entrypoint=entrypoints.get(route.id, "") if route else "",
             is_secret_name=self.mask.is_secret_header,
         )
         event = self.mask.apply(event, route.dialect if route else "native")

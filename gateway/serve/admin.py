@@ -15,6 +15,7 @@ from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from gateway.config.model import is_loopback_host
+from gateway.config.walk import BESIDE
 from gateway.errors import Code, GatewayError
 from gateway.record.encode import encode
 from gateway.record.event import rfc3339
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.errors import Problem
     from gateway.record.metrics import Metrics
     from gateway.record.ring import Ring
+    from gateway.record.shadow import Report
     from gateway.serve.revisions import Pin
     from gateway.serve.rollout import Rollout
 
@@ -96,8 +98,8 @@ class AdminState:
 
     `ready` names what is missing until requests can be decided. `token` is the bearer token or
     None; `unix` tells that the listener is a Unix socket, whose file permissions decide who may
-    connect. `actions` tells whether `rollout` takes acts. `config` is the effective
-    configuration with its secrets masked.
+    connect. `beside` are the canary and the shadow, by name. `actions` tells whether `rollout`
+    takes acts. `config` is the effective configuration with its secrets masked.
     """
 
     version: str
@@ -112,6 +114,8 @@ class AdminState:
     metrics: Metrics
     ring: Callable[[], Ring]
     rollout: Rollout
+    beside: Callable[[], Mapping[str, Any]]
+    shadow: Callable[[], Report | None]
     actions: Callable[[], bool]
     unix: bool = False
 
@@ -131,6 +135,7 @@ class Pages:
             "/metrics": self.metrics,
             "/decisions": self.decisions,
             "/decisions/<decision_id>": self.decision,
+            "/policy/shadow": self.shadow,
             "/config": self.config,
         }
 
@@ -165,6 +170,12 @@ class Pages:
         if line is None:
             raise GatewayError(Code.DECISION_UNKNOWN)
         return Response(line + b"\n", content_type=JSON)
+
+    async def shadow(self) -> Response:
+        """What became of the shadow's decisions; `report` is null without one that works."""
+        report = self.state.shadow()
+        status = self.state.beside().get("shadow")
+        return _json({"report": report.as_dict() if report else None, "status": status})
 
     async def config(self) -> Response:
         """The effective configuration, masked."""
@@ -241,6 +252,7 @@ def status_document(state: AdminState) -> dict[str, Any]:
         "ready": not missing,
         "reasons": missing,
         **policy_document(reload),
+        **{name: state.beside().get(name) for name in BESIDE},
         "last_success": _time(reload.last_success),
         "last_good": reload.last_good,
         "restart_required": list(reload.restart_required),
@@ -273,7 +285,7 @@ def problem(error: Exception) -> Response:
             code = error.code
             headers = dict(error.headers)
             if isinstance(error, UnfitError):
-                more = {"problems": _problems(error.problems)}
+                more = {"problems": problems_as_json(error.problems)}
         case MethodNotAllowed():
             code = Code.METHOD_NOT_ALLOWED
             headers = {"allow": ", ".join(sorted(error.valid_methods or ()))}
@@ -357,7 +369,7 @@ def _failure(reload: ReloadStatus) -> dict[str, Any] | None:
         return None
     return {
         "at": _time(reload.last_failure),
-        "problems": _problems(reload.problems),
+        "problems": problems_as_json(reload.problems),
     }
 
 
@@ -370,10 +382,11 @@ def _pin(pin: Pin | None) -> dict[str, Any] | None:
 def _pending(pending: Pending | None) -> dict[str, Any] | None:
     if pending is None:
         return None
-    return {"revision": pending.revision or None, "problems": _problems(pending.problems)}
+    return {"revision": pending.revision or None, "problems": problems_as_json(pending.problems)}
 
 
-def _problems(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+def problems_as_json(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """Problems as /status has them."""
     return [{name: getattr(found, name) for name in type(found).__slots__} for found in problems]
 
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, cast
 from gateway.config.model import Listener
 from gateway.config.secrets import admin_token
 from gateway.config.show import effective
+from gateway.config.walk import sets_beside
 from gateway.errors import ConfigError
 from gateway.record.mask import Mask
 from gateway.record.metrics import Gauges, KeyGauges, Metrics, UpstreamGauges
 from gateway.record.recorder import Recorder
 from gateway.record.ring import Ring
-from gateway.serve.admin import AdminState, IssuerStatus, ReloadStatus, admin_app
+from gateway.serve.admin import AdminState, IssuerStatus, ReloadStatus, admin_app, problems_as_json
 from gateway.serve.edge import own_app
 from gateway.serve.hypercorn import BoundListener, bind, serve
 from gateway.serve.proxy import Proxy
@@ -145,6 +146,7 @@ class Gateway:
             mask=Mask.build(snapshot.config),
             labels=snapshot.config.log.labels,
             entrypoints=snapshot.decider.entrypoints,
+            canary_entrypoints=snapshot.canary.decider.entrypoints if snapshot.canary else {},
             decisions=sinks.decisions.put if sinks.decisions else None,
             access=sinks.access.put if sinks.access else None,
         )
@@ -164,6 +166,8 @@ class Gateway:
             metrics=self.metrics,
             ring=lambda: self.ring,
             rollout=Rollout(self.reloader),
+            beside=self.beside,
+            shadow=lambda: self.runtime.shadowing.report,
             actions=lambda: self.runtime.snapshot.config.admin.actions,
             unix=address.startswith("unix:"),
         )
@@ -197,6 +201,19 @@ class Gateway:
             )
         return found
 
+    def beside(self) -> dict[str, dict[str, Any]]:
+        """The policy sets beside the enforced one, by name; a broken one has problems."""
+        snapshot = self.runtime.snapshot
+        return {
+            name: {
+                "revision": variant.revision if variant else None,
+                "share": section.share,
+                "problems": problems_as_json(snapshot.faults.get(name, ())),
+            }
+            for name, section in sets_beside(snapshot.config)
+            for variant in (snapshot.policy_sets()[name],)
+        }
+
     def gauges(self) -> Gauges:
         """What the metrics show of this moment."""
         now = time.time()
@@ -207,6 +224,8 @@ class Gateway:
             revision=status.revision,
             reloaded_at=status.last_success,
             reload_ok=not status.problems,
+            beside={name: each["revision"] or "" for name, each in self.beside().items()},
+            shadow_queued=self.runtime.shadowing.queued(),
             pinned=status.pin is not None,
             pending=status.pending is not None,
             enforced={

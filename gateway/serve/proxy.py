@@ -124,7 +124,12 @@ class Request:
                 detail=detail,
                 complete=complete,
             )
-            self.recorder.record(outcome or self.undecided(), exchange)
+            recorded = outcome or self.undecided()
+            self.recorder.record(recorded, exchange)
+            shadow = self.snapshot.shadow
+            if shadow is not None:
+                body = len(self.content_seen or b"")
+                self.runtime.shadowing.offer(shadow, recorded, self.recorder, body)
 
     async def planned(self) -> Recorded:
         """The plan, once everything is there that it needs."""

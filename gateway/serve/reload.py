@@ -163,6 +163,7 @@ class Reloader:
         """Keep what the gateway begins with, and begin to watch."""
         for warning in self.warnings:
             log.warning("%s", warning)
+        self._tell_faults()
         if self.pin is not None:
             log.warning("pinned: revision %s serves whatever the files say", self.pin.revision)
         if not self.begun.problems:
@@ -301,8 +302,15 @@ class Reloader:
             if warning not in self.warnings or warning.key.endswith(".enforcement"):
                 log.warning("%s", warning)
         self.warnings = loaded.warnings
+        self._tell_faults()
         if restart:
             log.warning("restart-required: only the next start changes %s", ", ".join(restart))
+
+    def _tell_faults(self) -> None:
+        """Say which policy sets beside the enforced one do not decide, and why."""
+        for name, problems in self.snapshot.faults.items():
+            shown = "; ".join(map(str, problems))
+            log.error("the %s is broken, and decides nothing: %s", name, shown)
 
     def failed(self, problems: tuple[Problem, ...], seen: str) -> None:
         """Say so everywhere, once for each broken state of the files; try again by and by."""

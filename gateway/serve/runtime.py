@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.serve.jwks import KeyService
+from gateway.serve.shadow import Shadowing
 from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Runtime:
-    """The active snapshot, the recorder made for it, the issuers' keys and the upstreams' pools.
+    """The active snapshot and its recorder, the issuers' keys, the upstreams' pools, the shadow.
 
     For one event loop. A request takes `snapshot` and `recorder` once, at its start.
     """
@@ -24,6 +25,7 @@ class Runtime:
         self.snapshot = snapshot
         self.recorder = recorder
         self.keys = KeyService(self._new_keys)
+        self.shadowing = Shadowing(recorder.metrics)
         self.pools: dict[Upstream, Pool] = {}
         self.retired: list[Pool] = []
 
@@ -42,6 +44,7 @@ class Runtime:
         self.keys.configure(snapshot.config.issuers)
         self.snapshot = snapshot.with_keyrings(self.keys.keyrings())
         self.recorder = recorder
+        self.shadowing.activate(snapshot.shadow, snapshot.revision)
         replaced = [
             pool for upstream, pool in self.pools.items() if pools.get(upstream) is not pool
         ]
@@ -63,6 +66,7 @@ class Runtime:
     async def close(self) -> None:
         """End fetches and connections."""
         self.keys.close()
+        await self.shadowing.close()
         for pool in (*self.pools.values(), *self.retired):
             await pool.close()
 

@@ -465,7 +465,7 @@ MISTAKES = {
     "text where a section is expected": (
         ("routes:", "policy: policies\nroutes:"),
         "9:9: policy: expected a mapping, got text "
-        "(known here: paths, entrypoint, steps, tests, state, history)",
+        "(known here: paths, entrypoint, steps, tests, state, history, shadow, canary)",
     ),
     "limits of nothing": (
         ("routes:", "limits: {head: 0, idle_timeout: 0s}\nroutes:"),

@@ -44,6 +44,8 @@ def state(**changes):
         "metrics": Metrics(),
         "ring": lambda: ring,
         "rollout": Rollout(None),
+        "beside": dict,
+        "shadow": lambda: None,
         "actions": lambda: False,
     }
     return AdminState(**{**given, **changes})
@@ -154,6 +156,8 @@ def test_status():
         },
         "last_good": True,
         "restart_required": ["listeners.0.address"],
+        "canary": None,
+        "shadow": None,
         "pinned": None,
         "pending": None,
         "actions": [],
