@@ -100,7 +100,7 @@ def as_text(result: dict[str, Any]) -> str:
             for reason in result["reasons"]
         ),
         ("reported", result["unenforced"]),
-        ("revision", result["revision"]),
+        ("revision", result["revision"] + (" (canary)" if result["canary"] else "")),
     ]
     lines = [f"{result['outcome']}: {happens}"]
     lines += [f"  {name:<9} {value}" for name, value in rows if value]

@@ -159,6 +159,7 @@ def as_dict(outcome: Forward | Refuse | Answer) -> dict[str, Any]:
         "headers": _lines(outcome.headers),
         "response_headers": [],
         "revision": trail.revision,
+        "canary": trail.canary,
     }
     told: dict[str, Any]
     match outcome:

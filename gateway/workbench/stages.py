@@ -61,7 +61,8 @@ def _found(outcome: Forward | Refuse | Answer, snapshot: Snapshot) -> dict[str, 
     if trail.principal is None:
         return found
     found["identify"] = tuple(_identity(trail.principal))
-    asked = snapshot.decider.entrypoints[trail.match.route.id]
+    decided = snapshot.canary if trail.canary and snapshot.canary else snapshot
+    asked = decided.decider.entrypoints[trail.match.route.id]
     if trail.unenforced is not None:
         told = f"{asked} refuses ({trail.unenforced.text}), but the route only reports"
         found["decide"] = (told, *_reasons(trail.decision))
