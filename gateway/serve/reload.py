@@ -167,7 +167,7 @@ class Reloader:
         if self.pin is not None:
             log.warning("pinned: revision %s serves whatever the files say", self.pin.revision)
         if not self.begun.problems:
-            await self.keep(self.candidate, self.snapshot)
+            await self.keep(self.candidate, self.snapshot, self.pin)
         await self.watch(self.snapshot.config)
         self.warming = asyncio.create_task(asyncio.to_thread(self.children.start_ahead))
         self.watcher.start()
@@ -237,7 +237,7 @@ class Reloader:
         if not await asyncio.to_thread(is_current, candidate):
             self.watcher.touch()
             return
-        await self.keep(candidate, snapshot)
+        await self.keep(candidate, snapshot, self.pin)
         await self.serve(candidate, snapshot, activate, time.perf_counter() - began)
 
     async def build(self, candidate: Candidate) -> Snapshot:
@@ -251,10 +251,13 @@ class Reloader:
             children=self.children,
         )
 
-    async def keep(self, candidate: Candidate, snapshot: Snapshot, *, fresh: bool = True) -> None:
-        """Keep what is about to serve: what has served can be started with again."""
+    async def keep(self, candidate: Candidate, snapshot: Snapshot, pin: Pin | None) -> None:
+        """Keep what is about to serve: what has served can be started with again.
+
+        Pinned policies came from disk before.
+        """
         await asyncio.to_thread(
-            self.store.keep, candidate, snapshot.revision, now=time.time(), fresh=fresh
+            self.store.keep, candidate, snapshot.revision, now=time.time(), fresh=pin is None
         )
 
     async def serve(

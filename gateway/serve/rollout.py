@@ -140,7 +140,7 @@ class Rollout:
             raise UnfitError(error.problems) from None
         # Pinned before it serves: a process that ends in between begins with it, not without.
         await asyncio.to_thread(reloader.store.pin, pin)
-        await reloader.keep(candidate, snapshot, fresh=False)
+        await reloader.keep(candidate, snapshot, pin)
         reloader.pinned(pin)
         await reloader.serve(candidate, snapshot, activate, time.perf_counter() - began)
 
