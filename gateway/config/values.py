@@ -141,7 +141,7 @@ def _duration_meant(text: str) -> str:
 def share(value: object) -> object:
     """A part of all, in percent; a number alone could be a part of 1 or of 100."""
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        raise Malformed(_SHARE_FORM, f"write {value}%")
+        raise Malformed(_SHARE_FORM, f"write {value if value >= 1 else value * 100:g}%")
     if not isinstance(value, str):
         raise Malformed(f"{_SHARE_FORM}; got {described(value)}")
     found = re.fullmatch(r"\s*(\d{1,3}(?:\.\d{1,6})?)\s*%\s*", value, re.ASCII)

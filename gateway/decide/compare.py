@@ -44,12 +44,11 @@ class Verdict:
         """Whether the request would pass."""
         return self.decision is not None and self.decision.allow
 
-    @property
-    def told(self) -> str:
+    def told(self, *, reasons: bool) -> str:
         """The verdict in a few words: `allow`, or the code, and the codes of the reasons."""
-        reasons = self.decision.reasons if self.decision else ()
+        codes = [reason.code for reason in self.decision.reasons] if self.decision else []
         first = self.code.text if self.code else ALLOW
-        return f"{first}: {', '.join(reason.code for reason in reasons)}" if reasons else first
+        return f"{first}: {', '.join(codes)}" if codes and reasons else first
 
 
 def compare(enforced: Verdict, shadow: Verdict) -> Difference:

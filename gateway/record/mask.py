@@ -151,6 +151,12 @@ class Mask:
         """Whether a query parameter's value is erased."""
         return is_secret_parameter(name) or name in self.parameters
 
+    @property
+    def hides_reasons(self) -> bool:
+        """Whether operators erase what a policy gives as reasons, or a part of it."""
+        places = (("reasons",), ("result",), ("result", "reasons"))
+        return any(path in places or path[:1] == places[0] for path in self.pointers)
+
     def apply(self, event: Event, dialect: str = "native") -> Event:
         """The event without what stands in secret places or at a pointer; a copy where need be."""
         changes = self._changes(event, PLACES["native" if event.get("partial") else dialect])

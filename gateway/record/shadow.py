@@ -32,13 +32,17 @@ Outcome = str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A request that a shadow decided, too: both verdicts, and how they differ."""
+    """A request that a shadow decided, too: both verdicts, and how they differ.
+
+    `told` are the two in a few words, for the report.
+    """
 
     trail: Trail
     enforced: Verdict
     shadow: Verdict
     difference: Difference
     revision: str
+    told: tuple[str, str]
 
 
 def line_of(
@@ -118,7 +122,7 @@ class Report:
         self.count(route, judged.difference)
         if judged.difference == "same":
             return
-        before, after = judged.enforced.told[:MAX_TOLD], judged.shadow.told[:MAX_TOLD]
+        before, after = (text[:MAX_TOLD] for text in judged.told)
         key = (route, judged.difference, before, after)
         if key not in self.kinds and len(self.kinds) >= MAX_KINDS:
             key = (route, judged.difference, "", "")

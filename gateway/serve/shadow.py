@@ -205,6 +205,7 @@ def answer(question: Question) -> Answer:
     trail, shadow, recorder = question.trail, question.shadow, question.recorder
     assert trail.match is not None
     assert trail.document is not None
+    reasons = not recorder.mask.hides_reasons
     try:
         verdict = Verdict.of(shadow.decider, trail.document, trail.match, trail.now)
         judged = Judged(
@@ -213,6 +214,7 @@ def answer(question: Question) -> Answer:
             shadow=verdict,
             difference=compare(question.enforced, verdict),
             revision=shadow.revision,
+            told=(question.enforced.told(reasons=reasons), verdict.told(reasons=reasons)),
         )
         if judged.difference == "same" or recorder.decisions is None:
             return question, judged, b""

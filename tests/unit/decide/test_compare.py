@@ -66,7 +66,8 @@ def test_difference(enforced, shadow, difference):
     ],
 )
 def test_told(verdict, told):
-    assert verdict.told == told
+    assert verdict.told(reasons=True) == told
+    assert verdict.told(reasons=False) == told.partition(":")[0]
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,18 @@ def verdict(*, allow=True, **changes):
     return Verdict(decision=Decision(allow=allow, code=code, **changes), code=code)
 
 
-def judged(shadow=None, difference="allow_to_deny", **changes):
+def judged(shadow=None, difference="allow_to_deny", enforced=None, **changes):
+    enforced = enforced or verdict(result={"allow": True})
+    late = verdict(allow=False, result={"allow": False}, reasons=(Reason(code="late"),))
+    shadow = shadow or late
     return Judged(
         trail=trail(now=1_790_000_000.25, **changes),
-        enforced=verdict(result={"allow": True}),
-        shadow=shadow or verdict(allow=False, result={"allow": False}, reasons=(Reason(code="late"),)),
+        enforced=enforced,
+        shadow=shadow,
         difference=difference,
         revision="s1",
-    )  # fmt: skip
+        told=(enforced.told(reasons=True), shadow.told(reasons=True)),
+    )
 
 
 def event_of(given, mask=Mask()):
@@ -63,13 +67,7 @@ def test_an_event_has_both_decisions():
 
 def test_both_decisions_are_masked_alike():
     secret = {"allow": True, "headers": {"x-api-key": "s3cret"}, "note": "mine"}
-    given = Judged(
-        trail=trail(),
-        enforced=verdict(result=secret),
-        shadow=verdict(result=secret),
-        difference="other",
-        revision="s1",
-    )
+    given = judged(verdict(result=secret), "other", verdict(result=secret))
     event = event_of(given, Mask(pointers=(("result", "note"), ("subject",))))
     assert event["result"] == event["shadow"]["result"] == {"allow": True, "headers": {}}
     assert "subject" not in event

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -12,6 +12,7 @@ import pytest
 from gateway.decide.variants import REQUESTS, Shadow, first
 from gateway.errors import Code, DecisionError
 from gateway.model import Decision
+from gateway.record.mask import Mask
 from gateway.record.metrics import Metrics
 from gateway.record.recorder import Recorder
 from gateway.record.ring import Ring
@@ -84,6 +85,27 @@ async def test_a_difference_is_counted_written_and_reported():
     assert given.made.report.as_dict()["differences"][0]["examples"] == ["d-1"]
     assert given.metrics.shadow_cpu > 0
     assert given.made.weight == 0
+    await given.made.close()
+
+
+@pytest.mark.parametrize(
+    ("pointer", "told"),
+    [
+        (("reasons",), "allow"),
+        (("reasons", "0", "code"), "allow"),
+        (("result",), "allow"),
+        (("result", "reasons"), "allow"),
+        (("subject",), "allow: reader"),
+    ],
+)
+@live
+async def test_reasons_that_are_masked_are_not_in_the_report(pointer, told):
+    given = Shadowed(Scripted())
+    given.recorder = replace(given.recorder, mask=Mask(pointers=(pointer,)))
+    given.offer()
+    await given.counted(allow_to_deny=1)
+    (kind,) = given.made.report.as_dict()["differences"]
+    assert kind["enforced"] == told
     await given.made.close()
 
 
