@@ -337,11 +337,11 @@ def _fitting(files: Mapping[str, bytes] | None, loaded: Loaded) -> Mapping[str, 
 
 def changes(before: Snapshot, after: Snapshot) -> list[str]:
     """What of a snapshot changed, for people."""
-    compared = {
-        "configuration": "config_revision",
-        "policies": "revision",
-        "keys, certificates or secrets": "named",
+    compared: dict[str, Callable[[Snapshot], object]] = {
+        "configuration": lambda snapshot: snapshot.config_revision,
+        "policies": lambda snapshot: snapshot.revision,
+        "canary": lambda snapshot: snapshot.canary and snapshot.canary.revision,
+        "shadow": lambda snapshot: snapshot.shadow and snapshot.shadow.revision,
+        "keys, certificates or secrets": lambda snapshot: snapshot.named,
     }
-    return [
-        name for name, field in compared.items() if getattr(before, field) != getattr(after, field)
-    ]
+    return [name for name, read_ in compared.items() if read_(before) != read_(after)]

@@ -190,6 +190,8 @@ class Store:
                 files=int(document["files"]),
                 size=int(document["size"]),
             )
+        except FileNotFoundError:
+            return None  # it gave way meanwhile
         except OSError as error:
             log.warning("%s cannot be used: %s", file, error.strerror)
         except (ValueError, KeyError, TypeError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import sys
 
 import pytest
@@ -159,6 +160,7 @@ async def stats(folder, log):
 
 @live
 async def test_a_broken_shadow_hinders_nobody_and_is_loud(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "gateway.reload")
     async with running(tmp_path, config=SHADOW) as gateway:  # there is no folder
         await gateway.settled()
         assert (await gateway.ask(token=gateway.token())).status == 200
@@ -178,6 +180,7 @@ async def test_a_broken_shadow_hinders_nobody_and_is_loud(tmp_path, caplog):
         await until(lambda: "authz.rego:9" in caplog.text)
         beside(tmp_path, policy_for("reader"))
         await until(lambda: gateway.gateway.runtime.snapshot.shadow)
+        await until(lambda: "(shadow)" in caplog.text)
         await gateway.admits_still("writer")
         await until(lambda: outcomes(gateway) == {"allow_to_deny": 1})
         # Without it there is no report.
