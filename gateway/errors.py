@@ -72,6 +72,10 @@ class Code(Enum):
     CONNECTION_FLOOD = ("connection-flood", 429, "The connection sends too many control frames")
     ADMIN_LOCAL_ONLY = ("admin-local-only", 403, "The admin listener answers only this machine")
     ADMIN_TOKEN = ("admin-token", 401, "The admin listener requires its bearer token")
+    ADMIN_ORIGIN = ("admin-origin", 403, "The admin listener takes no actions from web pages")
+    ACTIONS_OFF = ("actions-off", 403, "The admin listener takes no actions")
+    REVISION_UNKNOWN = ("revision-unknown", 404, "No such revision is kept, or several begin so")
+    REVISION_UNFIT = ("revision-unfit", 409, "The revision does not fit the configuration")
     DECISION_UNKNOWN = ("decision-unknown", 404, "The decision is not among the recent ones")
     INTERNAL_ERROR = ("internal-error", 500, "The gateway failed")
 
@@ -119,6 +123,9 @@ class ConfigError(Exception):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)  # a supervisor hands it to its workers
 
 
 @dataclass(frozen=True, slots=True)

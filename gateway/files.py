@@ -34,13 +34,19 @@ def is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def read_own_file(path: Path) -> bytes:
-    """The contents of a file that only this process's user can have written; OSError."""
+def read_own_file(path: Path, limit: int, *, line: bool = False) -> bytes:
+    """The contents, or the first `line`, of a file that only this process's user can have written.
+
+    OSError where others may have, or where it is longer than `limit` bytes.
+    """
     with _opened(path, os.O_NOFOLLOW) as file:
         status = os.fstat(file.fileno())
         if status.st_uid != os.geteuid() or status.st_mode & 0o077:
             raise OSError(errno.EPERM, "others may have written it", str(path))
-        return file.read()
+        data = file.readline(limit + 1) if line else file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
+    return data
 
 
 def replace_own_file(path: Path, data: bytes) -> None:

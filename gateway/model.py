@@ -215,7 +215,9 @@ class Trail:
     """What the stages found, for the decision event and for `explain`.
 
     `charges` are to be taken before the outcome is carried out, `taken` is what became of those
-    before.
+    before. `unenforced` is the code that the policy would have refused with, on a route that only
+    reports. `canary` tells that the canary decided, whose revision is `revision` then. `now` (Unix
+    seconds) is the time that the policy was asked for.
     """
 
     head: Head
@@ -228,6 +230,9 @@ class Trail:
     charges: tuple[Charge, ...] = ()
     taken: tuple[Taken, ...] = ()
     detail: str = ""
+    unenforced: Code | None = None
+    canary: bool = False
+    now: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

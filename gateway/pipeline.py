@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import Code, DecisionError, GatewayError
 from gateway.limit import check_taken, rate_limit_headers
-from gateway.model import Answer, Facts, Forward, Head, Missing, Outcome, Refuse, Trail
+from gateway.model import (
+    Answer,
+    Decision,
+    Facts,
+    Forward,
+    Head,
+    Missing,
+    Outcome,
+    Refuse,
+    Trail,
+)
 from gateway.record.encode import encode
 from gateway.route.pieces import check_pieces
 from gateway.route.websocket import check_websocket
@@ -19,13 +29,16 @@ from gateway.wire import beside, is_cors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.model import Decision, Headers, Taken
+    from gateway.decide import Decider
+    from gateway.model import Headers, Match, Taken
     from gateway.record.event import Recorded
     from gateway.snapshot import Snapshot
 
 log = logging.getLogger("gateway.pipeline")
 
 NO_FACTS = Facts()
+UNENFORCED = Decision(allow=True)
+"""What counts instead of a refusal that is only reported: nothing of it is sent on."""
 
 CHALLENGES = {
     # RFC 6750 §3.1: no error code where no credential was sent.
@@ -44,14 +57,14 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
 
     Pure: no I/O and no clock; `now` is in Unix seconds. Never raises.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"revision": snapshot.revision, "now": now}
     try:
         source = found["source"] = snapshot.origins.read(head)
         check_pieces(head)
         preflight = snapshot.cors.preflight(head, snapshot.routes)
         if preflight is not None:
             found["match"] = preflight.match
-            trail = _trail(head, snapshot, found)
+            trail = Trail(head=head, **found)
             return Answer(status=204, headers=preflight.headers, body=b"", trail=trail)
         match = found["match"] = snapshot.routes.match(head)
         check_websocket(head, match.route)
@@ -64,9 +77,13 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
         document = found["document"] = snapshot.decider.document(
             head, match, principal, source, facts, now
         )
-        decision = found["decision"] = snapshot.decider.decide(document, match, now)
+        decider, canary = snapshot.decider, snapshot.canary
+        if canary is not None and canary.takes(principal):
+            decider, found["revision"], found["canary"] = canary.decider, canary.revision, True
+        decision = _decide(decider, document, match, now, found)
         found["charges"] = snapshot.limiter.charges(head, match, source, principal, decision)
-        trail = _trail(head, snapshot, found)
+        # Made once, at the end: a copy after each stage cost a quarter of the plan.
+        trail = Trail(head=head, **found)
         if not decision.allow:
             return refuse_decision(decision, trail, snapshot)
         cors = snapshot.cors.response_headers(head, match.route)
@@ -74,13 +91,13 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
             head, match, principal, decision, source, trail=trail, cors=cors, now=now
         )
     except Missing as missing:
-        return replace(missing.need, trail=_trail(head, snapshot, found))
+        return replace(missing.need, trail=Trail(head=head, **found))
     except GatewayError as error:
-        return refuse(error, _trail(head, snapshot, found), snapshot)
+        return refuse(error, Trail(head=head, **found), snapshot)
     except Exception as error:  # a fault of ours refuses, whatever it is
         log.exception("a request could not be planned")
         fault = GatewayError(Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
-        return refuse(fault, _trail(head, snapshot, found), snapshot)
+        return refuse(fault, Trail(head=head, **found), snapshot)
 
 
 def settled(outcome: Recorded, taken: Taken | None, snapshot: Snapshot) -> Recorded:
@@ -102,9 +119,21 @@ def settled(outcome: Recorded, taken: Taken | None, snapshot: Snapshot) -> Recor
     return replace(outcome, trail=trail, headers=(*outcome.headers, *shown))
 
 
-def _trail(head: Head, snapshot: Snapshot, found: Mapping[str, Any]) -> Trail:
-    # Made once, at the end: a copy after each stage cost a quarter of the plan.
-    return Trail(head=head, revision=snapshot.revision, **found)
+def _decide(
+    decider: Decider, document: Mapping[str, Any], match: Match, now: float, found: dict[str, Any]
+) -> Decision:
+    """The decision that counts, which is an allow where the route only reports the policy's."""
+    try:
+        decision = found["decision"] = decider.decide(document, match, now)
+    except DecisionError as error:
+        if match.route.enforcement == "enforce":
+            raise
+        found["unenforced"], found["detail"] = error.code, error.detail
+        return UNENFORCED
+    if decision.allow or match.route.enforcement == "enforce":
+        return decision
+    found["unenforced"] = decision.code
+    return UNENFORCED
 
 
 def refuse(error: GatewayError, trail: Trail, snapshot: Snapshot) -> Refuse:

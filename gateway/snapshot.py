@@ -11,16 +11,14 @@ from gateway.bundle.root import policy_roots, root_paths
 from gateway.config import load as config_load
 from gateway.config.document import dotted
 from gateway.config.secrets import secret_of
-from gateway.config.walk import files as config_files, names_policies
-from gateway.decide import Decider
+from gateway.config.walk import files as config_files, names_policies, sets_beside
+from gateway.decide.variants import Variant
 from gateway.errors import ConfigError, Problem
 from gateway.files import MAX_NAMED_FILE, read_file
 from gateway.forward import Forwarder
 from gateway.identify import Identifier, Keyring, KeysError, accepted_algorithms
 from gateway.limit import Limiter
-from gateway.rego import CompileError, Policy, Program, Value
-from gateway.rego.compiler import Unit, all_good, compile_all
-from gateway.rego.testing import Suite, TestResult, run_tests, suites
+from gateway.policy_sets import PolicySets
 from gateway.route.cors import CorsRules
 from gateway.route.source import SourceReader
 from gateway.route.table import RouteTable
@@ -32,9 +30,11 @@ if TYPE_CHECKING:
     from gateway.bundle.folder import PolicySources
     from gateway.config.load import Loaded
     from gateway.config.model import Config, Issuer
+    from gateway.decide import Decider
+    from gateway.decide.variants import Canary, Shadow
+    from gateway.rego import Program
     from gateway.rego.children import Children
-
-DEFAULT_ENTRYPOINTS = ("gateway/authz/decision", "gateway/authz/allow")
+    from gateway.rego.testing import TestResult
 
 _Made = TypeVar("_Made")
 
@@ -43,14 +43,15 @@ _Made = TypeVar("_Made")
 class Candidate:
     """What was read from disk, not yet known to be good.
 
-    `files` are those of bundle.folder, `named` is the digest of the keys, certificates and
-    secrets, which building reads itself; `digest` changes with every byte that a reload can
-    change.
+    `files` are those of bundle.folder, `beside` those of the other policy sets by name, or why
+    they cannot be read. `named` is the digest of the keys, certificates and secrets, which
+    building reads itself; `digest` changes with every byte that a reload can change.
     """
 
     loaded: Loaded
     config_text: bytes
     files: Mapping[str, bytes]
+    beside: Mapping[str, Mapping[str, bytes] | ConfigError]
     named: str
     digest: str
 
@@ -62,7 +63,8 @@ class Snapshot:
     `keyrings` are those of all issuers, by name; only they change without a reload. `revision`
     is that of the policy files, `config_revision` that of the configuration's text, `named` as
     in Candidate. `tested` holds the results of the policies' own tests, by the digest of their
-    suite.
+    suite. `canary` and `shadow` are the policy sets beside the enforced one; `faults` tells by name
+    why one of them is None though it is configured.
     """
 
     config: Config
@@ -79,6 +81,14 @@ class Snapshot:
     limiter: Limiter
     forwarder: Forwarder
     tested: Mapping[str, tuple[TestResult, ...]]
+    canary: Canary | None = None
+    shadow: Shadow | None = None
+    faults: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+
+    def policy_sets(self) -> dict[str, Variant | None]:
+        """The policy sets by name; the enforced one has none."""
+        enforced = Variant(policies=self.policies, decider=self.decider, tested=self.tested)
+        return {"": enforced, "canary": self.canary, "shadow": self.shadow}
 
     @property
     def bundles(self) -> dict[str, str]:
@@ -93,7 +103,11 @@ class Snapshot:
     @property
     def programs(self) -> dict[str, Program]:
         """The compiled programs, by the digest of their modules."""
-        return {self.policies.modules_digest: self.decider.policy.program}
+        return {
+            made.policies.modules_digest: made.decider.policy.program
+            for made in self.policy_sets().values()
+            if made is not None
+        }
 
     def with_keyrings(self, keyrings: Mapping[str, Keyring]) -> Snapshot:
         """The same snapshot with newer keys of some issuers."""
@@ -105,13 +119,20 @@ def load(path: Path, environ: Mapping[str, str], *, now: float = FOREVER) -> Sna
     return build(read(path, environ, now=now), now=0.0)
 
 
-def read(path: Path, environ: Mapping[str, str], *, now: float = FOREVER) -> Candidate:
+def read(
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    now: float = FOREVER,
+    instead: Callable[[Loaded], Mapping[str, bytes] | None] | None = None,
+) -> Candidate:
     """Read the configuration and all files that it names; raises ConfigError.
 
     `now` (Unix seconds) is when the signatures of bundles must be good; by default, for ever.
+    `instead` may give policy files that stand for those on disk, which are not read then.
     """
     loaded, text = read_config(path, environ)
-    return read_policies(loaded, text, now)
+    return read_policies(loaded, text, now, instead)
 
 
 def read_config(path: Path, environ: Mapping[str, str]) -> tuple[Loaded, bytes]:
@@ -120,21 +141,42 @@ def read_config(path: Path, environ: Mapping[str, str]) -> tuple[Loaded, bytes]:
     return config_load.read(text, path, environ), text
 
 
-def read_policies(loaded: Loaded, text: bytes, now: float) -> Candidate:
+def read_policies(
+    loaded: Loaded,
+    text: bytes,
+    now: float,
+    instead: Callable[[Loaded], Mapping[str, bytes] | None] | None = None,
+) -> Candidate:
     """Read all files that a configuration names; raises ConfigError."""
-    try:
-        roots = policy_roots(loaded.config.policy)
-    except ConfigError as error:
-        raise loaded.located(error) from None
-    return candidate_of(loaded, text, folder.read_files(roots, now))
+    files = instead(loaded) if instead else None
+    if files is None:
+        try:
+            roots = policy_roots(loaded.config.policy)
+        except ConfigError as error:
+            raise loaded.located(error) from None
+        files = folder.read_files(roots, now)
+    return candidate_of(loaded, text, files)
 
 
 def candidate_of(loaded: Loaded, text: bytes, files: Mapping[str, bytes]) -> Candidate:
-    """A candidate of what was read, and of the keys, certificates and secrets as they are now."""
+    """A candidate of what was read; all else that it is made of is read as it is now."""
     named = named_files(loaded.config)
     whole = {**files, "config": text, "named": named.encode()}
+    beside: dict[str, Mapping[str, bytes] | ConfigError] = {}
+    for name, section in sets_beside(loaded.config):
+        try:
+            beside[name] = found = folder.read_files(section.paths)
+            whole[name] = folder.digest(found).encode()
+        except ConfigError as error:
+            beside[name] = error
+            whole[name] = str(error).encode()
     return Candidate(
-        loaded=loaded, config_text=text, files=files, named=named, digest=folder.digest(whole)
+        loaded=loaded,
+        config_text=text,
+        files=files,
+        beside=beside,
+        named=named,
+        digest=folder.digest(whole),
     )
 
 
@@ -194,19 +236,19 @@ def build(
     origins = attempt(lambda: SourceReader.build(config))
     forwarder = attempt(lambda: Forwarder.build(config))
     keyrings = attempt(lambda: local_keyrings(config))
-    decided = attempt(lambda: _decided(candidate, previous, cache, children, programs))
+    sets = attempt(lambda: _policy_sets(candidate, previous, cache, children, programs))
     if problems:
         raise ConfigError(tuple(problems))
-    assert routes and cors and origins and forwarder and decided  # noqa: PT018
+    assert routes and cors and origins and forwarder and sets  # noqa: PT018
     assert keyrings is not None
-    policies, compiled, decider = decided
+    served, canary, shadow = sets.enforced(now), sets.canary(now), sets.shadow(now)
     return Snapshot(
         config=config,
         config_revision=folder.digest({"": candidate.config_text})[:16],
-        revision=policies.revision,
+        revision=served.revision,
         named=candidate.named,
-        policies=policies,
-        decider=decider,
+        policies=served.policies,
+        decider=served.decider,
         routes=routes,
         cors=cors,
         origins=origins,
@@ -214,8 +256,29 @@ def build(
         keyrings=keyrings,
         limiter=Limiter.build(config),
         forwarder=forwarder,
-        tested=_test(policies, compiled, now),
+        tested=served.tested,
+        canary=canary,
+        shadow=shadow,
+        faults={
+            name: tuple(map(candidate.loaded.locate, found)) for name, found in sets.faults.items()
+        },
     )
+
+
+def _policy_sets(
+    candidate: Candidate,
+    previous: Snapshot | None,
+    cache: Path | None,
+    children: Children | None,
+    programs: Mapping[str, Program] | None,
+) -> PolicySets:
+    before = previous.policy_sets() if previous else {}
+    sets = PolicySets(candidate.loaded.config, candidate.files, candidate.beside, before)
+    if programs is None:
+        sets.compile(cache, children)
+    else:
+        sets.take(programs)
+    return sets
 
 
 def _identifier(config: Config, previous: Snapshot | None) -> Identifier:
@@ -231,121 +294,6 @@ def _identifier(config: Config, previous: Snapshot | None) -> Identifier:
 def _is_same(one: object, other: object) -> bool:
     # Python finds 1 == True, and a repr shows no secret; a required claim tells them apart.
     return one == other and repr(one) == repr(other)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compiled:
-    """The served program, the suites of tests still to run, and the results of the others."""
-
-    program: Program
-    suites: tuple[tuple[Suite, Program], ...] = ()
-    known: Mapping[str, tuple[TestResult, ...]] = field(default_factory=dict)
-
-
-def _decided(
-    candidate: Candidate,
-    previous: Snapshot | None,
-    cache: Path | None,
-    children: Children | None,
-    programs: Mapping[str, Program] | None,
-) -> tuple[PolicySources, Compiled, Decider]:
-    config = candidate.loaded.config
-    policies = folder.parse_files(candidate.files, root_paths(config.policy))
-    if programs is None:
-        compiled = _compile(config, policies, previous, cache, children)
-    else:
-        compiled = Compiled(program=programs[policies.modules_digest])
-    entrypoints = resolve_entrypoints(config, compiled.program)
-    policy = with_data(compiled.program, policies.data)
-    return policies, compiled, Decider.build(config, policy, entrypoints)
-
-
-def _compile(
-    config: Config,
-    policies: PolicySources,
-    previous: Snapshot | None,
-    cache: Path | None,
-    children: Children | None,
-) -> Compiled:
-    """Compile what differs from `previous`; raises ConfigError with the problems of all."""
-    if not policies.modules:
-        key = "policy.paths" if config.policy.paths else "policy.bundles"
-        raise ConfigError((Problem(f"no .rego file in {key}", key=key),))
-    units: list[Unit] = []
-    served: Program | None = None
-    known: Mapping[str, tuple[TestResult, ...]] = {}
-    if previous and previous.policies.modules_digest == policies.modules_digest:
-        served = previous.decider.policy.program
-    else:
-        units.append(Unit(modules=policies.modules))
-    if previous and previous.policies.data_digest == policies.data_digest:
-        known = previous.tested
-    found = suites(policies.modules, policies.tests) if config.policy.tests else ()
-    stale = [suite for suite in found if suite.digest not in known]
-    units += [Unit(modules=suite.modules) for suite in stale]
-    try:
-        made = all_good(compile_all(units, cache_dir=cache, children=children))
-    except CompileError as error:
-        raise as_config_error(error) from None
-    program = served or made[0]
-    return Compiled(
-        program=program,
-        suites=tuple(zip(stale, made if served else made[1:], strict=True)),
-        known={suite.digest: known[suite.digest] for suite in found if suite not in stale},
-    )
-
-
-def with_data(program: Program, data: Value) -> Policy:
-    """The program over its data; ConfigError where data and a rule define the same."""
-    try:
-        return Policy(program, data)
-    except CompileError as error:
-        raise as_config_error(error) from None
-
-
-def as_config_error(error: CompileError) -> ConfigError:
-    """The engine's problems as the gateway's."""
-    return ConfigError(
-        tuple(
-            Problem(
-                found.message,
-                file=found.file,
-                line=found.row,
-                column=found.col,
-                remedy=found.remedy,
-            )
-            for found in error.problems
-        )
-    )
-
-
-def default_entrypoint(config: Config, program: Program) -> str:
-    """The deciding rule of routes that name none."""
-    return config.policy.entrypoint or next(
-        filter(program.defines, DEFAULT_ENTRYPOINTS), DEFAULT_ENTRYPOINTS[0]
-    )
-
-
-def resolve_entrypoints(config: Config, program: Program) -> dict[str, str]:
-    """The deciding rule of each route; ConfigError for one that the policies do not define."""
-    default = default_entrypoint(config, program)
-    problems: list[Problem] = []
-    found: dict[str, str] = {}
-    for index, route in enumerate(config.routes):
-        found[route.id] = (route.entrypoint or default).strip("/")
-        if not program.defines(found[route.id]):
-            key = f"routes.{index}.entrypoint" if route.entrypoint else "policy.entrypoint"
-            package, _, rule = found[route.id].rpartition("/")
-            problems.append(
-                Problem(
-                    f"no policy defines {found[route.id]}",
-                    key=key,
-                    remedy=f"write `{rule}` in `package {package.replace('/', '.')}`",
-                )
-            )
-    if problems:
-        raise ConfigError(tuple({problem.key: problem for problem in problems}.values()))
-    return found
 
 
 def local_keyrings(config: Config) -> dict[str, Keyring]:
@@ -379,27 +327,3 @@ def local_keyring(issuer: Issuer) -> Keyring:
     if keys.symmetric:
         return Keyring.from_secret(secret_of(keys))
     return Keyring.unloaded()
-
-
-def _test(
-    policies: PolicySources, compiled: Compiled, now: float
-) -> dict[str, tuple[TestResult, ...]]:
-    """The results of the policies' own tests; ConfigError where one does not pass."""
-    results = {
-        suite.digest: tuple(run_tests(program, suite.tests, policies.data, now=now))
-        for suite, program in compiled.suites
-    }
-    failed = [
-        Problem(
-            f"{result.full_name}: {result.outcome}: {result.message}",
-            file=result.file,
-            line=result.row,
-            remedy="gateway policy test shows more",
-        )
-        for suite_results in results.values()
-        for result in suite_results
-        if result.outcome in ("fail", "error")
-    ]
-    if failed:
-        raise ConfigError(tuple(failed))
-    return {**compiled.known, **results}

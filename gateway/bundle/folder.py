@@ -97,7 +97,7 @@ def _archive(place: Root) -> bytes:
     """The bytes of a bundle's archive; ConfigError."""
     try:
         if place.url:
-            return read_own_file(place.path)
+            return read_own_file(place.path, archive.MAX_PACKED)
         return read_file(place.path, archive.MAX_PACKED)
     except FileNotFoundError:
         if not place.url:

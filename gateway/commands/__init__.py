@@ -106,8 +106,8 @@ def names_bad_file(error: click.UsageError) -> bool:
 
 def _report(error: Exception) -> int:
     """Tell the user what went wrong, on stderr; gives the exit code."""
-    from gateway.rego.errors import CompileError  # noqa: PLC0415  --help need not load the engine
-    from gateway.snapshot import as_config_error  # noqa: PLC0415  same
+    from gateway.decide.programs import as_config_error  # noqa: PLC0415  --help need not load it
+    from gateway.rego.errors import CompileError  # noqa: PLC0415  same
 
     if os.environ.get("GATEWAY_TRACEBACK"):
         click.echo("".join(traceback.format_exception(error)), err=True)

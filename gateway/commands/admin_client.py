@@ -1,4 +1,4 @@
-"""Recent decisions of a gateway that runs, from its admin listener."""
+"""What a gateway that runs says on its admin listener, and what it is told to do."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from urllib.parse import quote, urlsplit
 import click
 
 from gateway.config.model import is_loopback_host
+from gateway.errors import Problem
 from gateway.jose.strict_json import loads
 from gateway.record.encode import MAX_DEPTH
+from gateway.record.text import readable
+from gateway.workbench.events import text_at
 
 TIMEOUT = 10.0
 """Seconds that an answer may take as a whole, however slowly it comes."""
@@ -26,6 +29,12 @@ MAX_ANSWER = 64 * 1024**2
 MAX_MEMBERS = 4_000_000
 MAX_SAID = 200
 """So much is shown of why an answer is none."""
+ACTION_TIMEOUT = 180.0
+HINTS = {
+    "admin-token": "; name its token with --token-file",
+    "actions-off": "; set admin.actions: true and a token in its gateway.yaml",
+    "revision-unknown": "; gateway policy history shows those that are kept",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,7 @@ class Admin:
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
         """The newest events that it keeps, oldest first."""
-        status, answer = self._get(f"/decisions?limit={limit}")
+        status, answer = self._ask("GET", f"/decisions?limit={limit}")
         events = answer.get("decisions")
         if status != http.client.OK or not isinstance(events, list):
             raise self._refusal(status, answer)
@@ -45,31 +54,49 @@ class Admin:
 
     def find(self, decision_id: str) -> dict[str, Any] | None:
         """The event of a decision; None where it keeps none."""
-        status, answer = self._get(f"/decisions/{quote(decision_id, safe='')}")
+        status, answer = self._ask("GET", f"/decisions/{quote(decision_id, safe='')}")
         if status == http.client.NOT_FOUND and answer.get("code") == "decision-unknown":
             return None
         if status != http.client.OK:
             raise self._refusal(status, answer)
         return answer
 
+    def read(self, target: str) -> dict[str, Any]:
+        """What it shows at a path."""
+        status, answer = self._ask("GET", target)
+        if status != http.client.OK:
+            raise self._refusal(status, answer)
+        return answer
+
+    def act(self, target: str) -> dict[str, Any]:
+        """What it answers to an action; building policies takes its time."""
+        status, answer = self._ask("POST", target, ACTION_TIMEOUT)
+        if status != http.client.OK:
+            raise self._refusal(status, answer)
+        return answer
+
     def _refusal(self, status: int, answer: dict[str, Any]) -> click.ClickException:
         given = answer.get("code") or answer.get("title")
-        said = given[:MAX_SAID] if isinstance(given, str) else "no decisions"
-        hint = "; name its token with --token-file" if status == http.client.UNAUTHORIZED else ""
-        return click.ClickException(f"{self.url}: {status} {said}{hint}")
+        code = given[:MAX_SAID] if isinstance(given, str) else "no decisions"
+        hint = HINTS.get(code, "")
+        lines = [f"{self.url}: {status} {code}{hint}"]
+        lines += [f"  {each}" for each in problem_texts(answer)]
+        return click.ClickException("\n".join(map(readable, lines)))
 
-    def _get(self, target: str) -> tuple[int, dict[str, Any]]:
+    def _ask(
+        self, method: str, target: str, timeout: float = TIMEOUT
+    ) -> tuple[int, dict[str, Any]]:
         """Status and JSON object of an answer; nothing stands between, whatever proxies are set."""
         parts = urlsplit(self.url)
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-        connection = kinds[parts.scheme](parts.netloc, timeout=TIMEOUT)
+        connection = kinds[parts.scheme](parts.netloc, timeout=timeout)
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         late = Event()
-        timer = Timer(TIMEOUT, _end, (connection, late))
+        timer = Timer(timeout, _end, (connection, late))
         try:
             connection.connect()
             timer.start()
-            connection.request("GET", parts.path.rstrip("/") + target, headers=headers)
+            connection.request(method, parts.path.rstrip("/") + target, headers=headers)
             response = connection.getresponse()
             data = response.read(MAX_ANSWER)
             if late.is_set():
@@ -77,7 +104,7 @@ class Admin:
             found = loads(data, max_depth=MAX_DEPTH + 4, max_members=MAX_MEMBERS)
         except (OSError, http.client.HTTPException) as error:
             timed = late.is_set() or isinstance(error, TimeoutError)
-            said = f"no answer within {TIMEOUT:g} s" if timed else str(error)[:MAX_SAID]
+            said = f"no answer within {timeout:g} s" if timed else str(error)[:MAX_SAID]
             raise click.ClickException(f"{self.url}: {said}") from None
         except ValueError as error:
             raise click.ClickException(f"{self.url}: no answer of a gateway: {error}") from None
@@ -93,6 +120,29 @@ def _end(connection: http.client.HTTPConnection, late: Event) -> None:
     with suppress(OSError):  # it may have ended just now
         if connection.sock is not None:
             connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def problem_texts(answer: Any) -> list[str]:
+    """The problems in an answer, each on one line as the gateway's log has it."""
+    problems = answer.get("problems") if isinstance(answer, dict) else None
+    return [_problem_text(each) for each in problems or () if isinstance(each, dict)]
+
+
+def _problem_text(problem: dict[str, Any]) -> str:
+    line, column = (each if isinstance(each, int) else 0 for each in map(problem.get, _PLACE))
+    return str(
+        Problem(
+            text_at(problem, "message"),
+            file=text_at(problem, "file"),
+            line=line,
+            column=column,
+            key=text_at(problem, "key"),
+            remedy=text_at(problem, "remedy"),
+        )
+    )
+
+
+_PLACE = ("line", "column")
 
 
 def checked(admin: Admin) -> Admin:

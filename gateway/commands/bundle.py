@@ -30,13 +30,13 @@ from gateway.commands.bundle_options import (
 from gateway.commands.bundle_report import as_dict, as_lines
 from gateway.commands.group import Group
 from gateway.config.model import Bundle
+from gateway.decide.programs import as_config_error
 from gateway.files import read_file
 from gateway.rego import CompileError
 from gateway.rego.compiler import Unit, all_good, compile_all
 from gateway.rego.testing import suites
 from gateway.serve.bundles import download
 from gateway.serve.fetch import FetchError
-from gateway.snapshot import as_config_error
 
 if TYPE_CHECKING:
     from gateway.bundle.folder import PolicySources

@@ -39,7 +39,7 @@ def check(ctx: click.Context, path: Path, form: Literal["pretty", "json"]) -> No
 
     Reads the configuration, keys, certificates and policies, and runs the policies' tests; each
     of these steps needs those before it to be without problems.
-    Exits with 0 if the gateway could start, else with 1.
+    Exits with 1 if the gateway could not start, or not all of its policy sets could decide.
 
     Example: gateway config check --config gateway.yaml
     """
@@ -51,7 +51,10 @@ def check(ctx: click.Context, path: Path, form: Literal["pretty", "json"]) -> No
     except ConfigError as error:
         _show_result(error.problems, warnings, form)
         ctx.exit(1)
-    _show_result((), warnings, form)
+    faults = [problem for problems in built.faults.values() for problem in problems]
+    _show_result(faults, warnings, form)
+    if faults:
+        ctx.exit(1)
     if form == "pretty":
         click.echo(f"{path}: ok, {_summary(built)}")
 

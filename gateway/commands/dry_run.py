@@ -99,7 +99,8 @@ def as_text(result: dict[str, Any]) -> str:
             ("reason", ": ".join(filter(None, (reason["code"], reason["message"]))))
             for reason in result["reasons"]
         ),
-        ("revision", result["revision"]),
+        ("reported", result["unenforced"]),
+        ("revision", result["revision"] + (" (canary)" if result["canary"] else "")),
     ]
     lines = [f"{result['outcome']}: {happens}"]
     lines += [f"  {name:<9} {value}" for name, value in rows if value]

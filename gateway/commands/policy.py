@@ -18,13 +18,14 @@ from gateway.commands.policy_eval import evaluate
 from gateway.commands.policy_explain import explain
 from gateway.commands.policy_files import policy_set
 from gateway.commands.policy_replay import replay
+from gateway.commands.policy_rollout import history, pin, rollback, shadow, unpin
 from gateway.commands.policy_test import test
 from gateway.commands.scenarios import scenarios_of, snapshot_of
+from gateway.decide.programs import as_config_error
 from gateway.errors import ConfigError
 from gateway.rego import CompileError, Policy, compile as compile_rego
 from gateway.rego.compiler import Unit, all_good, compile_all
 from gateway.rego.testing import suites
-from gateway.snapshot import as_config_error
 from gateway.workbench.lint import Lint, kept, unknown_fields
 from gateway.workbench.session import Session
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def policy() -> None:
-    """Test, check and replay policies."""
+    """Test, check and replay policies, and choose which revision a running gateway serves."""
 
 
 policy.add_command(bench)
@@ -46,6 +47,11 @@ policy.add_command(explain)
 policy.add_command(replay)
 policy.add_command(test)
 policy.add_command(diff)
+policy.add_command(history)
+policy.add_command(rollback)
+policy.add_command(pin)
+policy.add_command(unpin)
+policy.add_command(shadow)
 
 
 @policy.command(

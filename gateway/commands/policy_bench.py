@@ -16,10 +16,10 @@ from gateway.commands.progress import counted, progress
 from gateway.commands.reads import deciding
 from gateway.commands.request_options import refuse_given, request_options
 from gateway.commands.scenarios import selection, snapshot_of, tested
+from gateway.decide.programs import as_config_error
 from gateway.record.encode import encode
 from gateway.rego import CompileError, Policy, compile as compile_rego
 from gateway.rego.program import DEFAULT_STEPS
-from gateway.snapshot import as_config_error
 from gateway.workbench.bench import Question, as_json, as_table, measure
 from gateway.workbench.observed import observed
 from gateway.workbench.run import run

@@ -23,12 +23,12 @@ from gateway.commands.progress import progress
 from gateway.commands.report import counted
 from gateway.commands.scenarios import scenarios_below, snapshot_with
 from gateway.decide import read_value, reserved_names
+from gateway.decide.programs import DEFAULT_ENTRYPOINTS, as_config_error
 from gateway.errors import ConfigError, Problem
 from gateway.record.encode import encode
 from gateway.record.text import one_line
 from gateway.rego import CompileError, compile as compile_rego
 from gateway.rego.program import DEFAULT_STEPS
-from gateway.snapshot import DEFAULT_ENTRYPOINTS, as_config_error
 from gateway.workbench.diff import Case, diff as compare
 from gateway.workbench.diff_report import as_json, as_lines
 from gateway.workbench.recorded import case_of

@@ -16,6 +16,7 @@ from gateway.commands import report
 from gateway.commands.inputs import read_input
 from gateway.commands.logs import STDIN
 from gateway.commands.options import examples
+from gateway.decide.programs import as_config_error
 from gateway.errors import ConfigError
 from gateway.record.encode import displayed, plain
 from gateway.record.text import one_line
@@ -23,7 +24,6 @@ from gateway.rego import UNDEFINED, CompileError, EvalError
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.query import Query
 from gateway.rego.values import to_json
-from gateway.snapshot import as_config_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

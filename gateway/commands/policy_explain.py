@@ -22,12 +22,12 @@ from gateway.commands.reads import deciding
 from gateway.commands.request_options import KINDS, refuse_given, request_options
 from gateway.commands.scenarios import scenarios_of, selection, snapshot_of
 from gateway.config.secrets import read_secret
+from gateway.decide.programs import as_config_error
 from gateway.record.encode import encode
 from gateway.record.text import one_line
 from gateway.rego import UNDEFINED, CompileError, EvalError, Policy, compile as compile_rego
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.values import to_json
-from gateway.snapshot import as_config_error
 from gateway.workbench.candidate import Entry
 from gateway.workbench.decisions import SHORT
 from gateway.workbench.events import entrypoint_of, hidden, text_at, time_of
@@ -41,6 +41,7 @@ from gateway.workbench.tokens import Mint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.bundle.folder import PolicySources
     from gateway.commands.policy_files import PolicySet
     from gateway.commands.request_options import Asked
     from gateway.model import Answer, Forward, Refuse
@@ -178,9 +179,12 @@ def _check_kinds(
 
 def _request(ctx: click.Context, path: Path, asked: Asked) -> Explained:
     request, snapshot = asked.ready(ctx, path)
-    policy = observed(snapshot.policies, "trace")
-    outcome = send(request, with_policy(snapshot, policy), asked.jwks)
-    return _outcome(f"{request.method} {request.target.decode()}", outcome, snapshot, policy)
+    canary = send(request, snapshot, asked.jwks).trail.canary
+    sources = snapshot.canary.policies if canary and snapshot.canary else snapshot.policies
+    policy = observed(sources, "trace")
+    outcome = send(request, with_policy(snapshot, policy, canary=canary), asked.jwks)
+    title = f"{request.method} {request.target.decode()}"
+    return _outcome(title, outcome, snapshot, policy, sources)
 
 
 def _scenario(ctx: click.Context, path: Path, file: Path, pattern: str | None) -> Explained:
@@ -197,20 +201,24 @@ def _scenario(ctx: click.Context, path: Path, file: Path, pattern: str | None) -
     ran = run(chosen[0], with_policy(snapshot, policy), Mint(snapshot.config))
     if ran.outcome is None:
         raise click.ClickException(ran.error)
-    explained = _outcome(chosen[0].full_name, ran.outcome, snapshot, policy)
+    explained = _outcome(chosen[0].full_name, ran.outcome, snapshot, policy, found.sources)
     explained.said["differences"] = list(map(str, ran.differences))
     return explained
 
 
 def _outcome(
-    title: str, outcome: Forward | Refuse | Answer, snapshot: Snapshot, policy: Observed
+    title: str,
+    outcome: Forward | Refuse | Answer,
+    snapshot: Snapshot,
+    policy: Observed,
+    sources: PolicySources,
 ) -> Explained:
     trace: Any = policy.observer
     return Explained(
         title=title,
         stages=stages(outcome, snapshot),
         trace=trace,
-        modules=dict(snapshot.policies.modules),
+        modules=dict(sources.modules),
         said={"outcome": as_dict(outcome)},
     )
 

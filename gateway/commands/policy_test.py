@@ -16,12 +16,12 @@ from gateway.commands.policy_watch import follow
 from gateway.commands.progress import counted, progress
 from gateway.commands.request_options import refuse_given, request_options
 from gateway.commands.scenarios import selection, snapshot_of, tested
+from gateway.decide.programs import as_config_error
 from gateway.errors import ConfigError
 from gateway.model import Refuse
 from gateway.record.encode import encode
 from gateway.rego import CompileError
 from gateway.rego.program import DEFAULT_STEPS
-from gateway.snapshot import as_config_error
 from gateway.workbench.coverage import Coverage
 from gateway.workbench.reports import REPORTS, pretty
 from gateway.workbench.request import as_dict

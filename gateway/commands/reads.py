@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.decide.fields import misread
+from gateway.decide.programs import DEFAULT_ENTRYPOINTS, default_entrypoint
 from gateway.errors import Problem
 from gateway.rego.index import places
-from gateway.snapshot import DEFAULT_ENTRYPOINTS, default_entrypoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

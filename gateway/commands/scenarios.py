@@ -98,7 +98,9 @@ def snapshot_with(
         raise ConfigError((Problem(message, file=where, remedy="name it with --config"),))
     text = config_load.read_text(config_path)
     loaded = config_load.read(text, config_path, os.environ)
-    policy = loaded.config.policy.model_copy(update={"paths": paths, "bundles": {}, "tests": False})
+    policy = loaded.config.policy.model_copy(
+        update={"paths": paths, "bundles": {}, "tests": False, "shadow": None, "canary": None}
+    )
     config = loaded.config.model_copy(update={"policy": policy})
     return build(
         candidate_of(replace(loaded, config=config), text, folder.read_files(unverified(paths))),

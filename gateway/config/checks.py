@@ -89,6 +89,12 @@ def _admin(config: Config, _: Names) -> Iterator[Fault]:
         key = ("admin", "token_file" if config.admin.token_file else "token")
         yield from disk.faults_of(error, key)
         return
+    if config.admin.actions and token is None:
+        yield Fault(
+            key=("admin", "actions"),
+            message="actions need a token, on every address",
+            remedy="set admin.token_file",
+        )
     if config.admin.enabled and token is None and not _is_loopback(config.admin.address):
         yield Fault(
             key=("admin", "address"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.config import certificates
 from gateway.config.document import Fault, Key
 from gateway.config.secrets import bundle_token, read_secret
-from gateway.config.walk import WRITTEN, files, leaves, names_policies
+from gateway.config.walk import WRITTEN, files, is_beside, leaves, names_policies
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,6 +39,13 @@ def warn(config: Config, now: datetime | None = None) -> Iterator[Fault]:
         if value is True and str(key[-1]).startswith("insecure_"):
             yield Fault(key=key, message=f"{key[-1]} is switched on")
     yield from _believed(config)
+    for number, route in enumerate(config.routes):
+        if route.enforcement == "report":
+            yield Fault(
+                key=("routes", number, "enforcement"),
+                message=f"the policy is not enforced on route {route.id}: what it refuses passes",
+                remedy="set enforcement: enforce once the decision log shows no surprise",
+            )
     for key, path in files(config):
         if key[-1] in OWNER_ONLY and _mode(path) & 0o077:
             yield Fault(
@@ -75,6 +82,8 @@ def _is(kind: Callable[[int], bool], path: Path) -> bool:
 
 def _files(config: Config) -> Iterator[Fault]:
     for key, path in files(config):
+        if is_beside(key):
+            continue  # told where the set is read
         if names_policies(key):
             if not _readable(path, os.R_OK):
                 yield Fault(key=key, message=f"{path} does not exist or cannot be read")

@@ -138,6 +138,9 @@ Duration = Annotated[
     WithJsonSchema({"type": ["number", "string"], "examples": [30, "500ms"]}),
 ]
 SomeTime = Annotated[Duration, Field(gt=0)]
+Share = Annotated[
+    str, BeforeValidator(values.share), WithJsonSchema({"type": "string", "examples": ["5%"]})
+]
 Name = Annotated[str, AfterValidator(_name)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderNames = Annotated[tuple[HeaderName, ...], OneOrMany()]
@@ -196,6 +199,8 @@ class Admin(Section):
     """Bearer token for everything but /health; needed unless the address is loopback."""
     token_file: Path | None = None
     """File with that token."""
+    actions: bool = False
+    """Whether the listener takes actions (rollback, pin, unpin); they need the token."""
 
     @model_validator(mode="after")
     def _one_token(self) -> Self:
@@ -670,6 +675,8 @@ class Route(Section):
     """Rego rule that decides, as `package/path/rule`; `policy.entrypoint` by default."""
     dialect: Literal["native", "envoy", "kong", "apisix"] = "native"
     """Shape of the input and the decision: ours, or that of a peer's OPA plugin."""
+    enforcement: Literal["enforce", "report"] = "enforce"
+    """`report`: what the policy refuses is logged and counted, and forwarded all the same."""
     body: Body | None = None
     """Show the parsed body to the policy."""
     max_body: Size | None = None
@@ -807,6 +814,40 @@ POLICY_BUNDLE = "policy"
 """What the whole policy set is called among the bundles of a decision event."""
 
 
+class Shadow(Section):
+    """A second policy set that decides too and changes no answer; differences are reported."""
+
+    paths: Paths = Field(min_length=1)
+    """Folders or files, as in `policy.paths`."""
+    share: Share = "100%"
+    """Share of the requests that it decides too."""
+    steps: Count | None = Field(default=None, ge=1_000)
+    """Work limit of one decision, in steps; `policy.steps` by default."""
+    queue: Count = Field(default=1_000, ge=1)
+    """Most requests that wait for it; further ones are dropped and counted."""
+    cpu: Share = "10%"
+    """Most of one processor's time that it takes; when that is not enough, the queue fills up."""
+
+    @model_validator(mode="after")
+    def _some_cpu(self) -> Self:
+        if values.fraction(self.cpu) == 0:
+            raise Malformed("expected more than 0%", "leave shadow out", key=("cpu",))
+        return self
+
+
+class Canary(Section):
+    """A second policy set that decides instead of the other, for a stable share of subjects."""
+
+    paths: Paths = Field(min_length=1)
+    """Folders or files, as in `policy.paths`."""
+    share: Share
+    """Share of the subjects that it decides for; raising it only adds subjects."""
+    claim: ClaimPath = "sub"
+    """Claim that names a subject, text or a whole number; without it `policy.paths` decides."""
+    salt: str = ""
+    """Another text draws other subjects."""
+
+
 class Policy(Section):
     """The Rego policies."""
 
@@ -822,7 +863,13 @@ class Policy(Section):
     tests: bool = True
     """Run the `*_test.rego` beside the policies before a reload takes effect."""
     state: Path | None = None
-    """Folder for the last good policy set (owner-only); `.gateway` beside the file by default."""
+    """Folder for kept revisions and the pin (owner-only); `.gateway` beside the file by default."""
+    history: Count = Field(default=10, ge=1, le=1_000)
+    """How many good revisions are kept, for a start with a broken one and for a rollback."""
+    shadow: Shadow | None = None
+    """A second policy set that decides too and changes no answer."""
+    canary: Canary | None = None
+    """A second policy set that decides for a share of subjects."""
 
     @model_validator(mode="before")
     @classmethod

@@ -6,6 +6,7 @@ import os
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _SIZE_FORM = "expected a size in bytes, or with a unit: 64KiB, 10MiB, 1GiB"
 _DURATION_FORM = "expected seconds, or a duration with a unit: 500ms, 30s, 10m, 1h"
 _DAY = r"\d{4}-\d\d-\d\d"
 _TIME = rf"{_DAY}T\d\d:\d\d:\d\d(?:\.\d{{1,6}})?(?:Z|[+-]\d\d:\d\d)"
+_SHARE_FORM = "expected a share in percent, from 0% to 100%: 5%, 0.5%"
 _SIZES_MEANT = {"k": "KiB", "m": "MiB", "g": "GiB"}
 _DURATIONS_MEANT = (
     ("ms", r"ms|msecs?|millis?|milliseconds?"),
@@ -155,6 +157,23 @@ def _duration_meant(text: str) -> str:
         return f"write {pieces[0][0]}{units[0]}"
     total = sum(float(n) * DURATION_UNITS[u] for (n, _), u in zip(pieces, units, strict=True))
     return f"write {total:.15g}s"
+
+
+def share(value: object) -> object:
+    """A part of all, in percent; a number alone could be a part of 1 or of 100."""
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        raise Malformed(_SHARE_FORM, f"write {value if value >= 1 else value * 100:g}%")
+    if not isinstance(value, str):
+        raise Malformed(f"{_SHARE_FORM}; got {described(value)}")
+    found = re.fullmatch(r"\s*(\d{1,3}(?:\.\d{1,6})?)\s*%\s*", value, re.ASCII)
+    if not found or Decimal(found[1]) > 100:
+        raise Malformed(_SHARE_FORM)
+    return f"{found[1]}%"
+
+
+def fraction(share: str) -> Fraction:
+    """A share as a part of 1."""
+    return Fraction(share.removesuffix("%")) / 100
 
 
 def _at_most(value: Any, most: float, shown: str) -> Any:

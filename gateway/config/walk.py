@@ -11,14 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.config.document import Key
+    from gateway.config.model import Canary, Config, Shadow
 
 WRITTEN = {("log", "decisions", "path"), ("log", "access", "path"), ("policy", "state")}
 """The paths that the gateway writes; it reads all others."""
 
+BESIDE = ("shadow", "canary")
+"""The policy sets beside the enforced one, as sections of `policy`."""
+
 
 def names_policies(key: Key) -> bool:
     """Whether a path at this key is a folder or file with policies, which are read as a set."""
-    return key[:2] == ("policy", "paths") or (*key[:2], *key[3:]) == ("policy", "bundles", "file")
+    bundle = ("policy", "bundles", "file")
+    return key[:2] == ("policy", "paths") or (*key[:2], *key[3:]) == bundle or is_beside(key)
 
 
 def leaves(node: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
@@ -43,6 +48,19 @@ def files(node: Section) -> Iterator[tuple[Key, Path]]:
         for key, value in leaves(node)
         if isinstance(value, Path) and key not in WRITTEN
     )
+
+
+def is_beside(key: Key) -> bool:
+    """Whether it leads into one whose faults keep nothing else from working."""
+    return key[:1] == ("policy",) and any(name in key[1:2] for name in BESIDE)
+
+
+def sets_beside(config: Config) -> Iterator[tuple[str, Shadow | Canary]]:
+    """The policy sets beside the enforced one that are configured, by name."""
+    for name in BESIDE:
+        section = getattr(config.policy, name)
+        if section is not None:
+            yield name, section
 
 
 def map_paths(node: Any, change: Callable[[Path], Path]) -> Any:

@@ -23,6 +23,8 @@ def counts(metrics: Metrics) -> dict[Key, float]:
 
 def _counts(metrics: Metrics) -> Iterator[tuple[Key, float]]:
     for name, counted in vars(metrics).items():
+        if isinstance(counted, float):
+            yield (name,), counted
         if not isinstance(counted, dict):
             continue
         for labels, number in counted.items():
@@ -53,6 +55,9 @@ def add(metrics: Metrics, key: Key, number: float) -> None:
     """Count what another process has counted; ValueError for what it cannot have."""
     name, *labels = key
     held: Any = vars(metrics).get(str(name))
+    if isinstance(held, float) and not labels and number >= 0:
+        setattr(metrics, str(name), held + number)
+        return
     if not isinstance(held, dict) or not labels or number < 0:
         raise ValueError(f"no counter: {key}")
     if held is metrics.requests and [type(label) for label in labels] != [str, str, str, int]:

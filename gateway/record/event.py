@@ -17,7 +17,8 @@ from gateway.record.text import escape, readable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.model import Decision, Principal, Taken, Trail
+    from gateway.config.model import Route
+    from gateway.model import Decision, Head, Principal, Taken, Trail
 
 Event = dict[str, Any]
 Recorded = Forward | Refuse | Answer
@@ -101,13 +102,16 @@ def build(
         event["req_id"] = trail.source.request_id
     if trail.match:
         event["route"] = trail.match.route.id
+        event |= _rollout(trail, trail.match.route)
     if principal and principal.authenticated:
         event["subject"] = principal.subject
         event["issuer"] = principal.issuer
     if code:
         event["code"] = code.text
-    if exchange.detail or code not in (None, Code.POLICY_DENIED):
-        event["error"] = _error(code, trail, exchange, is_secret_name)
+    failure = code or trail.unenforced
+    if exchange.detail or failure not in (None, Code.POLICY_DENIED):
+        detail = exchange.detail or trail.detail
+        event["error"] = error_of(failure, detail, trail.head, is_secret_name)
     if decision:
         event |= _decided(decision)
     _add_known(event, trail, exchange)
@@ -132,9 +136,7 @@ def _add_known(event: Event, trail: Trail, exchange: Exchange) -> None:
 def _decided(decision: Decision) -> Event:
     made: Event = {"result": decision.result}
     if decision.reasons:
-        made["reasons"] = [
-            {"code": reason.code, "message": reason.message} for reason in decision.reasons
-        ]
+        made["reasons"] = reasons_of(decision)
     return made
 
 
@@ -150,6 +152,11 @@ def _rate_limits(taken: tuple[Taken, ...]) -> list[dict[str, Any]]:
         for each in taken
         for one in each.standings
     ]
+
+
+def reasons_of(decision: Decision) -> list[dict[str, str]]:
+    """The reasons of a decision as events have them."""
+    return [{"code": reason.code, "message": reason.message} for reason in decision.reasons]
 
 
 def rfc3339(now: float) -> str:
@@ -169,12 +176,25 @@ def _outcome(outcome: Recorded, exchange: Exchange) -> str:
     return "refused" if isinstance(outcome, Refuse) else "answered"
 
 
-def _error(
-    code: Code | None, trail: Trail, exchange: Exchange, is_secret_name: Callable[[str], bool]
+def _rollout(trail: Trail, route: Route) -> Event:
+    """Whether the canary decided, and what a route that only reports let pass."""
+    found: Event = {"canary": True} if trail.canary else {}
+    if route.enforcement == "report" and trail.document is not None:
+        found["enforced"] = False
+    code, decision = trail.unenforced, trail.decision
+    if code is not None:
+        status = decision.status if decision and code is Code.POLICY_DENIED else code.status
+        found["would"] = {"code": code.text, "status": status}
+    return found
+
+
+def error_of(
+    code: Code | None, detail: str, head: Head, is_secret_name: Callable[[str], bool]
 ) -> dict[str, str]:
-    detail = exchange.detail or trail.detail or (code.title if code else "")
+    """An error as events have it, without the credentials that the request carried."""
+    detail = detail or (code.title if code else "")
     # Cut only afterwards: a cut through a credential would leave a piece that is not found.
-    detail = without_credentials(detail, trail.head.headers, is_secret_name)[:MAX_DETAIL]
+    detail = without_credentials(detail, head.headers, is_secret_name)[:MAX_DETAIL]
     return {"code": code.text if code else "", "message": readable(detail)}
 
 

@@ -42,7 +42,7 @@ MAX_LISTED = 16 * 1024
 OBJECT = (dict, Mapping)  # a dict is told at once, any other Mapping slowly
 COMPOSITE = (dict, list, tuple, Mapping)
 
-_LARGE = ("input", "result", "reasons", "masked", "error", "target", "method")
+_LARGE = ("input", "result", "shadow", "reasons", "masked", "error", "target", "method")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
 
@@ -150,6 +150,12 @@ class Mask:
     def is_secret_parameter(self, name: str) -> bool:
         """Whether a query parameter's value is erased."""
         return is_secret_parameter(name) or name in self.parameters
+
+    @property
+    def hides_reasons(self) -> bool:
+        """Whether operators erase what a policy gives as reasons, or a part of it."""
+        places = (("reasons",), ("result",), ("result", "reasons"))
+        return any(path in places or path[:1] == places[0] for path in self.pointers)
 
     def apply(self, event: Event, dialect: str = "native") -> Event:
         """The event without what stands in secret places or at a pointer; a copy where need be."""

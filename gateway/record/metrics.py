@@ -22,7 +22,7 @@ from prometheus_client.core import (
 
 if TYPE_CHECKING:
     from gateway.errors import Code
-    from gateway.model import Trail
+    from gateway.model import Taken, Trail
     from gateway.record.event import Exchange
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -125,7 +125,12 @@ class RateLimitGauges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
-    """What is read at the scrape instead of counted; times are Unix seconds."""
+    """What is read at the scrape instead of counted; times are Unix seconds.
+
+    `pinned` and `pending` are about the policies that serve, and those on disk that may not.
+    `beside` are the revisions of the canary and the shadow, empty for a broken one. `enforced`
+    tells of each route whether what its policy refuses is refused.
+    """
 
     version: str
     started: float
@@ -133,6 +138,11 @@ class Gauges:
     reloaded_at: float | None = None
     reload_ok: bool = True
     bundles: Mapping[str, BundleGauges] = field(default_factory=dict)
+    pinned: bool = False
+    pending: bool = False
+    beside: Mapping[str, str] = field(default_factory=dict)
+    shadow_queued: int = 0
+    enforced: Mapping[str, bool] = field(default_factory=dict)
     issuers: Mapping[str, KeyGauges] = field(default_factory=dict)
     upstreams: Mapping[str, UpstreamGauges] = field(default_factory=dict)
     sinks: Mapping[str, SinkCounts] = field(default_factory=dict)
@@ -182,6 +192,10 @@ class Metrics:
         self.requests: dict[tuple[str, str, str, int], int] = {}
         self.principals: dict[str, int] = {}
         self.reasons: dict[str, int] = {}
+        self.unenforced: dict[tuple[str, str], int] = {}
+        self.canary: dict[tuple[str, str], int] = {}
+        self.shadow: dict[tuple[str, str], int] = {}
+        self.shadow_cpu = 0.0
         self.timings: dict[str, Timings] = {}
         self.below: dict[str, int] = {}
         self.charges: dict[tuple[str, str], int] = {}
@@ -210,11 +224,12 @@ class Metrics:
         if trail.principal:
             issuer = trail.principal.issuer or ANONYMOUS
             self.principals[issuer] = self.principals.get(issuer, 0) + 1
+        if trail.canary:
+            _add(self.canary, (route, code.text if code else OK))
+        if trail.unenforced:
+            _add(self.unenforced, (route, trail.unenforced.text))
         for taken in trail.taken:
-            for charge in taken.charges if taken.error else ():
-                self._charged(charge.limit, "error")
-            for standing in taken.standings:
-                self._charged(standing.charge.limit, "allowed" if standing.allowed else "refused")
+            self._taken(taken)
         if trail.decision:
             for reason in trail.decision.reasons:
                 self.reason(reason.code)
@@ -222,6 +237,10 @@ class Metrics:
     def refused_below(self, code: Code) -> None:
         """Count what the server refused before there was a request to record."""
         self.below[code.text] = self.below.get(code.text, 0) + 1
+
+    def shadowed(self, route: str, outcome: str) -> None:
+        """Count what became of a request's shadow decision."""
+        self.shadow[route, outcome] = self.shadow.get((route, outcome), 0) + 1
 
     def reloaded(self, *, success: bool) -> None:
         """Count a reload."""
@@ -246,9 +265,11 @@ class Metrics:
                 gauge.add_metric(values, number)
             yield gauge
 
-    def _charged(self, limit: str, outcome: str) -> None:
-        key = limit, outcome
-        self.charges[key] = self.charges.get(key, 0) + 1
+    def _taken(self, taken: Taken) -> None:
+        for charge in taken.charges if taken.error else ():
+            _add(self.charges, (charge.limit, "error"))
+        for one in taken.standings:
+            _add(self.charges, (one.charge.limit, "allowed" if one.allowed else "refused"))
 
     def reason(self, reason: str, times: int = 1) -> None:
         """Count a reason code of decisions."""
@@ -257,6 +278,10 @@ class Metrics:
         ):
             reason = OTHER
         self.reasons[reason] = self.reasons.get(reason, 0) + times
+
+
+def _add(counts: dict[tuple[str, str], int], key: tuple[str, str]) -> None:
+    counts[key] = counts.get(key, 0) + 1
 
 
 def expose(families: Iterable[Metric]) -> bytes:
@@ -303,6 +328,29 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges], S
         ),
         ("limit", "outcome"),
         lambda metrics, _: metrics.charges.items(),
+    ),
+    "gateway_unenforced_refusals": (
+        "Requests that the policy refused and that passed, as their route only reports.",
+        ("route", "code"),
+        lambda metrics, _: metrics.unenforced.items(),
+    ),
+    "gateway_canary_requests": (
+        "Requests that the canary decided, by refusal code (ok: none).",
+        ("route", "code"),
+        lambda metrics, _: metrics.canary.items(),
+    ),
+    "gateway_shadow_decisions": (
+        (
+            "Requests for the shadow, by how its decision differs from the enforced one (same, "
+            "deny_to_allow, allow_to_deny, other, error, dropped)."
+        ),
+        ("route", "outcome"),
+        lambda metrics, _: metrics.shadow.items(),
+    ),
+    "gateway_shadow_cpu_seconds": (
+        "Processor time that the shadow took.",
+        (),
+        lambda metrics, _: [((), metrics.shadow_cpu)],
     ),
     "gateway_server_refusals": (
         "Requests that the server refused before the pipeline, by code.",
@@ -420,6 +468,33 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         "Whether a bundle's URL last gave a good archive, or confirmed the one at hand.",
         ("bundle",),
         lambda _, gauges, __: (((name,), bundle.fresh) for name, bundle in gauges.bundles.items()),
+    ),
+    "gateway_policy_pinned": (
+        "Whether a revision serves whatever the files say (1).",
+        (),
+        lambda _, gauges, __: [((), gauges.pinned)],
+    ),
+    "gateway_policy_pending": (
+        "Whether other policies wait on disk while a revision is pinned (1).",
+        (),
+        lambda _, gauges, __: [((), gauges.pending)],
+    ),
+    "gateway_policy_beside": (
+        "The policy set beside the enforced one (canary, shadow): 1, or 0 while it is broken.",
+        ("set", "revision"),
+        lambda _, gauges, __: (
+            ((name, revision), bool(revision)) for name, revision in gauges.beside.items()
+        ),
+    ),
+    "gateway_shadow_queued": (
+        "Requests that wait for the shadow.",
+        (),
+        lambda _, gauges, __: [((), gauges.shadow_queued)],
+    ),
+    "gateway_route_enforced": (
+        "Whether a route enforces its policy (1) or only reports what it would refuse (0).",
+        ("route",),
+        lambda _, gauges, __: (((name,), is_on) for name, is_on in gauges.enforced.items()),
     ),
     "gateway_jwks_keys": (
         "Usable keys of an issuer.",

@@ -22,8 +22,8 @@ Emit = Callable[[bytes], object]
 class Recorder:
     """Writes the decision event and the access line of each request, and counts it.
 
-    `entrypoints` names the Rego rule of each route, by route id, `bundles` the revision of each
-    bundle. `decisions` and `access` are
+    `entrypoints` names the Rego rule of each route, by route id, `canary_entrypoints` that of the
+    canary, `bundles` the revision of each bundle. `decisions` and `access` are
     None where that log is off.
     """
 
@@ -33,6 +33,7 @@ class Recorder:
     labels: Mapping[str, str] = field(default_factory=dict)
     entrypoints: Mapping[str, str] = field(default_factory=dict)
     bundles: Mapping[str, str] = field(default_factory=dict)
+    canary_entrypoints: Mapping[str, str] = field(default_factory=dict)
     decisions: Emit | None = None
     access: Emit | None = None
 
@@ -44,12 +45,13 @@ class Recorder:
         if not (self.decisions or self.access or self.ring.limit):
             return
         route = trail.match.route if trail.match else None
+        entrypoints = self.canary_entrypoints if trail.canary else self.entrypoints
         event = build(
             outcome,
             exchange,
             labels=self.labels,
             bundles=self.bundles,
-            entrypoint=self.entrypoints.get(route.id, "") if route else "",
+            entrypoint=entrypoints.get(route.id, "") if route else "",
             is_secret_name=self.mask.is_secret_header,
         )
         event = self.mask.apply(event, route.dialect if route else "native")

@@ -15,16 +15,21 @@ from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from gateway.config.model import is_loopback_host
+from gateway.config.walk import BESIDE
 from gateway.errors import Code, GatewayError
 from gateway.record.encode import encode
 from gateway.record.event import rfc3339
 from gateway.record.metrics import Gauges, UpstreamGauges, expose
+from gateway.serve.actions import Actions
 from gateway.serve.edge import with_host
+from gateway.serve.rollout import UnfitError, as_dict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.errors import Problem
+    from gateway.serve.revisions import Pin
+    from gateway.serve.rollout import Rollout
     from gateway.serve.workers import Workers, WorkerStatus
 
 log = logging.getLogger("gateway.admin")
@@ -46,11 +51,20 @@ PROCESS = ProcessCollector(registry=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """The policies on disk while others are pinned: what they would serve as, or their problems."""
+
+    revision: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadStatus:
     """The active revision and what became of the last reload; times are Unix seconds.
 
     `problems` are those of the last failure; empty once a reload succeeded. `last_good` tells
-    that the gateway started with the set kept on disk.
+    that the gateway started with the set kept on disk. `pending` is None unless what is on disk
+    differs from the pinned policies.
     """
 
     revision: str
@@ -59,6 +73,8 @@ class ReloadStatus:
     problems: tuple[Problem, ...] = ()
     restart_required: tuple[str, ...] = ()
     last_good: bool = False
+    pin: Pin | None = None
+    pending: Pending | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +112,9 @@ class AdminState:
 
     `ready` names what is missing until requests can be decided. `token` is the bearer token or
     None; `unix` tells that the listener is a Unix socket, whose file permissions decide who may
-    connect. `config` is the effective configuration with its secrets masked. Of the `workers` are
-    metrics and decisions.
+    connect. `beside` are the canary and the shadow, by name. `actions` tells whether `rollout`
+    takes acts. `config` is the effective configuration with its secrets masked. Of the `workers`
+    are metrics, decisions and what the shadow found.
     """
 
     version: str
@@ -110,6 +127,9 @@ class AdminState:
     gauges: Callable[[], Gauges]
     config: Callable[[], Mapping[str, Any]]
     workers: Workers
+    rollout: Rollout
+    beside: Callable[[], Mapping[str, Any]]
+    actions: Callable[[], bool]
     bundles: Callable[[], Mapping[str, BundleStatus]] = dict
     unix: bool = False
 
@@ -129,6 +149,7 @@ class Pages:
             "/metrics": self.metrics,
             "/decisions": self.decisions,
             "/decisions/<decision_id>": self.decision,
+            "/policy/shadow": self.shadow,
             "/config": self.config,
         }
 
@@ -166,6 +187,11 @@ class Pages:
             raise GatewayError(Code.DECISION_UNKNOWN)
         return Response(line + b"\n", content_type=JSON)
 
+    async def shadow(self) -> Response:
+        """What became of the shadow's decisions; `report` is null without one that works."""
+        report = await self.state.workers.shadow()
+        return _json({"report": report, "status": self.state.beside().get("shadow")})
+
     async def config(self) -> Response:
         """The effective configuration, masked."""
         return _json(self.state.config())
@@ -184,14 +210,25 @@ def admin_app(state: AdminState) -> Quart:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.config["MAX_CONTENT_LENGTH"] = 0
     app.url_map.merge_slashes = False
-    pages = Pages(state)
-    for path, view in pages.views().items():
+    actions = Actions(state.rollout, state.actions, lambda: policy_document(state.reload()))
+    acts = actions.acts()
+    for path, view in (Pages(state).views() | {"/policy/history": actions.history}).items():
         app.add_url_rule(path, path, view, methods=["GET"])
+    for path, view in acts.items():
+        app.add_url_rule(path, path, view, methods=["POST"])
 
     @app.before_request
     async def authorise() -> None:
-        if request.endpoint not in OPEN:
+        if request.endpoint in OPEN:
+            return
+        try:
             check_access(state.token(), unix=state.unix)
+            if request.endpoint in acts:
+                actions.check(state.token())
+        except GatewayError as error:
+            if request.endpoint in acts:
+                actions.refused(error)
+            raise
 
     @app.after_request
     async def protect(response: Response) -> Response:
@@ -229,12 +266,14 @@ def status_document(state: AdminState) -> dict[str, Any]:
         "uptime": round(max(0.0, now - state.started), 3),
         "ready": not missing,
         "reasons": missing,
-        "revision": reload.revision,
+        **policy_document(reload),
+        **{name: state.beside().get(name) for name in BESIDE},
         "last_success": _time(reload.last_success),
-        "last_error": _failure(reload),
         "last_good": reload.last_good,
         "restart_required": list(reload.restart_required),
         "workers": [_worker(worker) for worker in state.workers.status()],
+        "actions": [as_dict(act) for act in state.rollout.acts],
+        "unenforced": [name for name, is_on in gauges.enforced.items() if not is_on],
         "issuers": {name: _issuer(issuer, now) for name, issuer in state.issuers().items()},
         "rate_limits": {
             "storage": gauges.rate_limits.storage,
@@ -250,13 +289,26 @@ def status_document(state: AdminState) -> dict[str, Any]:
     }
 
 
+def policy_document(reload: ReloadStatus) -> dict[str, Any]:
+    """Which policies serve, why, and what is wrong."""
+    return {
+        "revision": reload.revision,
+        "pinned": _pin(reload.pin),
+        "pending": _pending(reload.pending),
+        "last_error": _failure(reload),
+    }
+
+
 def problem(error: Exception) -> Response:
     """The problem document (RFC 9457) of an exception."""
     headers: dict[str, str] = {}
+    more: dict[str, Any] = {}
     match error:
         case GatewayError():
             code = error.code
             headers = dict(error.headers)
+            if isinstance(error, UnfitError):
+                more = {"problems": problems_as_json(error.problems)}
         case MethodNotAllowed():
             code = Code.METHOD_NOT_ALLOWED
             headers = {"allow": ", ".join(sorted(error.valid_methods or ()))}
@@ -267,7 +319,8 @@ def problem(error: Exception) -> Response:
         case _:
             log.error("admin request failed", exc_info=error)
             code = Code.INTERNAL_ERROR
-    made = _json({"status": code.status, "code": code.text, "title": code.title}, code.status)
+    said = {"status": code.status, "code": code.text, "title": code.title}
+    made = _json(said | more, code.status)
     made.headers.update({"content-type": PROBLEM, **headers})
     return made
 
@@ -371,11 +424,25 @@ def _failure(reload: ReloadStatus) -> dict[str, Any] | None:
         return None
     return {
         "at": _time(reload.last_failure),
-        "problems": [
-            {name: getattr(found, name) for name in type(found).__slots__}
-            for found in reload.problems
-        ],
+        "problems": problems_as_json(reload.problems),
     }
+
+
+def _pin(pin: Pin | None) -> dict[str, Any] | None:
+    if pin is None:
+        return None
+    return {"revision": pin.revision, "since": _time(pin.since), "by": pin.by}
+
+
+def _pending(pending: Pending | None) -> dict[str, Any] | None:
+    if pending is None:
+        return None
+    return {"revision": pending.revision or None, "problems": problems_as_json(pending.problems)}
+
+
+def problems_as_json(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """Problems as /status has them."""
+    return [{name: getattr(found, name) for name in type(found).__slots__} for found in problems]
 
 
 def _time(at: float | None) -> str | None:

@@ -13,12 +13,21 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from gateway.config.model import Listener
 from gateway.config.secrets import admin_token
 from gateway.config.show import effective
+from gateway.config.walk import sets_beside
 from gateway.errors import ConfigError
 from gateway.record.metrics import BundleGauges, Gauges, KeyGauges
-from gateway.serve.admin import AdminState, BundleStatus, IssuerStatus, ReloadStatus, admin_app
+from gateway.serve.admin import (
+    AdminState,
+    BundleStatus,
+    IssuerStatus,
+    ReloadStatus,
+    admin_app,
+    problems_as_json,
+)
 from gateway.serve.hypercorn import BoundListener, bind
 from gateway.serve.jwks import KeyService
 from gateway.serve.reload import Reloader, Start, revisions
+from gateway.serve.rollout import Rollout
 from gateway.serve.supervisor import Supervisor
 from gateway.serve.worker import missing_keys
 from gateway.serve.workers import InProcess, Switch, Workers
@@ -156,6 +165,9 @@ class Gateway:
             gauges=self.gauges,
             config=self.masked_config,
             workers=self.workers,
+            rollout=Rollout(self.reloader),
+            beside=self.beside,
+            actions=lambda: self.reloader.snapshot.config.admin.actions,
             unix=address.startswith("unix:"),
         )
         app = cast("App", admin_app(state).asgi_app)
@@ -194,6 +206,19 @@ class Gateway:
         """The bundles of the active configuration."""
         return self.reloader.bundle_statuses()
 
+    def beside(self) -> dict[str, dict[str, Any]]:
+        """The policy sets beside the enforced one, by name; a broken one has problems."""
+        snapshot = self.reloader.snapshot
+        return {
+            name: {
+                "revision": variant.revision if variant else None,
+                "share": section.share,
+                "problems": problems_as_json(snapshot.faults.get(name, ())),
+            }
+            for name, section in sets_beside(snapshot.config)
+            for variant in (snapshot.policy_sets()[name],)
+        }
+
     def gauges(self) -> Gauges:
         """What the metrics show of this moment."""
         now = time.time()
@@ -213,6 +238,14 @@ class Gateway:
                     fresh=not bundle.last_error,
                 )
                 for name, bundle in self.bundles().items()
+            },
+            beside={name: each["revision"] or "" for name, each in self.beside().items()},
+            shadow_queued=self.workers.shadow_queued(),
+            pinned=status.pin is not None,
+            pending=status.pending is not None,
+            enforced={
+                route.id: route.enforcement == "enforce"
+                for route in self.reloader.snapshot.config.routes
             },
             issuers={
                 name: KeyGauges(

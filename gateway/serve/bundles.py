@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.bundle.archive import MAX_PACKED
 from gateway.bundle.reader import read_bundle
 from gateway.bundle.root import fetched_archive
 from gateway.bundle.trust import trust_of
@@ -40,6 +41,9 @@ FIRST_RETRY = 1.0
 _TAG = re.compile(r"[!-~]{0,1024}")
 """An entity tag that can be sent back (RFC 9110 §8.8.3)."""
 ACCEPT = "application/gzip, application/octet-stream;q=0.9, */*;q=0.1"
+
+MAX_TAG = 16384
+"""Bytes of the file with an archive's ETag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,8 +273,8 @@ def _stored(archive: Path) -> _Stored:
     """What is stored; a tag counts only for exactly the archive that it came with."""
     sha256 = etag = ""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        sha256 = hashlib.sha256(read_own_file(archive)).hexdigest()
-        noted = json.loads(read_own_file(_tag_file(archive)))
+        sha256 = hashlib.sha256(read_own_file(archive, MAX_PACKED)).hexdigest()
+        noted = json.loads(read_own_file(_tag_file(archive), MAX_TAG))
         if noted["sha256"] == sha256:
             etag = str(noted["etag"])
     return _Stored(etag=etag, sha256=sha256)

@@ -14,6 +14,8 @@ from gateway.serve.balance import Board, Share
 from gateway.serve.link import (
     Activate,
     Activated,
+    Compare,
+    Comparison,
     Count,
     Drain,
     End,
@@ -280,6 +282,7 @@ class Child:
             logs=self._logs(worker),
             upstreams=worker.runtime.upstreams(),
             rate_limits=worker.runtime.quotas.gauges(),
+            shadow_queued=worker.runtime.shadowing.queued(),
             keyrings={
                 name: keyring.revision for name, keyring in worker.runtime.snapshot.keyrings.items()
             },
@@ -294,6 +297,13 @@ class Child:
             written, dropped, errors = (new - old for new, old in zip(now, before, strict=True))
             made[name] = (written, dropped, errors, max(0, sink.queued))
         return made
+
+    def compared(self, order: Compare) -> Comparison:
+        """The report of this worker's shadow."""
+        report = self.worker.runtime.shadowing.report if self.worker is not None else None
+        if report is None:
+            return Comparison(number=order.number)
+        return Comparison.model_validate({"number": order.number, **report.as_dict()})
 
     def recalled(self, order: Recall) -> Recalled:
         """Decision events of this worker."""
@@ -319,6 +329,7 @@ OBEY: Final[Mapping[type, Callable[[Child, Any], None]]] = {
     Serve: Child.serve,
     Count: lambda child, order: child.link.answer(child.report(order.number)),
     Recall: lambda child, order: child.link.answer(child.recalled(order)),
+    Compare: lambda child, order: child.link.answer(child.compared(order)),
     Reopen: Child.reopen,
     Drain: Child.drain,
     End: Child.end,

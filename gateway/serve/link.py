@@ -110,6 +110,13 @@ class Recall:
     decision: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """Give the report of the shadow, and name this number."""
+
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class Reopen:
     """Open the logs anew."""
@@ -125,7 +132,9 @@ class End:
     """End at once."""
 
 
-Order = Prepare | Activate | NewKeys | Fetched | Serve | Count | Recall | Reopen | Drain | End
+Order = (
+    Prepare | Activate | NewKeys | Fetched | Serve | Count | Recall | Compare | Reopen | Drain | End
+)
 
 
 # A worker's
@@ -176,6 +185,7 @@ class Report(Said):
     logs: dict[str, tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt]] = {}
     upstreams: dict[str, UpstreamGauges] = {}
     rate_limits: RateLimitGauges = RateLimitGauges(storage="memory")
+    shadow_queued: NonNegativeInt = 0
     keyrings: dict[str, str] = {}
 
 
@@ -187,7 +197,38 @@ class Recalled(Said):
     events: list[tuple[str, str]]
 
 
-Answer = Prepared | Activated | Wanted | Report | Recalled
+class Difference(Said):
+    """How often requests differed in one way, as of record.shadow."""
+
+    route: str
+    outcome: str
+    enforced: str | None
+    shadow: str | None
+    count: NonNegativeInt
+    examples: list[str]
+
+
+class Outcome(Said):
+    """How often requests of a route had an outcome."""
+
+    route: str
+    outcome: str
+    count: NonNegativeInt
+
+
+class Comparison(Said):
+    """The report of one worker's shadow; without one that works, it is of no revision."""
+
+    kind: Literal["comparison"] = "comparison"
+    number: int
+    revision: str = ""
+    shadow: str = ""
+    since: str = ""
+    counts: list[Outcome] = []
+    differences: list[Difference] = []
+
+
+Answer = Prepared | Activated | Wanted | Report | Recalled | Comparison
 _ANSWERS: Final[TypeAdapter[Answer]] = TypeAdapter(Annotated[Answer, Field(discriminator="kind")])
 
 

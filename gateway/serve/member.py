@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import ConfigError
-from gateway.serve.link import Activate, Activated, Prepared, Recalled, Report, Wanted
+from gateway.serve.link import Activate, Activated, Comparison, Prepared, Recalled, Report, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +95,8 @@ class Member:
                 self._answered("activated", answer.edition, answer)
             case Recalled():
                 self._answered("recalled", answer.number, answer)
+            case Comparison():
+                self._answered("comparison", answer.number, answer)
             case Wanted():
                 self.wanted(self, answer.issuer)
 

@@ -128,7 +128,12 @@ class Request:
                 complete=complete,
                 upstream=self.upstream,
             )
-            self.recorder.record(outcome or self.undecided(), exchange)
+            recorded = outcome or self.undecided()
+            self.recorder.record(recorded, exchange)
+            shadow = self.snapshot.shadow
+            if shadow is not None:
+                body = len(self.content_seen or b"")
+                self.runtime.shadowing.offer(shadow, recorded, self.recorder, body)
 
     async def planned(self) -> Recorded:
         """The plan, once everything is there that it needs."""

@@ -1,24 +1,22 @@
-"""Candidate → build → swap, whenever a file changes; the last good set is kept on disk."""
+"""Candidate → build → swap, whenever a file changes; what served is kept on disk."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gateway.bundle.root import root_paths
 from gateway.config import load as config_load
 from gateway.config.model import public_url
 from gateway.errors import ConfigError, Problem
-from gateway.files import read_own_file, replace_own_file
 from gateway.rego.children import Children
-from gateway.serve.admin import BundleStatus, ReloadStatus
+from gateway.serve.admin import BundleStatus, Pending, ReloadStatus
 from gateway.serve.bundles import BundleService, remote_bundles
+from gateway.serve.revisions import Store, check_places
 from gateway.serve.watch import Watcher
 from gateway.snapshot import (
     Candidate,
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
 
     from gateway.config.load import Loaded
     from gateway.config.model import Config
+    from gateway.serve.revisions import Pin
 
 log = logging.getLogger("gateway.reload")
 
@@ -51,30 +50,51 @@ LONGEST_PATIENCE = 300.0
 class Start:
     """What the gateway starts with.
 
-    `problems` are those of the candidate that the last good set, kept at `kept_at` (Unix
-    seconds), replaces.
+    `pin` names its policies where they are not those on disk. `problems` are those of the
+    candidate that the last good set, which served at `kept_at` (Unix seconds), replaces.
     """
 
     snapshot: Snapshot
     candidate: Candidate
+    pin: Pin | None = None
     problems: tuple[Problem, ...] = ()
     kept_at: float = 0.0
 
 
 def start(path: Path, environ: Mapping[str, str]) -> Start:
-    """The configuration on disk or, if that is broken, the last good one; raises ConfigError.
+    """What is on disk, with the pinned policies where some are, or the last good set if broken.
 
-    Blocking.
+    Blocking; raises ConfigError.
     """
+    pin: Pin | None = None
+
+    def pinned(loaded: Loaded) -> Mapping[str, bytes] | None:
+        nonlocal pin
+        store = Store.of(loaded)
+        pin = store.pinned()
+        return pinned_files(store, pin, loaded)
+
     try:
-        candidate = read(path, environ, now=time.time())
+        candidate = read(path, environ, now=time.time(), instead=pinned)
         snapshot = build(candidate, now=time.time(), cache=_plans(candidate))
     except ConfigError as error:
         return _start_with_last_good(path, environ, error)
     except OSError as error:
         broken = ConfigError((Problem(str(error)),))
         return _start_with_last_good(path, environ, broken)
-    return Start(snapshot=snapshot, candidate=candidate)
+    return Start(snapshot=snapshot, candidate=candidate, pin=pin)
+
+
+def pinned_files(store: Store, pin: Pin | None, loaded: Loaded) -> Mapping[str, bytes] | None:
+    """The files of the pinned policies, None without a pin; ConfigError."""
+    if pin is None:
+        return None
+    try:
+        return _fitting(store.policy_files(pin.revision), loaded)
+    except ConfigError as error:
+        message = f"the pinned revision cannot be used: {error.problems[0]}"
+        remedy = f"remove {store.pin_file} to serve what is on disk"
+        raise ConfigError((Problem(message, remedy=remedy),)) from None
 
 
 def _start_with_last_good(path: Path, environ: Mapping[str, str], broken: ConfigError) -> Start:
@@ -82,79 +102,35 @@ def _start_with_last_good(path: Path, environ: Mapping[str, str], broken: Config
     # Of a broken configuration, the default folder is the only one that can be known.
     with contextlib.suppress(ConfigError, OSError):
         state = config_load.load(path, environ).config.policy.state or state
+    store = Store(state, path)
     try:
-        candidate, kept_at = kept(state, path, environ)
+        candidate, kept_at = store.last_good(environ)
+        pin = store.pinned()
+        files = pinned_files(store, pin, candidate.loaded)
+        if files is not None:
+            candidate = candidate_of(candidate.loaded, candidate.config_text, files)
         snapshot = build(candidate, now=time.time(), cache=_plans(candidate))
     except FileNotFoundError:
         raise broken from None
     except (OSError, ConfigError) as error:
         log.warning("the last good set cannot be used: %s", error)
         raise broken from None
-    return Start(snapshot=snapshot, candidate=candidate, problems=broken.problems, kept_at=kept_at)
-
-
-def keep(candidate: Candidate) -> None:
-    """Keep a good candidate on disk, owner-only; a failure is logged."""
-    loaded = candidate.loaded
-    document = {
-        "path": str(loaded.path.absolute()),
-        "kept_at": time.time(),
-        "config": candidate.config_text.decode(),
-        "files": {name: data.decode() for name, data in candidate.files.items()},
-    }
-    state = _state(candidate)
-    place = last_good(state, loaded.path)
-    try:
-        replace_own_file(place, json.dumps(document).encode())
-    except OSError as error:
-        log.warning("the last good set cannot be kept in %s: %s", state, error.strerror)
-
-
-def kept(state: Path, path: Path, environ: Mapping[str, str]) -> tuple[Candidate, float]:
-    """What `keep` kept, and when; keys, certificates and secrets are read anew.
-
-    OSError or ConfigError where there is none, or none that can be trusted.
-    """
-    file = last_good(state, path)
-    try:
-        document = json.loads(read_own_file(file))
-        if document["path"] != str(path.absolute()):
-            raise ConfigError((Problem("is that of another configuration", file=str(file)),))
-        text = document["config"].encode()
-        files = {name: data.encode() for name, data in document["files"].items()}
-        kept_at = float(document["kept_at"])
-        numbers = {int(name.partition(":")[0]) for name in files}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ConfigError((Problem("is damaged", file=str(file)),)) from None
-    loaded = config_load.read(text, path, environ)
-    if not numbers <= set(range(len(root_paths(loaded.config.policy)))):
-        raise ConfigError((Problem("is damaged", file=str(file)),))
-    return candidate_of(loaded, text, files), kept_at
-
-
-def last_good(state: Path, path: Path) -> Path:
-    """Where the last good set of the configuration at `path` is kept."""
-    return state / f"{path.name}.last-good.json"
+    return Start(
+        snapshot=snapshot, candidate=candidate, pin=pin, problems=broken.problems, kept_at=kept_at
+    )
 
 
 def _plans(candidate: Candidate) -> Path:
-    return _state(candidate) / PLANS
-
-
-def _state(candidate: Candidate) -> Path:
-    """The folder for what the gateway keeps, made where it is missing, if it can be."""
-    state = candidate.loaded.config.policy.state
-    assert state is not None
-    with contextlib.suppress(OSError):
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return state
+    return Store.of(candidate.loaded).state / PLANS
 
 
 class Reloader:
     """Replaces the active snapshot when the files of its candidate change.
 
     `prepare` raises ConfigError for what only the shell can know, and returns what activates the
-    snapshot.
+    snapshot. While `pin` is set, its policy files serve with everything else
+    as it is on disk; the policies on disk are built and reported only. Who changes what serves
+    holds `turn`.
     """
 
     def __init__(
@@ -172,6 +148,11 @@ class Reloader:
         self.prepare = prepare
         self.reported = reported
         self.begun = begun
+        self.candidate = begun.candidate
+        self.pin = begun.pin
+        self.store = Store.of(begun.candidate.loaded)
+        self.turn = asyncio.Lock()
+        self.waiting = ""
         self.seen = "" if begun.problems else begun.candidate.digest
         self.first = begun.snapshot.config
         self.warnings = begun.candidate.loaded.warnings
@@ -181,6 +162,7 @@ class Reloader:
             last_failure=time.time() if begun.problems else None,
             problems=begun.problems,
             last_good=bool(begun.problems),
+            pin=begun.pin,
         )
         self.children = Children()
         self.warming: asyncio.Task[None] | None = None
@@ -195,8 +177,11 @@ class Reloader:
         """Keep what the gateway begins with, and begin to watch."""
         for warning in self.warnings:
             log.warning("%s", warning)
+        self._tell_faults()
+        if self.pin is not None:
+            log.warning("pinned: revision %s serves whatever the files say", self.pin.revision)
         if not self.begun.problems:
-            await asyncio.to_thread(keep, self.begun.candidate)
+            await self.keep(self.candidate, self.snapshot, self.pin)
         await self.watch(self.snapshot.config)
         self.warming = asyncio.create_task(asyncio.to_thread(self.children.start_ahead))
         self.watcher.start()
@@ -240,13 +225,18 @@ class Reloader:
 
     async def reload(self) -> None:
         """Read the files and, if they differ from what was seen, try to activate them."""
-        forced, self.forced = self.forced, False
+        async with self.turn:
+            forced, self.forced = self.forced, False
+            await self._reload(forced=forced)
+            if self.pin is not None:
+                await self._look_ahead(forced=forced)
+
+    async def _reload(self, *, forced: bool) -> None:
         seen = "unreadable"
         try:
             await self.watch(self.snapshot.config)
-            loaded, text = await asyncio.to_thread(read_config, self.path, self.environ)
-            await self.bundles.ensure(loaded.config.policy)
-            candidate = await asyncio.to_thread(read_policies, loaded, text, time.time())
+            pinned = self.candidate.files if self.pin else None
+            candidate = await self.read(lambda loaded: _fitting(pinned, loaded))
             seen = candidate.digest
             if seen != self.seen or forced or asyncio.get_running_loop().time() >= self.retry_at:
                 await self.replace(candidate)
@@ -256,30 +246,45 @@ class Reloader:
             log.exception("reload failed")
             self.failed((Problem(f"the gateway failed: {error!r}"),), seen)
 
+    async def read(
+        self, instead: Callable[[Loaded], Mapping[str, bytes] | None] | None = None
+    ) -> Candidate:
+        """What is on disk, with the bundles that it names, but for the policies `instead`."""
+        loaded, text = await asyncio.to_thread(read_config, self.path, self.environ)
+        await self.bundles.ensure(loaded.config.policy)
+        return await asyncio.to_thread(read_policies, loaded, text, time.time(), instead)
+
+    async def _look_ahead(self, *, forced: bool) -> None:
+        """Build what is on disk beside the pin, and report it."""
+        pending: Pending | None = None
+        seen = "unreadable"
+        try:
+            candidate = await self.read()
+            seen = candidate.digest
+            if seen == self.waiting and not forced:
+                return
+            if candidate.files != self.candidate.files:
+                snapshot = await self.build(candidate)
+                pending = Pending(revision=snapshot.revision)
+        except ConfigError as error:
+            pending = Pending(problems=error.problems)
+        self.waiting = seen
+        if pending is not None and pending != self.status.pending:
+            shown = "; ".join(map(str, pending.problems)) or f"revision {pending.revision}"
+            log.warning("pinned at %s; on disk waits: %s", self.snapshot.revision, shown)
+        self.status = replace(self.status, pending=pending)
+
     async def replace(self, candidate: Candidate) -> None:
         """Build, check, keep and activate; ConfigError."""
         began = time.perf_counter()
-        snapshot = await asyncio.to_thread(
-            build,
-            candidate,
-            now=time.time(),
-            previous=self.snapshot,
-            cache=_plans(candidate),
-            children=self.children,
-        )
+        snapshot = await self.build(candidate)
         activate = await self.prepared(candidate, snapshot)
         # Building reads keys and certificates itself; they may have changed since the candidate.
         if activate is None or not await asyncio.to_thread(is_current, candidate):
             self.watcher.touch()
             return
-        # Before the swap: what has been served can be started with again.
-        await asyncio.to_thread(keep, candidate)
-        await activate()
-        self.seen = candidate.digest
-        before, self.snapshot = self.snapshot, snapshot
-        self.succeeded(before, candidate.loaded, time.perf_counter() - began)
-        await self.bundles.keep(snapshot.config.policy)
-        await self.watch(snapshot.config)
+        await self.keep(candidate, snapshot, self.pin)
+        await self.serve(candidate, snapshot, activate, time.perf_counter() - began)
 
     async def prepared(self, candidate: Candidate, snapshot: Snapshot) -> Activate | None:
         """What `prepare` gives; None where it fails for files that have changed meanwhile."""
@@ -289,6 +294,43 @@ class Reloader:
             if await asyncio.to_thread(is_current, candidate):
                 raise
             return None
+
+    async def build(self, candidate: Candidate) -> Snapshot:
+        """Build a snapshot with what the active one has ready; ConfigError."""
+        return await asyncio.to_thread(
+            build,
+            candidate,
+            now=time.time(),
+            previous=self.snapshot,
+            cache=_plans(candidate),
+            children=self.children,
+        )
+
+    async def keep(self, candidate: Candidate, snapshot: Snapshot, pin: Pin | None) -> None:
+        """Keep what is about to serve: what has served can be started with again.
+
+        Pinned policies came from disk before.
+        """
+        await asyncio.to_thread(
+            self.store.keep, candidate, snapshot.revision, now=time.time(), fresh=pin is None
+        )
+
+    async def serve(
+        self, candidate: Candidate, snapshot: Snapshot, activate: Activate, seconds: float
+    ) -> None:
+        """Activate a snapshot that took so long to build."""
+        await activate()
+        self.seen = candidate.digest
+        self.candidate = candidate
+        before, self.snapshot = self.snapshot, snapshot
+        self.succeeded(before, candidate.loaded, seconds)
+        await self.bundles.keep(snapshot.config.policy)
+        await self.watch(snapshot.config)
+
+    def pinned(self, pin: Pin | None) -> None:
+        """From now on the active policies are pinned, or no longer."""
+        self.pin, self.waiting = pin, ""
+        self.status = replace(self.status, pin=pin, pending=None)
 
     async def close(self) -> None:
         """Stop watching."""
@@ -309,6 +351,8 @@ class Reloader:
             last_success=time.time(),
             last_failure=self.status.last_failure,
             restart_required=restart,
+            pin=self.pin,
+            pending=self.status.pending if self.pin else None,
         )
         self.patience, self.retry_at = FIRST_PATIENCE, float("inf")
         self.reported(True)
@@ -316,11 +360,18 @@ class Reloader:
         shown = revisions(self.snapshot)
         log.info("reloaded: policy revision %s in %.0f ms (%s)", shown, seconds * 1000, changed)
         for warning in loaded.warnings:
-            if warning not in self.warnings:
+            if warning not in self.warnings or warning.key.endswith(".enforcement"):
                 log.warning("%s", warning)
         self.warnings = loaded.warnings
+        self._tell_faults()
         if restart:
             log.warning("restart-required: only the next start changes %s", ", ".join(restart))
+
+    def _tell_faults(self) -> None:
+        """Say which policy sets beside the enforced one do not decide, and why."""
+        for name, problems in self.snapshot.faults.items():
+            shown = "; ".join(map(str, problems))
+            log.error("the %s is broken, and decides nothing: %s", name, shown)
 
     def failed(self, problems: tuple[Problem, ...], seen: str) -> None:
         """Say so everywhere, once for each broken state of the files; try again by and by."""
@@ -336,6 +387,12 @@ class Reloader:
             log.error("reload refused, revision %s goes on: %s", self.snapshot.revision, shown)
 
 
+def _fitting(files: Mapping[str, bytes] | None, loaded: Loaded) -> Mapping[str, bytes] | None:
+    if files is not None:
+        check_places(files, loaded)
+    return files
+
+
 def revisions(snapshot: Snapshot) -> str:
     """The revision of a snapshot, and those of its bundles, for people."""
     bundles = ", ".join(f"{name} {revision!r}" for name, revision in snapshot.bundles.items())
@@ -344,11 +401,11 @@ def revisions(snapshot: Snapshot) -> str:
 
 def changes(before: Snapshot, after: Snapshot) -> list[str]:
     """What of a snapshot changed, for people."""
-    compared = {
-        "configuration": "config_revision",
-        "policies": "revision",
-        "keys, certificates or secrets": "named",
+    compared: dict[str, Callable[[Snapshot], object]] = {
+        "configuration": lambda snapshot: snapshot.config_revision,
+        "policies": lambda snapshot: snapshot.revision,
+        "canary": lambda snapshot: snapshot.canary and snapshot.canary.revision,
+        "shadow": lambda snapshot: snapshot.shadow and snapshot.shadow.revision,
+        "keys, certificates or secrets": lambda snapshot: snapshot.named,
     }
-    return [
-        name for name, field in compared.items() if getattr(before, field) != getattr(after, field)
-    ]
+    return [name for name, read_ in compared.items() if read_(before) != read_(after)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.serve.quota import QuotaService
+from gateway.serve.shadow import Shadowing
 from gateway.serve.signer import SignerService
 from gateway.serve.upstream import Pool
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.config.model import Upstream
     from gateway.identify import Keyring
-    from gateway.record.metrics import UpstreamGauges
+    from gateway.record.metrics import Metrics, UpstreamGauges
     from gateway.record.recorder import Recorder
     from gateway.serve.quota import RedisCounts, Table
     from gateway.snapshot import Snapshot
@@ -30,7 +31,7 @@ class Keys(Protocol):
 
 
 class Runtime:
-    """The active snapshot, the recorder made for it, the issuers' keys and the upstreams' pools.
+    """The active snapshot and its recorder, the issuers' keys, the upstreams' pools, the shadow.
 
     For one event loop. A request takes `snapshot` and `recorder` once, at its start; they are
     there once `activate` was called.
@@ -39,8 +40,9 @@ class Runtime:
     snapshot: Snapshot
     recorder: Recorder
 
-    def __init__(self, keys: Keys, counts: Table) -> None:
+    def __init__(self, keys: Keys, counts: Table, metrics: Metrics) -> None:
         self.keys = keys
+        self.shadowing = Shadowing(metrics)
         self.quotas = QuotaService(counts)
         self.signers = SignerService()
         self.pools: dict[Upstream, Pool] = {}
@@ -73,6 +75,7 @@ class Runtime:
         """Serve every request that starts from now on with `snapshot`, and these remote keys."""
         self.snapshot = snapshot.with_keyrings(keyrings)
         self.recorder = recorder
+        self.shadowing.activate(snapshot.shadow, snapshot.revision)
         replaced = [
             pool for upstream, pool in self.pools.items() if pools.get(upstream) is not pool
         ]
@@ -107,6 +110,7 @@ class Runtime:
         """End the wait for keys, and all connections."""
         self.keys.close()
         self.signers.close()
+        await self.shadowing.close()
         for pool in (*self.pools.values(), *self.retired):
             await pool.close()
         await self.quotas.close()

@@ -7,20 +7,19 @@ import contextlib
 import fcntl
 import logging
 import os
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway.config.model import MIN_OVERLAP
 from gateway.errors import ConfigError, Problem
-from gateway.files import read_own_file
+from gateway.files import read_own_file, replace_own_file
 from gateway.jose.jwk import JwkError
 from gateway.jose.rotation import Terms
 from gateway.jose.sign import sign_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from gateway.config.model import Assertion as Section, Config
     from gateway.model import Assertion, Headers
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gateway.keys")
 
 FILE: Final = "assertion-keys.json"
+MAX_FILE: Final = 1024**2
 
 
 class Signer:
@@ -70,7 +70,7 @@ class Signer:
     def _look(self) -> Terms:
         with _locked(self.path):
             try:
-                kept = Terms.parse(read_own_file(self.path))
+                kept = Terms.parse(read_own_file(self.path, MAX_FILE))
             except FileNotFoundError:
                 kept = Terms()
             section = self.section
@@ -81,7 +81,7 @@ class Signer:
                 overlap=section.overlap,
             )
             if terms is not kept:
-                _write(self.path, terms.dump())
+                replace_own_file(self.path, terms.dump())
                 log.info("assertion keys: %s", ", ".join(term.key.id for term in terms.keys))
             return terms
 
@@ -146,12 +146,3 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def _write(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # mode 0600
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(handle)
-    Path(name).replace(path)

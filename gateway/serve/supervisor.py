@@ -78,6 +78,8 @@ class Supervisor:
         self.sinks = tally.sinks
         self.upstreams = tally.upstreams
         self.rate_limits = tally.rate_limits
+        self.shadow = tally.shadow
+        self.shadow_queued = tally.shadow_queued
         self.status = tally.status
         self._reported = tally.add
         self._tallied = tally.ended

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from gateway.record import counts
 from gateway.record.metrics import (
@@ -15,7 +15,8 @@ from gateway.record.metrics import (
     TargetGauges,
     UpstreamGauges,
 )
-from gateway.serve.link import Count, Recall, Recalled, Report
+from gateway.record.shadow import merged
+from gateway.serve.link import Compare, Comparison, Count, Recall, Recalled, Report
 from gateway.serve.workers import WorkerStatus
 
 if TYPE_CHECKING:
@@ -110,6 +111,20 @@ class Tally:
             error=next((gauges.error for gauges in found if gauges.error), ""),
             evicted=sum(gauges.evicted for gauges in found),
         )
+
+    def shadow_queued(self) -> int:
+        """How many requests wait for the shadow."""
+        return sum(member.report.shadow_queued for member in self.members)
+
+    async def shadow(self) -> dict[str, Any] | None:
+        """What the shadows of all workers found; what one that has ended found is gone."""
+        answers = await self._ask_all("comparison", lambda number: Compare(number=number))
+        reports = [
+            answer.model_dump(exclude={"kind", "number"})
+            for answer in answers
+            if isinstance(answer, Comparison) and answer.shadow
+        ]
+        return merged(reports) if reports else None
 
     def status(self) -> list[WorkerStatus]:
         """Each worker, by its place, the spare one last."""

@@ -48,7 +48,7 @@ class Worker:
         self.metrics = Metrics()
         self.ring = Ring(config.log.decisions.ring)
         self.sinks = open_sinks(config.log, lambda text: log.warning("%s", text), turns)
-        self.runtime = Runtime(keys, counts)
+        self.runtime = Runtime(keys, counts, self.metrics)
         self.edge: list[BoundListener] = []
         self.load = Load()
         self.stopping = asyncio.Event()
@@ -103,6 +103,7 @@ class Worker:
             mask=Mask.build(snapshot.config),
             labels=snapshot.config.log.labels,
             entrypoints=snapshot.decider.entrypoints,
+            canary_entrypoints=snapshot.canary.decider.entrypoints if snapshot.canary else {},
             bundles=snapshot.bundles,
             decisions=sinks.decisions.put if sinks.decisions else None,
             access=sinks.access.put if sinks.access else None,

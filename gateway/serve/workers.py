@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.serve.quota import Table
 from gateway.serve.worker import Worker
@@ -86,6 +86,12 @@ class Workers(Protocol):
     def rate_limits(self) -> RateLimitGauges:
         """How rate limits are counted."""
 
+    def shadow_queued(self) -> int:
+        """How many requests wait for the shadow."""
+
+    async def shadow(self) -> dict[str, Any] | None:
+        """What became of the shadow's decisions (record.shadow); None without one that works."""
+
     def status(self) -> list[WorkerStatus]:
         """Each of them."""
 
@@ -115,6 +121,7 @@ class InProcess:
         self.sinks = self.worker.sinks.counts
         self.upstreams = self.worker.runtime.upstreams
         self.rate_limits = self.worker.runtime.quotas.gauges
+        self.shadow_queued = self.worker.runtime.shadowing.queued
         try:
             self.worker.bind()
         except BaseException:
@@ -163,6 +170,11 @@ class InProcess:
                 started=self.started,
             )
         ]
+
+    async def shadow(self) -> dict[str, Any] | None:
+        """See Workers."""
+        report = self.worker.runtime.shadowing.report
+        return report.as_dict() if report else None
 
     async def recent(self, limit: int) -> list[bytes]:
         """See Workers."""

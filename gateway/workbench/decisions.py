@@ -7,7 +7,14 @@ from math import ceil, exp, log
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.record.text import readable
-from gateway.workbench.events import allows, codes_of, failure_of, text_at, time_of
+from gateway.workbench.events import (
+    allows,
+    codes_of,
+    failure_of,
+    text_at,
+    time_of,
+    unenforced,
+)
 from gateway.workbench.tally import Tally
 
 if TYPE_CHECKING:
@@ -29,7 +36,17 @@ _HEAD: Final = (
     "decision_id", "timestamp", "method", "target", "status", "outcome", "code", "route",
     "subject", "issuer", "requested_by", "req_id", "path",
 )  # fmt: skip
-_WHOLE: Final = ("error", "reasons", "result", "input", "erased", "masked", "bundles", "labels")
+_WHOLE: Final = (
+    "error",
+    "would",
+    "reasons",
+    "result",
+    "input",
+    "erased",
+    "masked",
+    "bundles",
+    "labels",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +68,9 @@ class Filter:
             wanted = getattr(self, name)
             if wanted and event.get(name) not in wanted:
                 return False
-        if self.code and not set(self.code) & {failure_of(event), *reasons_of(event)}:
+        if self.code and set(self.code).isdisjoint(
+            (failure_of(event), unenforced(event), *reasons_of(event))
+        ):
             return False
         if self.outcome and outcome_of(event) not in self.outcome:
             return False
@@ -96,7 +115,9 @@ def as_line(event: dict[str, Any], width: int | None = None) -> str:
     status = event.get("status")
     told = str(status) if isinstance(status, int) and status else "-"
     target = text_at(event, "target") or text_at(event, "path")
-    why = ", ".join(filter(None, (failure_of(event), *reasons_of(event)))) or outcome_of(event)
+    passed = unenforced(event)
+    codes = (failure_of(event), passed and f"not enforced: {passed}", *reasons_of(event))
+    why = ", ".join(filter(None, codes)) or outcome_of(event)
     parts = (target, why, text_at(event, "subject"))
     fixed = f"{time:8} {short_id(event):8} {told:>3} {text_at(event, 'method'):6} "
     rest = "  ".join(part for part in parts if part)
@@ -181,7 +202,7 @@ class Stats:
         self.tallies["outcome"].add(outcome_of(event))
         self.tallies["route"].add(text_at(event, "route") or NOBODY)
         self.tallies["subject"].add(text_at(event, "subject") or NOBODY)
-        if code := failure_of(event):
+        if code := failure_of(event) or unenforced(event):
             self.tallies["code"].add(code)
         for reason in reasons_of(event):
             self.tallies["reason"].add(reason)

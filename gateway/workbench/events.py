@@ -14,6 +14,7 @@ import orjson
 
 from gateway.jose.strict_json import loads
 from gateway.record.encode import MAX_DEPTH
+from gateway.record.shadow import TYPE as SHADOW
 from gateway.rego.values import RegoSet
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ def read_line(line: bytes, name: str, number: int) -> Iterator[Read]:
     small = len(text) <= SMALL and text.count(b"{") + text.count(b"[") <= SHALLOW
     for event in value if isinstance(value, list) else (value,):
         if isinstance(event, dict):
+            if event.get("type") == SHADOW:
+                continue  # tells of a difference; the request has an event of its own
             yield Read(name, number, event, "", small)
         else:
             yield Read(name, number, {}, "not a JSON object")
@@ -266,8 +269,9 @@ def recorded(event: dict[str, Any], gone: tuple[str, ...] = ()) -> Outcome | Non
 
     `gone` are the JSON pointers to what was erased or masked.
     """
-    code = failure_of(event)
-    told = _told(event, code)
+    passed = unenforced(event)
+    code = passed or failure_of(event)
+    told = False if passed else _told(event, code)
     if gone and not _OUTCOME.isdisjoint(gone):
         if told is None:
             return None
@@ -284,6 +288,12 @@ def _told(event: dict[str, Any], code: str) -> bool | None:
     if outcome in ("forwarded", "failed"):
         return True
     return False if outcome == "refused" and code in _OWN_DENIALS else None
+
+
+def unenforced(event: dict[str, Any]) -> str:
+    """The code that the policy would have refused with, where its route only reports."""
+    would = event.get("would")
+    return text_at(would, "code") if isinstance(would, dict) else ""
 
 
 def failure_of(event: dict[str, Any]) -> str:

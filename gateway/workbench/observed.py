@@ -53,6 +53,9 @@ def observed(sources: PolicySources, observe: Observe) -> Observed:
     return policy
 
 
-def with_policy(snapshot: Snapshot, policy: Policy) -> Snapshot:
-    """The same snapshot, decided by another policy."""
+def with_policy(snapshot: Snapshot, policy: Policy, *, canary: bool = False) -> Snapshot:
+    """The same snapshot, decided by another policy, or its canary."""
+    if canary and snapshot.canary is not None:
+        decider = replace(snapshot.canary.decider, policy=policy)
+        return replace(snapshot, canary=replace(snapshot.canary, decider=decider))
     return replace(snapshot, decider=replace(snapshot.decider, policy=policy))

@@ -157,11 +157,13 @@ def as_dict(outcome: Forward | Refuse | Answer) -> dict[str, Any]:
             {"code": reason.code, "message": reason.message}
             for reason in (decision.reasons if decision else ())
         ],
+        "unenforced": trail.unenforced.text if trail.unenforced else None,
         "upstream": None,
         "target": None,
         "headers": _lines(outcome.headers),
         "response_headers": [],
         "revision": trail.revision,
+        "canary": trail.canary,
     }
     told: dict[str, Any]
     match outcome:

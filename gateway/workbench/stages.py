@@ -121,10 +121,15 @@ def _found(outcome: Forward | Refuse | Answer, snapshot: Snapshot) -> dict[str, 
     if trail.principal is None:
         return found
     found["identify"] = tuple(_identity(trail.principal))
-    if trail.decision is None or not trail.decision.allow:
+    decided = snapshot.canary if trail.canary and snapshot.canary else snapshot
+    asked = decided.decider.entrypoints[trail.match.route.id]
+    if trail.unenforced is not None:
+        told = f"{asked} refuses ({trail.unenforced.text}), but the route only reports"
+        found["decide"] = (told, *_reasons(trail.decision))
+    elif trail.decision is not None and trail.decision.allow:
+        found["decide"] = (f"{asked} allows", *_reasons(trail.decision))
+    else:
         return found
-    asked = snapshot.decider.entrypoints[trail.match.route.id]
-    found["decide"] = (f"{asked} allows", *_reasons(trail.decision))
     if isinstance(outcome, Forward):
         target = outcome.target.decode("latin-1")
         found["forward"] = (f"to {outcome.upstream}{target}",)
@@ -150,10 +155,9 @@ def _refusal(outcome: Refuse) -> Iterator[str]:
 
 def _denial(outcome: Refuse) -> Iterator[str]:
     yield from _refusal(outcome)
-    if outcome.trail.decision is not None:
-        yield from _reasons(outcome.trail.decision)
+    yield from _reasons(outcome.trail.decision)
 
 
-def _reasons(decision: Decision) -> Iterator[str]:
-    for reason in decision.reasons:
+def _reasons(decision: Decision | None) -> Iterator[str]:
+    for reason in decision.reasons if decision else ():
         yield f"reason {reason.code}" + (f": {reason.message}" if reason.message else "")

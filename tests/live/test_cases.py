@@ -27,7 +27,7 @@ class Case:
     lines of `http2` over those of HTTP2. `config` changes the gateway's. `upstream` says what the
     upstream `greets` with, `sends` to a request, and does `then`. `held` is a request before,
     which waits at the upstream. `lost` is what the gateway loses: a part of the snapshot, or the
-    connections to its `upstreams` while one waits.
+    connections to its `upstreams` while one waits. `kept` is a policy that served long ago.
 
     Back comes the problem document of `refuse`, or an `answer` to what the upstream has `seen`,
     or nothing but a code that is `counted`.
@@ -44,6 +44,7 @@ class Case:
     upstream: Mapping[str, str] = field(default_factory=dict)
     held: str = ""
     lost: str = ""
+    kept: str = ""
     refuse: str = ""
     answer: Mapping[str, Any] | None = None
     counted: str = ""
@@ -94,11 +95,20 @@ async def test_case(tmp_path, state, case):
             await gateway.settled()
             runtime = gateway.runtime
             runtime.snapshot = replace(runtime.snapshot, **{case.lost: None})
+        if case.kept:
+            keep(gateway, case.kept)
         await (ask_http2 if case.http2 else ask_http1)(gateway, case)
         if case.listener == "edge" and (code := case.refuse or case.counted):
             await until(lambda: code in counted(gateway))
         if (case.refuse or case.counted) and not case.upstream:
             assert gateway.service.requests == []
+
+
+def keep(gateway: Running, policy: str) -> None:
+    """Let the gateway have kept a policy, long ago."""
+    reloader = gateway.gateway.reloader
+    candidate = replace(reloader.candidate, files={"0:other.rego": policy.encode()})
+    reloader.store.keep(candidate, "0" * 16, now=1.0)
 
 
 async def ask_http1(gateway: Running, case: Case) -> None:

@@ -11,7 +11,7 @@ import pytest
 from gateway.commands.demo import POLICIES
 from gateway.jose.sign import generate
 from tests.support import http1, http2
-from tests.support.gateway import POLICY, live, policy_for, token, until, write
+from tests.support.gateway import POLICY, configured, live, policy_for, token, until, write
 from tests.support.process import serving, started
 from tests.support.upstream import answers, ok, upstream
 
@@ -190,7 +190,7 @@ async def test_what_could_not_serve_is_not_the_last_good_set(tmp_path):
         async with serving(tmp_path) as process:
             process.child.terminate()
             assert await process.ended() == 0
-        kept = tmp_path / ".gateway" / "gateway.yaml.last-good.json"
+        (kept,) = (tmp_path / ".gateway" / "gateway.yaml.revisions").iterdir()
         before = kept.read_bytes()
         taken = {"listeners": [{"address": service.url.removeprefix("http://")}]}
         write(tmp_path, KEY, service.url, config=taken)
@@ -300,3 +300,74 @@ async def test_the_demo_says_what_was_expected(tmp_path):
     failed = lines.index("cancels own orders 403 policy-denied nothing FAILED".split())
     assert lines[failed + 1] == ["expected", "200", "alice"]
     assert "Not every row came out as stated" in process.output.decode()
+
+
+@live
+async def test_a_policy_is_brought_out_step_by_step_and_rolled_back(tmp_path):
+    """As docs/rollout.md has it, with the commands; a pin outlives SIGHUP and SIGKILL."""
+    secret = "a-token-for-the-admin-listener-0123456789"
+    (tmp_path / "admin.token").write_text(secret)
+    (tmp_path / "admin.token").chmod(0o600)
+    (tmp_path / "next").mkdir()
+    (tmp_path / "next" / "authz.rego").write_text(policy_for("writer"))
+    writer, reader = token(KEY, roles=["writer"]), token(KEY)
+    path = tmp_path / "gateway.yaml"
+
+    def route(**changes):
+        return {"routes": [{"id": "items", "paths": ["/items"], "upstream": "service"} | changes]}
+
+    async def edited(process, changes):
+        before = process.errors.count("reloaded:")
+        path.write_text(configured(path.read_text(), changes))
+        await until(lambda: process.errors.count("reloaded:") > before)
+
+    async def policy(process, *words):
+        where = (
+            "--admin",
+            f"http://127.0.0.1:{process.port('admin')}",
+            "--token-file",
+            "admin.token",
+        )
+        async with started("policy", *words, *where, folder=tmp_path) as command:
+            return await command.ended(), command.output.decode()
+
+    async def statuses(process):
+        return [(await process.ask(token=each)).status for each in (reader, writer)]
+
+    async with upstream(answers(*[ok()] * 40)) as service:
+        admin = {"token_file": "admin.token", "actions": True}
+        write(tmp_path, KEY, service.url, config={"admin": admin} | route(enforcement="report"))
+        async with serving(tmp_path) as process:
+            assert "not enforced on route items" in process.errors
+            assert await statuses(process) == [200, 200]
+            await edited(process, route() | {"policy": {"shadow": {"paths": ["next"]}}})
+            assert await statuses(process) == [200, 403]
+            output = ""
+            while output.count("such as") < 2:
+                _, output = await policy(process, "shadow", "report")
+            assert "deny_to_allow  items" in output
+            canary = {"paths": ["next"], "share": "100%"}
+            await edited(process, {"policy": {"shadow": None, "canary": canary}})
+            assert await statuses(process) == [403, 200]
+            before = process.errors.count("reloaded:")
+            (tmp_path / "policies" / "authz.rego").write_text(policy_for("writer"))
+            await until(lambda: process.errors.count("reloaded:") > before)
+            await edited(process, {"policy": {"canary": None}})
+            assert await statuses(process) == [403, 200]
+            code, output = await policy(process, "rollback")
+            assert (code, "pinned at" in output) == (0, True)
+            assert await statuses(process) == [200, 403]
+            assert '"action":"rollback"' in process.errors
+            assert secret not in process.errors
+            reloads = process.errors.count("reloaded:")
+            process.child.send_signal(signal.SIGHUP)
+            await until(lambda: process.errors.count("reloaded:") > reloads)
+            assert await statuses(process) == [200, 403]
+            process.child.kill()
+            await process.ended()
+        async with serving(tmp_path) as process:
+            assert "pinned: revision" in process.errors
+            assert await statuses(process) == [200, 403]
+            code, _ = await policy(process, "unpin")
+            assert code == 0
+            assert await statuses(process) == [403, 200]

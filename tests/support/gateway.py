@@ -188,11 +188,16 @@ class Running:
             return await client.request(method, target, (*headers, *bearer(token)), body)
 
     async def ask_admin(
-        self, target: str, token: str | None = None, host: str = "127.0.0.1"
+        self,
+        target: str,
+        token: str | None = None,
+        host: str = "127.0.0.1",
+        method: str = "GET",
+        headers: Headers = (),
     ) -> http1.Response:
         """The admin listener's answer."""
         async with http1.connect(self.admin_port) as client:
-            return await client.request("GET", target, (("Host", host), *bearer(token)))
+            return await client.request(method, target, (("Host", host), *headers, *bearer(token)))
 
     async def admits(self, role: str) -> None:
         """Wait until a bearer of this role is let in, and the files are all right."""

@@ -33,10 +33,10 @@ def test_files_of_ones_own(tmp_path, mode, fine):
     file.write_bytes(b"kept")
     file.chmod(mode)
     if fine:
-        assert read_own_file(file) == b"kept"
+        assert read_own_file(file, 4) == b"kept"
     else:
         with pytest.raises(PermissionError, match="others may have written it"):
-            read_own_file(file)
+            read_own_file(file, 4)
 
 
 def test_a_link_is_nobodys_own(tmp_path):
@@ -44,7 +44,7 @@ def test_a_link_is_nobodys_own(tmp_path):
     (tmp_path / "state").chmod(0o600)
     (tmp_path / "link").symlink_to("state")
     with pytest.raises(OSError, match="symbolic links"):
-        read_own_file(tmp_path / "link")
+        read_own_file(tmp_path / "link", 4)
 
 
 def test_a_file_of_ones_own_is_replaced_as_a_whole(tmp_path):
@@ -52,7 +52,17 @@ def test_a_file_of_ones_own_is_replaced_as_a_whole(tmp_path):
     path.write_text("before")
     path.chmod(0o644)
     replace_own_file(path, b"after")
-    assert read_own_file(path) == b"after"
+    assert read_own_file(path, 9) == b"after"
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
     with pytest.raises(OSError, match="No such file"):
         replace_own_file(tmp_path / "absent" / "file", b"")
+
+
+def test_a_file_of_ones_own_is_bounded(tmp_path):
+    file = tmp_path / "state"
+    file.write_bytes(b"a\nlonger")
+    file.chmod(0o600)
+    assert read_own_file(file, 2, line=True) == b"a\n"
+    for limit, line in ((7, False), (1, True)):
+        with pytest.raises(OSError, match="larger than"):
+            read_own_file(file, limit, line=line)

@@ -69,8 +69,8 @@ async def serve(
     """Serve the listeners until `shutdown` is set, then drain and close them.
 
     `counters` is called for each refusal that no application sees, but hyper's own. When the
-    drain time is over, `last_call` should make the applications that are left answer at once. `load`
-    is told of the connections now and then; who takes the next one is the kernel's choice.
+    drain time is over, `last_call` should make the applications that are left answer at once.
+    `load` is told of the connections now and then; who takes the next one is the kernel's choice.
     """
     own = [listener for listener in listeners if not listener.capped]
     edge = [listener for listener in listeners if listener.capped]

@@ -548,3 +548,30 @@ def test_events_that_were_missed_are_told(capsys):
         answers[:] = [event(3), event(2)]
         assert next(source)["decision_id"].endswith("2")
     assert capsys.readouterr().err == "more decisions were made than are kept: some are missing\n"
+
+
+REPORTED = event(
+    5,
+    enforced=False,
+    would={"code": "policy-denied", "status": 403},
+    reasons=[{"code": "role-missing", "message": "no"}],
+    result={"allow": False, "reasons": ["role-missing"]},
+)
+
+
+def test_a_refusal_that_was_not_enforced_is_told_and_found():
+    line = as_line(REPORTED)
+    assert line.endswith("/orders/42  not enforced: policy-denied, role-missing  alice")
+    assert Filter(code=("policy-denied",)).fits(REPORTED)
+    assert not Filter(code=("policy-denied",)).fits(event(6))
+    stats = Stats()
+    stats.add(REPORTED)
+    assert stats.as_dict(5)["code"] == {"policy-denied": 1}
+
+
+def test_lines_about_a_shadow_are_left_out(tmp_path):
+    log = tmp_path / "decisions.jsonl"
+    shadow = event(1, type="gateway/shadow_decisions", difference="allow_to_deny")
+    log.write_text("\n".join(json.dumps(each) for each in (event(1), shadow)))
+    result = CliRunner().invoke(main, ["decisions", "stats", str(log), "--format", "json"])
+    assert json.loads(result.stdout)["events"] == 1

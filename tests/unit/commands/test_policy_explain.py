@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.commands import EXIT_USAGE, main
+from tests.support.gateway import configured
 
 SCENARIOS = """\
 now: 2026-09-21T14:13:20Z
@@ -90,6 +91,47 @@ def test_stages(arguments, states, said):
     assert "|".join(stage["state"] for stage in told["stages"]) == states
     assert said in str(told["stages"])
     assert bool(told["trace"]["evaluations"]) is (told["outcome"]["decision"] is not None)
+
+
+CLAIMS = json.dumps({"sub": "alice", "roles": ["reader"]})
+POST = ("--claims", CLAIMS, "-X", "POST", "--path", "/orders")
+
+
+def configure(folder, changes):
+    path = folder / "gateway.yaml"
+    path.write_text(configured(path.read_text(), changes))
+
+
+def test_what_the_canary_decides_is_explained_with_its_rules(tmp_path):
+    (tmp_path / "next").mkdir()
+    text = 'package gateway.authz\n\ndecision := input.identity.subject == "alice"\n'
+    (tmp_path / "next" / "authz.rego").write_text(text)
+    configure(tmp_path, {"policy": {"canary": {"paths": ["next"], "share": "100%"}}})
+    result = explain(*POST)
+    assert result.exit_code == 0, result.output
+    assert "  decide    gateway/authz/decision allows" in result.stdout
+    assert "[next/authz.rego:3]" in result.stdout
+    found = json.loads(explain(*POST, "--format", "json").stdout)
+    assert found["outcome"]["canary"] is True
+    shown = CliRunner().invoke(main, ["policy", "test", *POST]).stdout
+    assert "(canary)" in shown
+    configure(tmp_path, {"policy": {"canary": {"share": "0%"}}})
+    assert "refused: 403 policy-denied" in explain(*POST).stdout
+
+
+def test_a_route_that_only_reports(tmp_path):
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        path.read_text().replace("- id: orders", "- enforcement: report\n    id: orders")
+    )
+    result = explain(*POST)
+    assert result.exit_code == 0, result.output
+    told = "gateway/authz/decision refuses (policy-denied), but the route only reports"
+    assert f"  decide    {told}" in result.stdout
+    assert "            reason role-missing" in result.stdout
+    assert "  forward   to " in result.stdout
+    shown = CliRunner().invoke(main, ["policy", "test", *POST]).stdout
+    assert "  reported  policy-denied" in shown
 
 
 def test_a_scenario():

@@ -479,7 +479,7 @@ MISTAKES = {
     "text where a section is expected": (
         ("routes:", "policy: policies\nroutes:"),
         "9:9: policy: expected a mapping, got text "
-        "(known here: paths, bundles, entrypoint, steps, tests, state)",
+        "(known here: paths, bundles, entrypoint, steps, tests, state, history, shadow, canary)",
     ),
     "limits of nothing": (
         ("routes:", "limits: {head: 0, idle_timeout: 0s}\nroutes:"),
@@ -957,6 +957,12 @@ class TestLoaded:
         }
         (folder / "token").chmod(0o600)
         assert len(read(text.encode(), folder / "gateway.yaml", {}).warnings) == 2
+
+    def test_warns_of_a_route_that_does_not_enforce_its_policy(self, folder):
+        text = BASE + "    enforcement: report\n"
+        (warning,) = read(text.encode(), folder / "gateway.yaml", {}).warnings
+        assert warning.key == "routes.0.enforcement"
+        assert "is not enforced" in warning.message
 
     @pytest.mark.parametrize(
         ("proxies", "places"),

@@ -2,6 +2,8 @@
 
 from decimal import Decimal
 
+from fractions import Fraction
+
 import pytest
 
 from gateway.config import values
@@ -101,3 +103,20 @@ def test_other_kinds_of_value(given):
 )  # fmt: skip
 def test_how_values_are_spoken_of(given, said):
     assert described(given) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("0%", 0), ("100%", 1), ("5%", Fraction(1, 20)), (" 0.5 % ", Fraction(1, 200)), ("012.5%", Fraction(1, 8))],
+)  # fmt: skip
+def test_shares(text, part):
+    assert values.fraction(values.share(text)) == part
+
+
+@pytest.mark.parametrize(
+    "given", [5, 0.05, "5", "-1%", "101%", "100.1%", "1e1%", "5 %%", "", "%", True, None, ["5%"]]
+)
+def test_what_is_no_share(given):
+    """A number alone could be a part of 1 or of 100."""
+    with pytest.raises(Malformed, match="share in percent"):
+        values.share(given)

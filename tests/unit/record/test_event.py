@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.errors import Code
@@ -7,7 +9,16 @@ from gateway.model import Answer, Decision, Principal, Reason, Source
 from gateway.record.encode import encode
 from gateway.record.event import MAX_DETAIL, build, rfc3339
 from gateway.record.text import escape
-from tests.support.recording import document, early, exchange, forward, head, refuse, trail
+from tests.support.recording import (
+    ROUTES,
+    document,
+    early,
+    exchange,
+    forward,
+    head,
+    refuse,
+    trail,
+)
 
 
 def event_of(outcome, **changes):
@@ -64,6 +75,37 @@ def test_denied_by_policy_is_no_error():
         {"allow": False},
     )
     assert "error" not in event
+
+
+REPORTING = replace(
+    trail().match, route=ROUTES["native"].model_copy(update={"enforcement": "report"})
+)
+
+
+def test_a_refusal_that_is_only_reported_says_what_it_would_have_been():
+    decision = Decision(allow=False, code=Code.POLICY_DENIED, status=404, result={"allow": False})
+    reported = {"match": REPORTING, "unenforced": Code.POLICY_DENIED, "decision": decision}
+    event = event_of(forward(**reported))
+    assert (event["outcome"], event["status"], event["enforced"]) == ("forwarded", 200, False)
+    assert event["would"] == {"code": "policy-denied", "status": 404}
+    assert event["result"] == {"allow": False}
+    assert {"code", "error"}.isdisjoint(event)
+
+
+def test_a_failure_that_is_only_reported_has_its_error():
+    reported = {"match": REPORTING, "unenforced": Code.WORK_LIMIT, "decision": None}
+    event = event_of(forward(**reported, detail="more than 10 steps"))
+    assert event["would"] == {"code": "work-limit", "status": 500}
+    assert event["error"] == {"code": "work-limit", "message": "more than 10 steps"}
+    assert "code" not in event
+
+
+def test_an_allow_on_a_route_that_only_reports():
+    event = event_of(forward(match=REPORTING))
+    assert event["enforced"] is False
+    assert "would" not in event
+    early_ = event_of(refuse(Code.TOKEN_EXPIRED, match=REPORTING, document=None, decision=None))
+    assert "enforced" not in early_  # stages 1 and 2 always count
 
 
 def test_undecided_has_error_and_no_result():

@@ -145,6 +145,18 @@ def test_unusual_reasons_are_not_labels(code):
     assert samples(metrics)["gateway_decision_reasons_total", ("reason", "other")] == 1
 
 
+def test_refusals_that_are_only_reported():
+    metrics = Metrics()
+    metrics.request(trail(unenforced=Code.POLICY_DENIED, decision=None), exchange(), None)
+    found = samples(
+        metrics, Gauges(version="1", started=0.0, enforced={"native": False, "b": True})
+    )
+    labels = ("code", "policy-denied"), ("route", "native")
+    assert found["gateway_unenforced_refusals_total", *labels] == 1
+    assert found["gateway_route_enforced", ("route", "native")] == 0
+    assert found["gateway_route_enforced", ("route", "b")] == 1
+
+
 def test_shell_counters():
     metrics = Metrics()
     metrics.refused_below(Code.HEAD_TOO_LARGE)

@@ -26,6 +26,7 @@ from gateway.serve.admin import (
     ReloadStatus,
     admin_app,
 )
+from gateway.serve.rollout import Rollout
 from gateway.serve.workers import WorkerStatus
 from tests.support.http1 import connect
 from tests.support.server import live_on, served, until
@@ -79,6 +80,9 @@ def state(**changes):
         "gauges": lambda: gauges,
         "config": lambda: {"admin": {"token": "**********"}},
         "workers": Workers(ring),
+        "rollout": Rollout(None),
+        "beside": dict,
+        "actions": lambda: False,
     }
     return AdminState(**{**given, **changes})
 
@@ -232,17 +236,6 @@ def test_status():
                 "restarts": 0,
             }
         ],
-        "issuers": {
-            "corp": {
-                "loaded": True,
-                "required": True,
-                "keys": 2,
-                "revision": "k1",
-                "age": 5.0,
-                "last_error": None,
-                "problems": [],
-            }
-        },
         "rate_limits": {"storage": "memory", "error": None, "evicted": 0},
         "upstreams": {
             "orders": {
@@ -280,6 +273,12 @@ def test_status():
                 "last_error": None,
             },
         },
+        "canary": None,
+        "shadow": None,
+        "pinned": None,
+        "pending": None,
+        "actions": [],
+        "unenforced": [],
         "issuers": {
             "corp": {
                 "loaded": True,

@@ -212,6 +212,12 @@ OWN = {"outcome": "forwarded"}
         (OWN | {"outcome": None}, GONE, None),
         ({"result": {"allow": True}}, ("/result/allow",), None),
         ({"result": True}, ("/input",), Outcome(True)),
+        # Refused and passed all the same, for its route only reports.
+        (OWN | {"would": {"code": "undefined"}}, GONE, Outcome(False, ("undefined",))),
+        (OWN | {"would": {"code": "policy-denied"}, "reasons": [{"code": "r"}]}, GONE,
+         Outcome(False, ("r",))),
+        ({"would": {"code": "eval-error"}, "code": "upstream-reset"}, (),
+         Outcome(False, ("eval-error",))),
     ],
 )  # fmt: skip
 def test_the_outcome_that_an_event_tells(event, gone, outcome):
