@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
+import sys
 import tempfile
 import threading
 import time
 from typing import TYPE_CHECKING, ClassVar, Final, Self
+
+if sys.platform != "win32":
+    import fcntl
 
 if TYPE_CHECKING:
     from collections.abc import Callable

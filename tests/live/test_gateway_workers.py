@@ -14,6 +14,7 @@ import pytest
 from gateway.bundle.folder import digest, read_files
 from gateway.jose.sign import generate
 from gateway.serve import member, supervisor
+from gateway.serve.link import LENGTH, Report
 from tests.support import http1, http2
 from tests.support.certificates import Authority
 from tests.support.gateway import (
@@ -328,6 +329,31 @@ async def test_a_worker_that_says_nothing_is_killed(tmp_path, monkeypatch):
 
 
 @live
+async def test_a_worker_that_talks_nonsense_is_killed(tmp_path):
+    async with running(tmp_path, workers=2) as gateway:
+        await ready(gateway)
+        said = gateway.gateway.workers.members[0]
+        said._heard(Report(counts=[(["below", "x"], 1.0)]))
+        assert gateway.gateway.workers.metrics.below == {"x": 1}
+        said.link._reader.feed_data(LENGTH.pack(2) + b"{}")
+        await until(lambda: not is_there(said.pid))
+        await machine(gateway).full()
+
+
+@live
+async def test_workers_import_nothing_from_the_working_folder(tmp_path):
+    for name in ("gateway", "orjson", "uvloop"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')")
+    async with upstream(answers(ok())) as service:
+        write(tmp_path, KEY, service.url, config=PROCESS)
+        async with serving(tmp_path, "--workers", "2") as process:
+            assert (await process.ask("/open/x")).status == 200
+            process.child.terminate()
+            assert await process.ended() == 0
+        assert "imported" not in process.errors
+
+
+@live
 async def test_the_fork_server_is_replaced_too(tmp_path):
     async with running(tmp_path, workers=2) as gateway:
         await ready(gateway)
@@ -588,3 +614,22 @@ async def test_while_a_file_is_broken_the_spare_worker_is_the_last(tmp_path):
         keys.write_text(good)
         await whole.full()
         await until(lambda: not gateway.problems)
+
+
+@live
+async def test_workers_that_end_at_once_cost_the_others_nothing(tmp_path, caplog):
+    async with running(tmp_path, workers=2) as gateway:
+        await ready(gateway)
+        whole, workers = machine(gateway), gateway.gateway.workers
+        before = await whole.pids()
+        async with asyncio.timeout(60):
+            while "workers end soon after their start" not in caplog.text:
+                for each in workers.members:
+                    if each.place is None and each.active:
+                        os.kill(each.pid, signal.SIGKILL)
+                        await each.gone.wait()
+                await asyncio.sleep(0.01)
+        assert await whole.pids() == before
+        assert (await gateway.ask("/open/x")).status == 200
+        await whole.full()
+        assert await whole.pids() == before
