@@ -146,8 +146,10 @@ class Supervisor:
         self._spawn(self._fetch(member, issuer))
 
     async def _fetch(self, member: Member, issuer: str) -> None:
-        await self.keys.newest(issuer)
-        member.link.order(Fetched(issuer=issuer))
+        try:
+            await self.keys.newest(issuer)
+        finally:
+            member.link.order(Fetched(issuer=issuer))
 
     # Who is there
 
