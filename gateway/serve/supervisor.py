@@ -28,7 +28,7 @@ from gateway.serve.link import (
     Setting,
 )
 from gateway.serve.member import Lost, Member
-from gateway.serve.shared import SLOTS, anonymous
+from gateway.serve.shared import SLOTS, anonymous, sharing
 from gateway.serve.tally import Tally
 from gateway.serve.worker import SINK_TIMEOUT
 
@@ -83,6 +83,7 @@ class Supervisor:
         self._edition: Edition | None = None
         self._board = Board.create(workers)
         self._turns = anonymous(SLOTS)
+        self.turns = sharing(self._turns)
         self._forks: ForkServer | None = None
         self._forking = asyncio.Lock()
         self._lacking = asyncio.Event()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.config.model import Config
     from gateway.identify import Keyring
-    from gateway.serve.shared import Turn
+    from gateway.serve.shared import Turns
     from gateway.snapshot import Snapshot
 
 log = logging.getLogger("gateway")
@@ -38,7 +38,7 @@ class Worker:
     opened. `load` counts the connections.
     """
 
-    def __init__(self, config: Config, keys: Keys, turns: Callable[[str], Turn] = alone) -> None:
+    def __init__(self, config: Config, keys: Keys, turns: Turns = alone) -> None:
         self.config = config
         self.metrics = Metrics()
         self.ring = Ring(config.log.decisions.ring)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.serve.shared import alone
 from gateway.serve.worker import Worker
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.record.metrics import Metrics, SinkCounts, UpstreamGauges
     from gateway.serve.hypercorn import BoundListener
     from gateway.serve.jwks import KeyService
+    from gateway.serve.shared import Turns
     from gateway.snapshot import Candidate, Snapshot
 
 Switch = Callable[[], Awaitable[None]]
@@ -43,9 +45,14 @@ class WorkerStatus:
 
 
 class Workers(Protocol):
-    """Those who serve. `metrics` are those of all, `edge` the listeners, `stopping` ends them."""
+    """Those who serve.
+
+    `metrics` are those of all, `edge` the listeners; `stopping` ends them. `turns` are those to
+    write to what they write to.
+    """
 
     metrics: Metrics
+    turns: Turns
     edge: list[BoundListener]
     stopping: asyncio.Event
 
@@ -103,6 +110,7 @@ class InProcess:
         self.started = time.time()
         self.worker = Worker(config, keys)
         self.metrics = self.worker.metrics
+        self.turns: Turns = alone
         self.edge = self.worker.edge
         self.stopping = self.worker.stopping
         self.serve = self.worker.serve
