@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.serve.link import Answer, Order
     from gateway.serve.member import Member
 
-ANSWER_WITHIN: Final = 1.0
+ANSWER_WITHIN: Final = 2.0
 """Seconds that a worker may take to report, or to look for a decision."""
 
 
