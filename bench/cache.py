@@ -31,7 +31,7 @@ allow if {
 	startswith(input.path, rule.prefix)
 }
 """
-OWN = Path("policies/authz.rego")
+OWN = Path(__file__).parent / "policies" / "authz.rego"
 ENTRIES = 4096
 
 
@@ -50,7 +50,7 @@ def cases() -> Iterable[tuple[Case, str]]:
     }
     grants: Value = {"roles": {"reader": [{"methods": ["GET"], "path": "/orders/*"}]}}
     yield (
-        Case(name="the project's own", module=OWN.read_text(), data=grants, input=asked),
+        Case(name="bench/policies", module=OWN.read_text(), data=grants, input=asked),
         "gateway/authz/decision",
     )
     rules: Value = {"rules": [{"group": f"g{n}", "prefix": f"/{n}/"} for n in range(1_000)]}

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from gateway.serve.asgi import App, Receive, Scope, Send
 
-POLICIES = Path(__file__).parents[1] / "policies"
+POLICIES = Path(__file__).parent / "policies"
 CONNECTIONS = 32
 DROPPED = HOP_BY_HOP | FRAMING
 
@@ -178,8 +178,8 @@ def served(upstream: str, folder: Path) -> Iterator[tuple[dict[str, Served], dic
     off = '{sink: "off", ring: 0}'
     gateways = {
         "trivial policy, no log": (folder / "trivial.rego", off),
-        "own policies, no log": (POLICIES, off),
-        "own policies, log": (POLICIES, f"{{sink: file, path: {folder}/decisions.log}}"),
+        "sample policies, no log": (POLICIES, off),
+        "sample policies, log": (POLICIES, f"{{sink: file, path: {folder}/decisions.log}}"),
     }
     all_of_them = {"bare forwarder": Served(run_forwarder, upstream)}
     for name, (policies, log) in gateways.items():

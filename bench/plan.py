@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from gateway.config.model import Config
 from gateway.jose.sign import generate, public_jwks, sign
+from gateway.limit import Limiter
 from gateway.model import Facts, Forward, Head, Trail
 from gateway.pipeline import plan
 from gateway.route.table import RouteTable
+from gateway.serve.quota import Table
 from gateway.snapshot import Snapshot, build, read
 
 if TYPE_CHECKING:
@@ -37,7 +39,11 @@ routes:
   - {id: customer-orders, paths: ["/customers/{customer}/orders"], upstream: orders}
   - {id: admin, paths: ["/admin/{rest:path}"], upstream: orders}
 """
-POLICIES = Path(__file__).parents[1] / "policies"
+LIMITED = {
+    "rate_limits": {"limits": {"people": {"requests": 1_000_000}}, "default": ["people"]},
+    "routes": [{"id": "orders", "paths": ["/orders"], "upstream": "http://127.0.0.1:9000"}],
+}
+POLICIES = Path(__file__).parent / "policies"
 
 BROWSER = (
     (b"host", b"api.example"),
@@ -59,7 +65,7 @@ BROWSER = (
 
 
 def sample(folder: Path) -> tuple[Snapshot, str]:
-    """A snapshot of the project's own policies, and a token that they allow to read orders."""
+    """A snapshot of the sample policies, and a token that they allow to read orders."""
     key = generate("RS256")
     (folder / "jwks.json").write_text(json.dumps(public_jwks([key])))
     path = folder / "gateway.yaml"
@@ -117,6 +123,9 @@ def stages(snapshot: Snapshot, head: Head) -> dict[str, Callable[[], object]]:
     source, match, principal = trail.source, trail.match, trail.principal
     document, decision = trail.document, trail.decision
     assert source and match and principal and document and decision  # noqa: PT018
+    limiter = Limiter.build(Config.model_validate(LIMITED))
+    charges = limiter.charges(head, match, source, principal, decision)
+    table = Table.create(65536)
     decider, blank = snapshot.decider, Trail(head=head, revision="r")
     return {
         "plan, token known": lambda: plan(head, NO_FACTS, snapshot, NOW),
@@ -127,8 +136,10 @@ def stages(snapshot: Snapshot, head: Head) -> dict[str, Callable[[], object]]:
         ),
         "  input document": lambda: decider.document(head, match, principal, source, NO_FACTS, NOW),
         "  decide": lambda: decider.decide(document, match, NOW),
+        "  rate limit, charge": lambda: limiter.charges(head, match, source, principal, decision),
+        "  rate limit, count": lambda: table.take(charges, NOW),
         "  forward": lambda: snapshot.forwarder.forward(
-            head, match, principal, decision, source, trail=blank, cors=None
+            head, match, principal, decision, source, trail=blank, cors=None, now=NOW
         ),
     }
 

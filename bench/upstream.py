@@ -1,5 +1,7 @@
 """CPU time of one small request to an upstream: our pool beside aiohttp, on asyncio and uvloop.
 
+`4 by turns` and `4 by load` spread the requests over four targets.
+
 The upstream is another process; times are those of the client's process only. Run
 `python bench/upstream.py [REQUESTS]`.
 """
@@ -43,6 +45,7 @@ HEADERS: Headers = (
     (b"x-forwarded-proto", b"https"),
 )
 CONCURRENCY = 16
+ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")
 Client = Callable[[str, int], Awaitable[None]]
 
 
@@ -58,15 +61,26 @@ class Sample(asyncio.Protocol):
 
 def serve(pipe: Pipe) -> None:
     async def main() -> None:
-        server = await asyncio.get_running_loop().create_server(Sample, "127.0.0.1", 0)
-        pipe.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Sample, ADDRESSES[0], 0)
+        port = server.sockets[0].getsockname()[1]
+        others = [await loop.create_server(Sample, address, port) for address in ADDRESSES[1:]]
+        pipe.send(port)
+        await asyncio.gather(*(each.serve_forever() for each in (server, *others)))
 
     uvloop.run(main())
 
 
 async def ours(url: str, requests: int) -> None:
-    pool = Pool(Upstream(url=url))
+    await ask(Pool(Upstream(url=url)), requests)
+
+
+async def ours_balanced(url: str, requests: int, balance: str) -> None:
+    targets = [url.replace(ADDRESSES[0], address) for address in ADDRESSES]
+    await ask(Pool(Upstream.model_validate({"targets": targets, "balance": balance})), requests)
+
+
+async def ask(pool: Pool, requests: int) -> None:
     for _ in range(requests):
         response = await pool.request("GET", b"/orders/42?page=2", HEADERS)
         while not response.ended:
@@ -119,17 +133,23 @@ def main() -> None:
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(there,), daemon=True)
     server.start()
     url = f"http://127.0.0.1:{here.recv()}"
-    clients: dict[str, Client] = {"bare transport": bare, "ours": ours, "aiohttp": with_aiohttp}
+    clients: dict[str, Client] = {
+        "bare transport": bare,
+        "ours": ours,
+        "ours, 4 by turns": partial(ours_balanced, balance="round_robin"),
+        "ours, 4 by load": partial(ours_balanced, balance="least_pending"),
+        "aiohttp": with_aiohttp,
+    }
     runners = {"asyncio": asyncio.run, "uvloop": uvloop.run}
     print(f"{requests} GETs on keep-alive; CPU µs and elapsed µs a request")
-    print(f"{'client':16}{'loop':10}{'1 connection':>22}{f'{CONCURRENCY} connections':>22}")
+    print(f"{'client':20}{'loop':10}{'1 connection':>22}{f'{CONCURRENCY} connections':>22}")
     for name, client in clients.items():
         for loop, run in runners.items():
             cells = [
                 "{:10.1f} {:10.1f}".format(*run(partial(measure, client, url, requests, width)()))
                 for width in (1, CONCURRENCY)
             ]
-            print(f"{name:16}{loop:10}{cells[0]:>22}{cells[1]:>22}")
+            print(f"{name:20}{loop:10}{cells[0]:>22}{cells[1]:>22}")
     server.terminate()
 
 

@@ -56,6 +56,9 @@ class Code(Enum):
     EVAL_ERROR = ("eval-error", 500, "The policy could not be evaluated")
     WORK_LIMIT = ("work-limit", 500, "The policy exceeded its work limit")
     DECISION_SHAPE = ("decision-shape", 500, "The policy's decision is malformed")
+    # limits
+    RATE_LIMITED = ("rate-limited", 429, "Too many requests")
+    RATE_LIMIT_UNAVAILABLE = ("rate-limit-unavailable", 503, "Requests cannot be counted now")
     # 4 forward
     IDENTITY_TOO_LARGE = ("identity-too-large", 431, "The identity is too large for a header")
     UPSTREAM_CONNECT = ("upstream-connect", 502, "The upstream could not be reached")

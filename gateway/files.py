@@ -1,4 +1,4 @@
-"""Reading files that people and other programs write."""
+"""Reading files that people and other programs write, and writing one's own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import tempfile
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
@@ -40,6 +41,18 @@ def read_own_file(path: Path) -> bytes:
         if status.st_uid != os.geteuid() or status.st_mode & 0o077:
             raise OSError(errno.EPERM, "others may have written it", str(path))
         return file.read()
+
+
+def replace_own_file(path: Path, data: bytes) -> None:
+    """Write a file as a whole, or not at all, for this process's user only; OSError."""
+    for left in path.parent.glob(f"{path.name}.*.new"):  # by a process that was killed
+        left.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".new")
+    with os.fdopen(handle, "wb") as file:  # mode 0600
+        file.write(data)
+        file.flush()
+        os.fsync(handle)
+    os.replace(name, path)  # noqa: PTH105  Path's takes no text
 
 
 @contextlib.contextmanager

@@ -48,15 +48,77 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How many requests in how many seconds, counted how; `burst` is for `gcra` only."""
+
+    requests: int
+    per: float
+    algorithm: Literal["gcra", "fixed", "sliding"] = "gcra"
+    burst: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """A quota that a policy chose: a configured limit by its name, or one of its own."""
+
+    key: str
+    limit: str | Quota
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What one rate limit is to be charged for a request.
+
+    `key` is a digest of the limit, its quota and whom it counts, `cost` at most the quota;
+    `required` tells whether the request is refused where it cannot be counted.
+    """
+
+    limit: str
+    key: bytes
+    quota: Quota
+    cost: int = 1
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a rate limit stands after a charge, or without it where it was refused.
+
+    `remaining` are requests, `reset` the seconds until all of the quota is there again, and
+    `retry_after` those until the charge would be taken: 0 where it was.
+    """
+
+    charge: Charge
+    allowed: bool
+    remaining: int
+    reset: float
+    retry_after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What became of a request's charges: all were taken, or none.
+
+    `error` says why they could not be counted; there are no standings then.
+    """
+
+    charges: tuple[Charge, ...]
+    standings: tuple[Standing, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the shell brought for earlier `Need`s of this request.
 
     `keyrings` holds the newest keyring of each issuer whose keys the request has waited for.
-    `body` is the whole request body, where the policy asked for it.
+    `body` is the whole request body, where the policy asked for it. `admitted` is what became of
+    the charges before identification.
     """
 
     keyrings: Mapping[str, Keyring] = field(default_factory=dict)
     body: bytes | None = None
+    admitted: Taken | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +192,8 @@ class Decision:
 
     `code` is None when allowed. `headers` are lower-case (name, value) pairs in order.
     `body` is any JSON value or None; `has_body` tells null from absent, `text` a string that is
-    sent as it stands. `result` is the policy's value as JSON, for the log.
+    sent as it stands. `rate_limit` is the quota that the policy chose. `result` is the policy's
+    value as JSON, for the log.
     """
 
     allow: bool
@@ -143,12 +206,17 @@ class Decision:
     body: Any = None
     has_body: bool = False
     text: bool = False
+    rate_limit: Chosen | None = None
     result: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trail:
-    """What the stages found, for the decision event and for `explain`."""
+    """What the stages found, for the decision event and for `explain`.
+
+    `charges` are to be taken before the outcome is carried out, `taken` is what became of those
+    before.
+    """
 
     head: Head
     revision: str
@@ -157,7 +225,17 @@ class Trail:
     principal: Principal | None = None
     document: Mapping[str, Any] | None = None
     decision: Decision | None = None
+    charges: tuple[Charge, ...] = ()
+    taken: tuple[Taken, ...] = ()
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assertion:
+    """What the gateway is to sign for an upstream: claims as JSON, and the header to send it in."""
+
+    header: bytes
+    claims: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +244,8 @@ class Forward:
 
     `headers` are complete but for framing and `expect`. `response_headers` are added to the
     upstream's response. `expires_at` ends a WebSocket. `max_body` is in bytes. `cors` tells that
-    the gateway answers for cross-origin requests, so that the upstream may not.
+    the gateway answers for cross-origin requests, so that the upstream may not. `assertion` is
+    to be signed and added to the headers.
     """
 
     upstream: Upstream
@@ -178,6 +257,7 @@ class Forward:
     expires_at: float | None
     trail: Trail
     cors: bool = False
+    assertion: Assertion | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,13 +285,14 @@ class Answer:
 class Need:
     """One thing that the shell must bring before `plan` can go on.
 
-    `keys`: the newest keyring of `issuer`. `body`: the whole body, at most `max_bytes`. `trail` is
-    what is known by then.
+    `keys`: the newest keyring of `issuer`. `body`: the whole body, at most `max_bytes`. `quota`:
+    that `charges` are taken. `trail` is what is known by then.
     """
 
-    kind: Literal["keys", "body"]
+    kind: Literal["keys", "body", "quota"]
     issuer: str = ""
     max_bytes: int = 0
+    charges: tuple[Charge, ...] = ()
     trail: Trail | None = None
 
 

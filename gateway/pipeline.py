@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.errors import Code, GatewayError
-from gateway.model import Answer, Facts, Head, Missing, Outcome, Refuse, Trail
+from gateway.limit import check_taken, rate_limit_headers
+from gateway.model import Answer, Facts, Forward, Head, Missing, Outcome, Refuse, Trail
 from gateway.record.encode import encode
 from gateway.route.pieces import check_pieces
 from gateway.route.websocket import check_websocket
@@ -18,7 +19,8 @@ from gateway.wire import beside, is_cors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.model import Decision, Headers
+    from gateway.model import Decision, Headers, Taken
+    from gateway.record.event import Recorded
     from gateway.snapshot import Snapshot
 
 log = logging.getLogger("gateway.pipeline")
@@ -53,6 +55,9 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
             return Answer(status=204, headers=preflight.headers, body=b"", trail=trail)
         match = found["match"] = snapshot.routes.match(head)
         check_websocket(head, match.route)
+        if facts.admitted is not None:
+            found["taken"] = (facts.admitted,)
+        snapshot.limiter.admit(head, match, source, facts)
         principal = found["principal"] = snapshot.identifier.identify(
             head, match, facts, snapshot.keyrings, now
         )
@@ -60,12 +65,13 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
             head, match, principal, source, facts, now
         )
         decision = found["decision"] = snapshot.decider.decide(document, match, now)
+        found["charges"] = snapshot.limiter.charges(head, match, source, principal, decision)
         trail = _trail(head, snapshot, found)
         if not decision.allow:
             return refuse_decision(decision, trail, snapshot)
         cors = snapshot.cors.response_headers(head, match.route)
         return snapshot.forwarder.forward(
-            head, match, principal, decision, source, trail=trail, cors=cors
+            head, match, principal, decision, source, trail=trail, cors=cors, now=now
         )
     except Missing as missing:
         return replace(missing.need, trail=_trail(head, snapshot, found))
@@ -75,6 +81,25 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
         log.exception("a request could not be planned")
         fault = GatewayError(Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
         return refuse(fault, _trail(head, snapshot, found), snapshot)
+
+
+def settled(outcome: Recorded, taken: Taken | None, snapshot: Snapshot) -> Recorded:
+    """The outcome after its charges, `taken`, or the refusal where they were not; never raises.
+
+    None where it had none. The answer tells how the limits stand.
+    """
+    trail = outcome.trail
+    if taken is not None:
+        trail = replace(trail, charges=(), taken=(*trail.taken, taken))
+        try:
+            check_taken(taken)
+        except GatewayError as error:
+            return refuse(error, trail, snapshot)
+    standings = [standing for each in trail.taken for standing in each.standings]
+    shown = rate_limit_headers(standings) if standings else ()
+    if isinstance(outcome, Forward):
+        return replace(outcome, trail=trail, response_headers=(*outcome.response_headers, *shown))
+    return replace(outcome, trail=trail, headers=(*outcome.headers, *shown))
 
 
 def _trail(head: Head, snapshot: Snapshot, found: Mapping[str, Any]) -> Trail:

@@ -6,15 +6,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.bundle import folder
+from gateway.bundle.reader import FOREVER
+from gateway.bundle.root import policy_roots, root_paths
 from gateway.config import load as config_load
 from gateway.config.document import dotted
 from gateway.config.secrets import secret_of
-from gateway.config.walk import files as config_files
+from gateway.config.walk import files as config_files, names_policies
 from gateway.decide import Decider
 from gateway.errors import ConfigError, Problem
 from gateway.files import MAX_NAMED_FILE, read_file
 from gateway.forward import Forwarder
 from gateway.identify import Identifier, Keyring, KeysError, accepted_algorithms
+from gateway.limit import Limiter
 from gateway.rego import CompileError, Policy, Program, Value
 from gateway.rego.compiler import Unit, all_good, compile_all
 from gateway.rego.testing import Suite, TestResult, run_tests, suites
@@ -73,8 +76,19 @@ class Snapshot:
     origins: SourceReader
     identifier: Identifier
     keyrings: Mapping[str, Keyring]
+    limiter: Limiter
     forwarder: Forwarder
     tested: Mapping[str, tuple[TestResult, ...]]
+
+    @property
+    def bundles(self) -> dict[str, str]:
+        """The revisions that the manifests of the configured bundles name, by bundle."""
+        policy = self.config.policy
+        paths = root_paths(policy)[len(policy.paths) :]
+        return {
+            name: self.policies.bundles.get(path, "")
+            for name, path in zip(policy.bundles, paths, strict=True)
+        }
 
     @property
     def programs(self) -> dict[str, Program]:
@@ -86,16 +100,33 @@ class Snapshot:
         return replace(self, keyrings={**self.keyrings, **keyrings})
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Snapshot:
+def load(path: Path, environ: Mapping[str, str], *, now: float = FOREVER) -> Snapshot:
     """Read and build in one step; raises ConfigError with every problem found."""
-    return build(read(path, environ), now=0.0)
+    return build(read(path, environ, now=now), now=0.0)
 
 
-def read(path: Path, environ: Mapping[str, str]) -> Candidate:
-    """Read the configuration and all files that it names; raises ConfigError."""
+def read(path: Path, environ: Mapping[str, str], *, now: float = FOREVER) -> Candidate:
+    """Read the configuration and all files that it names; raises ConfigError.
+
+    `now` (Unix seconds) is when the signatures of bundles must be good; by default, for ever.
+    """
+    loaded, text = read_config(path, environ)
+    return read_policies(loaded, text, now)
+
+
+def read_config(path: Path, environ: Mapping[str, str]) -> tuple[Loaded, bytes]:
+    """The configuration alone, and its text; raises ConfigError."""
     text = config_load.read_text(path)
-    loaded = config_load.read(text, path, environ)
-    return candidate_of(loaded, text, folder.read_files(loaded.config.policy.paths))
+    return config_load.read(text, path, environ), text
+
+
+def read_policies(loaded: Loaded, text: bytes, now: float) -> Candidate:
+    """Read all files that a configuration names; raises ConfigError."""
+    try:
+        roots = policy_roots(loaded.config.policy)
+    except ConfigError as error:
+        raise loaded.located(error) from None
+    return candidate_of(loaded, text, folder.read_files(roots, now))
 
 
 def candidate_of(loaded: Loaded, text: bytes, files: Mapping[str, bytes]) -> Candidate:
@@ -111,7 +142,7 @@ def named_files(config: Config) -> str:
     """The digest of all files that a configuration names, but for the policies."""
     found: dict[str, bytes] = {}
     for key, file in config_files(config):
-        if key[:2] != ("policy", "paths"):
+        if not names_policies(key):
             try:
                 found[str(file)] = read_file(file, MAX_NAMED_FILE)
             except OSError as error:
@@ -181,6 +212,7 @@ def build(
         origins=origins,
         identifier=_identifier(config, previous),
         keyrings=keyrings,
+        limiter=Limiter.build(config),
         forwarder=forwarder,
         tested=_test(policies, compiled, now),
     )
@@ -218,7 +250,7 @@ def _decided(
     programs: Mapping[str, Program] | None,
 ) -> tuple[PolicySources, Compiled, Decider]:
     config = candidate.loaded.config
-    policies = folder.parse_files(candidate.files, config.policy.paths)
+    policies = folder.parse_files(candidate.files, root_paths(config.policy))
     if programs is None:
         compiled = _compile(config, policies, previous, cache, children)
     else:
@@ -237,7 +269,8 @@ def _compile(
 ) -> Compiled:
     """Compile what differs from `previous`; raises ConfigError with the problems of all."""
     if not policies.modules:
-        raise ConfigError((Problem("no .rego file in policy.paths", key="policy.paths"),))
+        key = "policy.paths" if config.policy.paths else "policy.bundles"
+        raise ConfigError((Problem(f"no .rego file in {key}", key=key),))
     units: list[Unit] = []
     served: Program | None = None
     known: Mapping[str, tuple[TestResult, ...]] = {}

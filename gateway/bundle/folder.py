@@ -1,27 +1,31 @@
-"""Folders with policies in OPA's bundle layout: `*.rego` and `data.json` / `data.yaml`."""
+"""Policy sets in OPA's bundle layout, from folders and bundles: `*.rego` and `data.json|yaml`."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.bundle import archive, manifest
+from gateway.bundle.digest import MAX_YAML
+from gateway.bundle.owners import Owners, StrayError, shown
+from gateway.bundle.reader import DATA_FILES, FOREVER, SUFFIXES, read_bundle
+from gateway.bundle.root import Root
+from gateway.bundle.signature import Trust
 from gateway.config.document import read_document
+from gateway.config.model import public_url
 from gateway.errors import ConfigError, Problem
-from gateway.files import is_below, read_file
+from gateway.files import is_below, read_file, read_own_file
 from gateway.jose.strict_json import JsonError, loads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-DATA_FILES = ("data.json", "data.yaml", "data.yml")
 TEST_SUFFIX = "_test.rego"
 MAX_FILE = 32 * 1024**2
-MAX_YAML = 4 * 1024**2
-"""YAML takes some hundred times as long to read as JSON."""
 MAX_FILES = 10_000
 MAX_TOTAL = 128 * 1024**2
 """What all files of a policy set may hold, in bytes."""
@@ -33,6 +37,7 @@ READINGS = 5
 class PolicySources:
     """A policy set as text: module name → source, the tests apart, and the data document.
 
+    `bundles` are the revisions that the manifests of bundles name, by the path of the bundle.
     `modules_digest` changes with the served modules only, `data_digest` with the data only,
     `revision` with anything in the set.
     """
@@ -43,24 +48,79 @@ class PolicySources:
     modules_digest: str
     data_digest: str
     revision: str
+    bundles: Mapping[Path, str] = field(default_factory=dict)
 
 
-def read_files(paths: tuple[Path, ...]) -> dict[str, bytes]:
-    """Every policy and data file below `paths`, by name; raises ConfigError."""
+def read_files(places: Iterable[Path | Root], now: float = FOREVER) -> dict[str, bytes]:
+    """Every policy and data file in folders and bundles, by name; raises ConfigError.
+
+    An archive among the paths that are no Root must not be signed: nobody could verify it. `now`
+    (Unix seconds) is what signatures and keys must be valid at; by default, for ever.
+    """
+    roots = [
+        place if isinstance(place, Root) else Root(path=place, trust=Trust()) for place in places
+    ]
     for _ in range(READINGS):
         files: dict[str, bytes] = {}
         problems: list[Problem] = []
         # A set without the file that an editor is just replacing may allow what it denies.
-        if not any(_read(number, root, files, problems) for number, root in enumerate(paths)):
+        if not any(_read(number, root, files, problems, now) for number, root in enumerate(roots)):
             break
     else:
-        problems.append(Problem("files vanish while they are read", file=str(paths[0])))
+        problems.append(Problem("files vanish while they are read", file=str(roots[0].path)))
     if problems:
         raise ConfigError(tuple(problems))
     return files
 
 
-def _read(number: int, root: Path, files: dict[str, bytes], problems: list[Problem]) -> bool:
+def _read(
+    number: int, place: Root, files: dict[str, bytes], problems: list[Problem], now: float
+) -> bool:
+    """Read what is in one of the places; whether a file was gone by then."""
+    root = place.path
+    is_folder = os.path.isdir(root)  # noqa: PTH112  Path's raises where it may not look
+    if not is_folder and (place.bundle or root.name.endswith(SUFFIXES)):
+        try:
+            found = read_bundle(_archive(place), shown(root), place.trust, now)
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            files |= {f"{number}:{name}": data for name, data in found.files.items()}
+            _check_size(files, root)
+        return False
+    if place.bundle:
+        files[f"{number}:{manifest.NAME}"] = _manifest(root, problems)
+    return _read_folder(number, root, files, problems)
+
+
+def _archive(place: Root) -> bytes:
+    """The bytes of a bundle's archive; ConfigError."""
+    try:
+        if place.url:
+            return read_own_file(place.path)
+        return read_file(place.path, archive.MAX_PACKED)
+    except FileNotFoundError:
+        if not place.url:
+            raise ConfigError((Problem("does not exist", file=str(place.path)),)) from None
+        message = f"bundle {place.bundle} was never fetched from {public_url(place.url)}"
+        remedy = "`gateway serve` does that; `gateway bundle pull` shows what the server says"
+        raise ConfigError((Problem(message, remedy=remedy),)) from None
+    except OSError as error:
+        raise ConfigError((_unreadable(error, place.path),)) from None
+
+
+def _manifest(root: Path, problems: list[Problem]) -> bytes:
+    """The manifest of a bundle that is a folder; without one it owns everything."""
+    try:
+        return read_file(root / manifest.NAME, manifest.MAX_BYTES)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        problems.append(_unreadable(error, root / manifest.NAME))
+    return b"{}\n"
+
+
+def _read_folder(number: int, root: Path, files: dict[str, bytes], problems: list[Problem]) -> bool:
     """Read what is below one of the paths; whether a file was gone by then."""
     vanished = False
     total = sum(map(len, files.values()))
@@ -80,10 +140,15 @@ def _read(number: int, root: Path, files: dict[str, bytes], problems: list[Probl
                 vanished = True
         except OSError as error:
             problems.append(_unreadable(error, path))
-        if len(files) > MAX_FILES or total > MAX_TOTAL:
-            message = f"more than {MAX_FILES} files, or than {MAX_TOTAL} bytes in all"
-            raise ConfigError((Problem(message, file=str(root)),))
+        _check_size(files, root, total)
     return vanished
+
+
+def _check_size(files: Mapping[str, bytes], root: Path, total: int | None = None) -> None:
+    total = sum(map(len, files.values())) if total is None else total
+    if len(files) > MAX_FILES or total > MAX_TOTAL:
+        message = f"more than {MAX_FILES} files, or than {MAX_TOTAL} bytes in all"
+        raise ConfigError((Problem(message, file=str(root)),))
 
 
 def parse_files(files: Mapping[str, bytes], paths: tuple[Path, ...]) -> PolicySources:
@@ -91,19 +156,27 @@ def parse_files(files: Mapping[str, bytes], paths: tuple[Path, ...]) -> PolicySo
     modules: dict[str, str] = {}
     tests: dict[str, str] = {}
     data: dict[str, Any] = {}
-    problems: list[Problem] = []
+    owners = Owners.read(files, paths)
+    problems: list[Problem] = [*owners.problems]
     for key in sorted(files):
         number, _, name = key.partition(":")
-        shown = _shown(paths[int(number)], name)
+        if name == manifest.NAME:
+            continue
+        shown_name = owners.shown(int(number), name)
         try:
             if name.endswith(".rego"):
                 text = _text(files[key])
-                (tests if name.endswith(TEST_SUFFIX) else modules)[shown] = text
+                is_test = name.endswith(TEST_SUFFIX)
+                (tests if is_test else modules)[shown_name] = text
+                owners.check_module(int(number), text, is_test=is_test)
             else:
-                _graft(data, name.split("/")[:-1], _document(name, files[key]))
+                document = _document(name, files[key])
+                owners.check_data(int(number), tuple(name.split("/")[:-1]), document)
+                _graft(data, name.split("/")[:-1], document)
         except ValueError as error:
             line, message = _located(error)
-            problems.append(Problem(message, file=shown, line=line))
+            remedy = error.remedy if isinstance(error, StrayError) else ""
+            problems.append(Problem(message, file=shown_name, line=line, remedy=remedy))
     if problems:
         raise ConfigError(tuple(problems))
     return PolicySources(
@@ -111,8 +184,11 @@ def parse_files(files: Mapping[str, bytes], paths: tuple[Path, ...]) -> PolicySo
         tests=tests,
         data=data,
         modules_digest=digest({name: text.encode() for name, text in modules.items()}),
-        data_digest=digest({name: files[name] for name in files if not name.endswith(".rego")}),
+        data_digest=digest(
+            {name: files[name] for name in files if not name.endswith((".rego", manifest.NAME))}
+        ),
         revision=digest(files)[:16],
+        bundles=owners.revisions,
     )
 
 
@@ -181,18 +257,6 @@ def _is_link(path: str | Path) -> bool:
 def _unreadable(error: OSError, path: Path) -> Problem:
     where = error.filename if isinstance(error.filename, str) else str(path)
     return Problem(f"cannot be read: {error.strerror}", file=where)
-
-
-def _shown(root: Path, name: str) -> str:
-    return shown(root if os.path.isfile(root) else root / name)  # noqa: PTH113  Path's raises, too
-
-
-def shown(path: Path) -> str:
-    """A file's name for people: relative to the working folder where it lies below it."""
-    try:
-        return path.relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return str(path)
 
 
 def _text(data: bytes) -> str:

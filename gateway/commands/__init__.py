@@ -1,8 +1,8 @@
 """The command line: one module for each command, imported when it is used.
 
 Exit codes: 0 done; 1 could not be done, or a file is bad; 2 tests failed, a request is refused, or
-decisions change; 64 wrong usage; 70 a bug of the gateway; 130 interrupted. No traceback is shown
-unless GATEWAY_TRACEBACK is set.
+decisions change; 64 wrong usage; 70 a bug of the gateway; 130 interrupted. `policy eval` has those
+of `opa eval` instead of 1 and 2. No traceback is shown unless GATEWAY_TRACEBACK is set.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ COMMANDS = {
     "echo": "Run a sample service to stand behind the gateway.",
     "config": "Check and show the configuration.",
     "policy": "Test and check policies, and replay decisions with them.",
+    "bundle": "Build, sign, verify and fetch bundles of policies.",
     "decisions": "Look into decision logs and recent decisions.",
     "token": "Mint, inspect and verify tokens.",
     "keys": "Generate keys and show their public half.",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
+from threading import Event, Timer
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -14,13 +17,15 @@ import click
 from gateway.config.model import is_loopback_host
 from gateway.jose.strict_json import loads
 from gateway.record.encode import MAX_DEPTH
-from gateway.record.event import readable
-from gateway.workbench.events import MAX_MEMBERS
 
 TIMEOUT = 10.0
+"""Seconds that an answer may take as a whole, however slowly it comes."""
 MOST = 1000
 """So many events the listener gives at once."""
 MAX_ANSWER = 64 * 1024**2
+MAX_MEMBERS = 4_000_000
+MAX_SAID = 200
+"""So much is shown of why an answer is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,8 @@ class Admin:
         return answer
 
     def _refusal(self, status: int, answer: dict[str, Any]) -> click.ClickException:
-        said = readable(str(answer.get("code") or answer.get("title") or "no decisions"))
+        given = answer.get("code") or answer.get("title")
+        said = given[:MAX_SAID] if isinstance(given, str) else "no decisions"
         hint = "; name its token with --token-file" if status == http.client.UNAUTHORIZED else ""
         return click.ClickException(f"{self.url}: {status} {said}{hint}")
 
@@ -58,18 +64,35 @@ class Admin:
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
         connection = kinds[parts.scheme](parts.netloc, timeout=TIMEOUT)
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        late = Event()
+        timer = Timer(TIMEOUT, _end, (connection, late))
         try:
+            connection.connect()
+            timer.start()
             connection.request("GET", parts.path.rstrip("/") + target, headers=headers)
             response = connection.getresponse()
             data = response.read(MAX_ANSWER)
-            found = loads(data, max_depth=MAX_DEPTH + 4, max_members=MOST * MAX_MEMBERS)
+            if late.is_set():
+                raise TimeoutError
+            found = loads(data, max_depth=MAX_DEPTH + 4, max_members=MAX_MEMBERS)
         except (OSError, http.client.HTTPException) as error:
-            raise click.ClickException(f"{self.url}: {error}") from None
+            timed = late.is_set() or isinstance(error, TimeoutError)
+            said = f"no answer within {TIMEOUT:g} s" if timed else str(error)[:MAX_SAID]
+            raise click.ClickException(f"{self.url}: {said}") from None
         except ValueError as error:
             raise click.ClickException(f"{self.url}: no answer of a gateway: {error}") from None
         finally:
+            timer.cancel()
             connection.close()
         return response.status, found if isinstance(found, dict) else {}
+
+
+def _end(connection: http.client.HTTPConnection, late: Event) -> None:
+    """End the answer that another thread waits for."""
+    late.set()
+    with suppress(OSError):  # it may have ended just now
+        if connection.sock is not None:
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def checked(admin: Admin) -> Admin:

@@ -45,7 +45,7 @@ def check(ctx: click.Context, path: Path, form: Literal["pretty", "json"]) -> No
     """
     warnings: tuple[Problem, ...] = ()
     try:
-        candidate = snapshot.read(path, os.environ)
+        candidate = snapshot.read(path, os.environ, now=time.time())
         warnings = candidate.loaded.warnings
         built = snapshot.build(candidate, now=time.time())
     except ConfigError as error:

@@ -19,12 +19,13 @@ from pydantic import TypeAdapter, ValidationError
 from gateway.commands.admin_client import MOST, Admin, admin_url, checked
 from gateway.commands.group import Group
 from gateway.commands.inputs import json_text
-from gateway.commands.logs import STDIN, events_of, followed
+from gateway.commands.logs import STDIN, events_of, followed, named
+from gateway.commands.options import examples, output_format
 from gateway.commands.report import counted
 from gateway.config.model import Duration
 from gateway.config.secrets import read_secret
 from gateway.record.encode import encode
-from gateway.workbench.decisions import SHORT, Filter, Stats, as_line, as_text, is_named, outcome_of
+from gateway.workbench.decisions import Filter, Stats, as_line, as_text, outcome_of
 from gateway.workbench.events import text_at
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ POLL = 0.5
 """Seconds between two looks at a log or an admin listener."""
 FEW = 100
 """So many events are asked for again and again, all that are kept only where these are new."""
+OUTCOMES = ("forwarded", "refused", "failed", "answered", "allowed", "denied")
 COLOURS = {"forwarded": "green", "allowed": "green", "refused": "red", "denied": "red"}
 OTHERWISE = "yellow"
 STATUS = slice(18, 21)
@@ -58,14 +60,18 @@ class Source:
         if self.admin is not None:
             yield from polled(self.admin, follow=follow)
             return
-        bad = 0
+        bad = good = 0
         for read in followed(self.logs[0]) if follow else events_of(self.logs):
             if read is None or not read.fault:
+                good += read is not None
                 yield None if read is None else read.event
             else:
                 bad += 1
                 if follow:
                     click.echo(f"{read.name}:{read.line}: {read.fault}", err=True)
+        if bad and not good:
+            names = ", ".join(map(str, self.logs))
+            raise click.ClickException(f"{names}: no line of it is a decision event")
         if bad:
             click.echo(f"{counted(bad, 'line')} could not be read", err=True)
 
@@ -119,7 +125,7 @@ def _sources(command: Callable[..., None]) -> Callable[..., None]:
         type=click.Path(path_type=Path),
         help="File with the bearer token of the admin listener.",
     )
-    @click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
+    @output_format
     @wraps(command)
     def wrapped(
         logs: tuple[Path, ...], admin: str | None, token_file: Path | None, **options: Any
@@ -140,7 +146,10 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
 
     @click.option("--route", multiple=True, help="Only this route's.")
     @click.option("--code", multiple=True, help="Only with this code, or reason's code.")
-    @click.option("--outcome", multiple=True, help="Only forwarded, refused, failed or answered.")
+    @click.option(
+        "--outcome", multiple=True, type=click.Choice(OUTCOMES),
+        help="Only with this outcome; allowed and denied are OPA's.",
+    )  # fmt: skip
     @click.option("--subject", multiple=True, help="Only this subject's.")
     @click.option("--method", "-X", multiple=True, help="Only this method.")
     @click.option("--path", default="", help="Only paths that begin with this.")
@@ -169,7 +178,13 @@ def decisions() -> None:
     """
 
 
-@decisions.command(short_help="Show the newest decisions, one a line.")
+@decisions.command(
+    short_help="Show the newest decisions, one a line.",
+    epilog=examples(
+        "gateway decisions tail -f decisions.jsonl --outcome refused",
+        "gateway decisions tail --admin http://127.0.0.1:9090 --since 5m",
+    ),
+)
 @_sources
 @_filters
 @click.option("--lines", "-n", type=click.IntRange(0), default=20, show_default=True)
@@ -179,9 +194,6 @@ def tail(source: Source, wanted: Filter, lines: int, shape: str, *, follow: bool
 
     A line has the time (UTC), the end of the decision id, the status, method and path, the codes
     of a refusal, and the subject. --follow goes on, also when the log is rotated.
-
-    Examples: gateway decisions tail -f decisions.jsonl --outcome refused; gateway decisions tail
-    --admin http://127.0.0.1:9090 --since 5m
     """
     _follow_one(source, follow=follow)
     held: deque[Event] = deque(maxlen=lines)
@@ -223,26 +235,11 @@ def show(decision_id: str, source: Source, shape: str) -> None:
     """
     found = None if source.admin is None else source.admin.find(decision_id)
     if found is None:
-        found = _named(decision_id, source.events(follow=False))
+        found = named(decision_id, filter(None, source.events(follow=False)))
     if shape == "json":
         click.echo(encode(found))
     else:
         click.echo("\n".join(as_text(found, partial(json_text, indent=2))))
-
-
-def _named(word: str, events: Iterable[Event | None]) -> Event:
-    matches: dict[str, Event] = {}
-    for event in events:
-        if event is not None and is_named(event, word):
-            matches[event["decision_id"]] = event
-            if event["decision_id"] == word:
-                return event
-    if not matches:
-        short = f"; an end of one has {SHORT} characters or more" if len(word) < SHORT else ""
-        raise click.ClickException(f"no decision {word!r}{short}")
-    if len(matches) > 1:
-        raise click.ClickException(f"{len(matches)} decision ids end in {word!r}: give one whole")
-    return next(iter(matches.values()))
 
 
 @decisions.command(short_help="Count decisions and show latencies.")

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.bundle.folder import digest, read_files
-from gateway.commands.demo_rows import Row, Seen, mint, rows
+from gateway.commands.demo_rows import ORDERS, Row, Seen, mint, rows
 from gateway.commands.demo_show import Edited, Show
+from gateway.commands.interrupt import interrupted
 from gateway.commands.options import cannot_listen
 from gateway.config.model import Limits, Listener, Upstream
 from gateway.errors import ConfigError
@@ -51,10 +51,12 @@ issuers:
     keys: {{discovery: true}}
 upstreams:
   orders: {{url: "{upstream}"}}
+networks: {{office: [127.0.0.0/8]}}
 routes:
-  - {{id: orders, paths: [/orders, "/orders/{{id}}"], upstream: orders, show_reasons: true}}
-  - {{id: customer-orders, paths: ["/customers/{{customer}}/orders"], upstream: orders,
-     show_reasons: true}}
+  - {{id: orders, paths: ["/tenants/{{tenant}}/orders", "/tenants/{{tenant}}/orders/{{id}}"],
+     upstream: orders, show_reasons: true}}
+  - {{id: customer-orders, paths: ["/tenants/{{tenant}}/customers/{{customer}}/orders"],
+     upstream: orders, show_reasons: true}}
   - {{id: admin, paths: ["/admin/{{rest:path}}"], upstream: orders, show_reasons: true}}
   - {{id: public, paths: ["/public/{{rest:path}}"], upstream: orders, authentication: anonymous,
      labels: {{access: public}}}}
@@ -62,16 +64,17 @@ policy: {{paths: [policies]}}
 log: {{decisions: {{sink: file, path: decisions.log}}}}
 """
 
-EDITED = "authz.rego"
+EDITED, TESTED = "orders.rego", "orders_test.rego"
 EDIT = """
 # Added by the demo: readers may create orders, too.
 allow if {
+	same_tenant
 	"reader" in input.identity.roles
 	input.request.method == "POST"
-	input.request.path == "/orders"
+	input.route.id == "orders"
 }
 """
-OPPOSED = "test_reader_does_not_write"
+OPPOSED = "test_reader_does_not_order"
 BEFORE_EDIT: dict[str, Any] = {
     "name": "before: reader writes",
     "status": 403,
@@ -188,13 +191,13 @@ async def edit(
     folder: Path, client: Pool, gateway: Gateway, issuer: str, key: SigningKey, show: Show
 ) -> list[bool]:
     """Change a policy file while the gateway serves, and see the decision change."""
-    policy, tests = folder / "policies" / EDITED, folder / "policies" / "authz_test.rego"
+    policy, tests = (folder / "policies" / name for name in (EDITED, TESTED))
     if not policy.is_file():
         show.say(f"\nThere is no {EDITED} among the policies, and so no edit to show.")
         return []
     reader = mint(issuer, key, "alice", ["reader"])
     before, after = (
-        Row(method="POST", path="/orders", token=reader, **expected)
+        Row(method="POST", path=ORDERS, token=reader, **expected)
         for expected in (BEFORE_EDIT, AFTER_EDIT)
     )
     skipped = tests.is_file() and OPPOSED in tests.read_text()
@@ -255,12 +258,3 @@ async def until(condition: Callable[[], bool], seconds: float, what: str) -> Non
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} did not come within {seconds:g} s")
         await asyncio.sleep(0.02)
-
-
-async def interrupted() -> None:
-    """Wait for Ctrl-C or SIGTERM."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()

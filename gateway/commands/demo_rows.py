@@ -8,6 +8,10 @@ from typing import Any
 
 from gateway.jose.sign import SigningKey, sign
 
+TENANT = "acme"
+ORDERS = f"/tenants/{TENANT}/orders"
+ALICES = f"/tenants/{TENANT}/customers/alice/orders"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -15,7 +19,7 @@ class Row:
 
     name: str
     method: str = "GET"
-    path: str = "/orders/42"
+    path: str = f"{ORDERS}/42"
     token: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     status: int
@@ -50,6 +54,7 @@ def mint(issuer: str, key: SigningKey, subject: str, roles: list[str], **claims:
         "aud": "orders",
         "sub": subject,
         "roles": roles,
+        "tenant": TENANT,
         "iat": now,
         "exp": now + 3600,
         **claims,
@@ -61,7 +66,9 @@ def rows(issuer: str, key: SigningKey, stranger: SigningKey) -> list[Row]:
     """The requests of the demo."""
     reader = mint(issuer, key, "alice", ["reader"])
     writer = mint(issuer, key, "bob", ["writer"])
-    admin = mint(issuer, key, "carol", ["admin"])
+    admin = mint(issuer, key, "carol", ["admin"], mfa=True)
+    weak = mint(issuer, key, "carol", ["admin"])
+    other = mint(issuer, key, "mallory", ["reader"], tenant="other")
     now = int(time.time())
     expired = mint(issuer, key, "alice", ["reader"], iat=now - 7200, exp=now - 3600)
     elsewhere = mint(issuer, key, "alice", ["reader"], aud="billing")
@@ -72,20 +79,25 @@ def rows(issuer: str, key: SigningKey, stranger: SigningKey) -> list[Row]:
     return [
         Row(name="reader reads", token=reader, status=200, subject="alice"),
         Row(
-            name="reader writes", method="POST", path="/orders", token=reader,
+            name="reader writes", method="POST", path=ORDERS, token=reader,
             status=403, code="policy-denied",
         ),
         Row(
-            name="writer writes", method="POST", path="/orders", token=writer,
+            name="writer writes", method="POST", path=ORDERS, token=writer,
             status=200, subject="bob",
         ),
-        Row(name="admin deletes", method="DELETE", token=admin, status=200, subject="carol"),
+        Row(name="another tenant", token=other, status=403, code="policy-denied"),
         Row(
-            name="own orders", path="/customers/alice/orders", token=reader,
+            name="cancels own orders", method="DELETE", path=ALICES, token=reader,
             status=200, subject="alice",
         ),
         Row(
-            name="another's orders", path="/customers/alice/orders", token=writer,
+            name="another's orders", path=ALICES, token=writer,
+            status=403, code="policy-denied",
+        ),
+        Row(name="admin area", path="/admin/users", token=admin, status=200, subject="carol"),
+        Row(
+            name="no second factor", path="/admin/users", token=weak,
             status=403, code="policy-denied",
         ),
         Row(name="no token", status=401, code="token-missing"),

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.commands.demo_rows import mint
+from gateway.commands.demo_rows import ORDERS, mint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,12 +107,12 @@ class Show:
         """Print curl lines with live tokens, and what to try."""
         url = gateway.edge[0].url
         self.say("\nTry it yourself (the tokens are valid for an hour):\n")
-        for name, roles, arguments in (
-            ("alice", ["reader"], f"{url}/orders/42"),
-            ("bob", ["writer"], f"-X POST -d '{{}}' {url}/orders"),
-            ("carol", ["admin"], f"-X DELETE {url}/orders/42"),
+        for name, claims, arguments in (
+            ("alice", {"roles": ["reader"]}, f"{url}{ORDERS}/42"),
+            ("bob", {"roles": ["writer"]}, f"-X POST -d '{{}}' {url}{ORDERS}"),
+            ("carol", {"roles": ["admin"], "mfa": True}, f"{url}/admin/users"),
         ):
-            token = mint(issuer, key, name, roles)
+            token = mint(issuer, key, name, **claims)
             self.line(f"curl -i -H 'Authorization: Bearer {token}' {arguments}\n")
         self.say("The gateway reads these copies of the policies. Edit one, and ask again:\n")
         self.line(f"  {copied}\n")

@@ -12,7 +12,7 @@ from gateway.commands.offline import offline_keyrings, remote_keys
 from gateway.config.values import Malformed
 from gateway.model import Need
 from gateway.record.encode import encode
-from gateway.workbench.reports import one_line
+from gateway.record.text import one_line
 from gateway.workbench.request import make_request, send as send_request
 
 if TYPE_CHECKING:

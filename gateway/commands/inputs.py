@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 from joserfc.errors import JoseError
 
+from gateway.config.document import read_document
 from gateway.config.model import ASYMMETRIC, DURATION_UNITS
 from gateway.config.secrets import read_secret
+from gateway.errors import ConfigError, Problem
 from gateway.jose.jwk import HMAC_BYTES, JwkError, from_secret
 from gateway.jose.sign import SigningKey, load as load_key
 from gateway.jose.strict_json import JsonError, loads
@@ -42,6 +45,24 @@ def read_json(file: IO[bytes], option: str) -> Any:
         return loads(file.read(MAX_JSON), max_depth=MAX_JSON_DEPTH, max_members=MAX_JSON)
     except JsonError as error:
         raise click.ClickException(f"{option}: {name_of(file)}: {error}") from None
+
+
+def read_input(path: Path) -> Any:
+    """The JSON, or YAML, in a file that is an input; `-` is stdin. Raises ConfigError."""
+    name = "standard input" if str(path) == "-" else str(path)
+    try:
+        with click.open_file(str(path), "rb") as file:
+            data = file.read(MAX_JSON)
+        if path.suffix not in (".yaml", ".yml"):
+            return loads(data, max_depth=MAX_JSON_DEPTH, max_members=MAX_JSON)
+    except OSError as error:
+        raise ConfigError((Problem(f"cannot be read: {error.strerror}", file=name),)) from None
+    except JsonError as error:
+        raise ConfigError((Problem(f"not JSON: {error}", file=name),)) from None
+    document = read_document(data, None)
+    if document.problems:
+        raise ConfigError(tuple(replace(each, file=name) for each in document.problems))
+    return document.tree
 
 
 def read_token(file: IO[bytes]) -> str:
@@ -108,7 +129,7 @@ def hmac_algorithm(ctx: click.Context, parameter: click.Parameter, name: str | N
 
 def claims_of(text: str) -> dict[str, Any]:
     """The claims in an argument: a JSON object, or the name of a file with one."""
-    given = text.lstrip().startswith("{")
+    given = text.lstrip().startswith(("{", "["))
     try:
         claims = loads(text if given else Path(text).read_bytes())
     except OSError as error:

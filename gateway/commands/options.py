@@ -29,6 +29,18 @@ config_file = click.option(
 """Passes the path of gateway.yaml as `path`."""
 
 
+output_format = click.option(
+    "--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty",
+    show_default=True, help="For people, or for programs.",
+)  # fmt: skip
+"""Passes what is printed as `shape`."""
+
+
+def examples(*lines: str) -> str:
+    """What stands below the help of a command: a line for each example."""
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+
+
 def no_such(kind: str, word: str, known: Iterable[str], option: str) -> click.BadParameter:
     """Wrong usage: an option names what there is not."""
     hint = did_you_mean(word, known)

@@ -11,7 +11,7 @@ import click
 
 from gateway.commands import reads, report
 from gateway.commands.group import Group
-from gateway.commands.options import config_file
+from gateway.commands.options import config_file, examples, output_format
 from gateway.commands.policy_bench import bench
 from gateway.commands.policy_diff import diff
 from gateway.commands.policy_eval import evaluate
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.commands.policy_files import PolicySet
     from gateway.rego import Program
     from gateway.workbench.lint import Doubt
+    from gateway.workbench.scenario import Scenario
 
 
 @click.group(cls=Group)
@@ -47,7 +48,10 @@ policy.add_command(test)
 policy.add_command(diff)
 
 
-@policy.command(short_help="Compile the policies and report every fault with its place.")
+@policy.command(
+    short_help="Compile the policies and report every fault with its place.",
+    epilog=examples("gateway policy check policies", "gateway policy check --tests --strict"),
+)
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @config_file
 @click.option("--emit", type=click.Choice(["python"]), help="Print the generated code.")
@@ -59,7 +63,7 @@ policy.add_command(diff)
     "--tests", "tested", is_flag=True,
     help="Run tests and scenarios, too, and warn of what never held in them.",
 )  # fmt: skip
-@click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
+@output_format
 @click.pass_context
 def check(
     ctx: click.Context,
@@ -74,26 +78,25 @@ def check(
 ) -> None:
     """Compile the policies below PATHS and report every fault with its place.
 
-    Without PATHS they are policy.paths of gateway.yaml, or policies/. What is no fault, but seldom
-    meant, is a warning with a code; `# gateway:ignore CODE` on its line or the line above switches
-    it off.
+    Without PATHS they are policy.paths of gateway.yaml, or policies/. Scenarios beside them are
+    read, too. What is no fault, but seldom meant, is a warning with a code; `# gateway:ignore
+    CODE` on its line or the line above switches it off.
 
     Exit codes: 0 no fault, 1 faults, or warnings with --strict.
-
-    Examples: gateway policy check policies; gateway policy check --tests --strict
     """
     if emit and shape == "json":
         raise click.UsageError("--emit prints code; leave --format json out")
     try:
         found = policy_set(ctx, paths, path)
         program, asked = _checked(found)
+        scenarios = scenarios_of(found)
     except (ConfigError, CompileError) as error:
         faults = as_config_error(error) if isinstance(error, CompileError) else error
         if shape == "json":
             click.echo(json.dumps({"problems": list(map(report.as_json, faults.problems))}))
             raise click.exceptions.Exit(1) from None
         raise faults from None
-    doubts = _doubts(found, program, asked, tested=tested)
+    doubts = _doubts(found, program, asked, scenarios if tested else None)
     if shape == "json":
         made = {
             "problems": [],
@@ -105,21 +108,23 @@ def check(
         report.show_problems(
             (replace(each.problem, key=each.code) for each in doubts), kind="warning"
         )
-        _show(found, program, asked, emit=emit is not None, verbose=verbose)
+        _show(found, program, asked, len(scenarios), emit=emit is not None, verbose=verbose)
     if strict and doubts:
         raise click.exceptions.Exit(1)
 
 
 def _doubts(
-    found: PolicySet, program: Program, asked: dict[str, reads.Asked], *, tested: bool
+    found: PolicySet,
+    program: Program,
+    asked: dict[str, reads.Asked],
+    scenarios: list[Scenario] | None,
 ) -> list[Doubt]:
-    """What is seldom meant, but where a comment says that it is."""
+    """What is seldom meant, but where a comment says that it is; with scenarios, they are run."""
     sources = found.sources
     footprints = {name: each.footprint for name, each in asked.items()}
     lint = Lint(sources, program, footprints)
     doubts = [*unknown_fields(reads.warnings(asked)), *lint.doubts()]
-    if tested:
-        scenarios = scenarios_of(found)
+    if scenarios is not None:
         session = Session(
             sources=sources, scenarios=scenarios, snapshot=snapshot_of(found, scenarios)
         )
@@ -128,13 +133,20 @@ def _doubts(
 
 
 def _show(
-    found: PolicySet, program: Program, asked: dict[str, reads.Asked], *, emit: bool, verbose: bool
+    found: PolicySet,
+    program: Program,
+    asked: dict[str, reads.Asked],
+    scenarios: int,
+    *,
+    emit: bool,
+    verbose: bool,
 ) -> None:
     if emit:
         click.echo(program.source)
         return
-    kinds = ((found.sources.modules, "module"), (found.sources.tests, "test module"))
-    counts = ", ".join(report.counted(len(files), noun) for files, noun in kinds if files)
+    sizes = (len(found.sources.modules), len(found.sources.tests), scenarios)
+    kinds = zip(sizes, ("module", "test module", "scenario"), strict=True)
+    counts = ", ".join(report.counted(size, noun) for size, noun in kinds if size)
     click.echo(f"{counts}, no fault; revision {found.sources.revision}")
     if verbose:
         click.echo("\n".join(("", *reads.as_text(asked, program))))

@@ -10,11 +10,12 @@ import click
 
 from gateway.commands.dry_run import send
 from gateway.commands.inputs import read_json
-from gateway.commands.options import config_file
+from gateway.commands.options import config_file, examples, output_format
 from gateway.commands.policy_files import policy_set
-from gateway.commands.reads import entrypoints
+from gateway.commands.progress import counted, progress
+from gateway.commands.reads import deciding
 from gateway.commands.request_options import refuse_given, request_options
-from gateway.commands.scenarios import scenarios_of, selection, snapshot_of
+from gateway.commands.scenarios import selection, snapshot_of, tested
 from gateway.record.encode import encode
 from gateway.rego import CompileError, Policy, compile as compile_rego
 from gateway.rego.program import DEFAULT_STEPS
@@ -30,12 +31,20 @@ if TYPE_CHECKING:
     from gateway.commands.request_options import Asked
     from gateway.model import Answer, Forward, Refuse
     from gateway.snapshot import Snapshot
+    from gateway.workbench.scenario import Scenario
 
 
-@click.command(short_help="Measure what the decisions of scenarios cost.")
+@click.command(
+    short_help="Measure what the decisions of scenarios cost.",
+    epilog=examples(
+        "gateway policy bench",
+        "gateway policy bench --run reader --seconds 2",
+        "gateway policy bench -i input.json --entrypoint gateway/authz/decision",
+    ),
+)
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @config_file
-@click.option("--run", "pattern", help="Only scenarios whose full name fits this regex.")
+@click.option("--run", "-r", "pattern", help="Only scenarios whose full name fits this regex.")
 @click.option(
     "--input", "-i", "given", type=click.File("rb"), help="An input, as JSON (- is stdin)."
 )
@@ -45,7 +54,7 @@ if TYPE_CHECKING:
     help="How long each is measured.",
 )  # fmt: skip
 @request_options
-@click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
+@output_format
 @click.pass_context
 def bench(
     ctx: click.Context,
@@ -61,13 +70,10 @@ def bench(
     """Measure the decisions of the scenarios below PATHS, of one request, or of an input.
 
     Only the policy's part is measured. A row says how long half of the decisions and 99 % of them
-    took at most, how many steps of the work limit (policy.steps) one takes, and how many bodies
-    the indexes of the evaluated rules picked and spared.
+    took at most, how many steps of the work limit (policy.steps) one takes, how many bodies the
+    indexes of the evaluated rules picked and spared, and how many values of rules were known.
 
     Exit codes: 0 measured; 1 it could not be.
-
-    Examples: gateway policy bench; gateway policy bench --run reader --seconds 2; gateway policy
-    bench -i input.json --entrypoint gateway/authz/decision
     """
     if given is None:
         refuse_given(ctx, ("entrypoint",), "is for --input")
@@ -78,22 +84,24 @@ def bench(
         sources, steps, questions = _of_request(ctx, path, asked)
     else:
         asked.refuse(ctx)
-        found = policy_set(ctx, paths, path)
+        if given is None:
+            found, scenarios = tested(ctx, paths, path)
+            questions = _of_scenarios(found, scenarios, pattern)
+        else:
+            found = policy_set(ctx, paths, path)
+            questions = [_of_input(found, given, entrypoint)]
         sources = found.sources
         steps = found.config.policy.steps if found.config else DEFAULT_STEPS
-        questions = (
-            _of_scenarios(found, pattern)
-            if given is None
-            else [_of_input(found, given, entrypoint)]
-        )
     try:
         policy = Policy(compile_rego(sources.modules), sources.data)
         traced = observed(sources, "trace")
     except CompileError as error:
         raise as_config_error(error) from None
-    measured = [
-        measure(question, policy, traced, steps=steps, seconds=seconds) for question in questions
-    ]
+    with progress("decisions", len(questions)) as tell:
+        measured = [
+            measure(question, policy, traced, steps=steps, seconds=seconds)
+            for question in counted(questions, tell, every=1)
+        ]
     if shape == "json":
         click.echo(encode(as_json(measured)).decode())
     else:
@@ -112,9 +120,11 @@ def _of_request(
     return snapshot.policies, snapshot.decider.steps, [question]
 
 
-def _of_scenarios(found: PolicySet, pattern: str | None) -> list[Question]:
+def _of_scenarios(
+    found: PolicySet, scenarios: list[Scenario], pattern: str | None
+) -> list[Question]:
     fits = selection(pattern)
-    chosen = [each for each in scenarios_of(found) if fits(each.full_name)]
+    chosen = [each for each in scenarios if fits(each.full_name)]
     snapshot = snapshot_of(found, chosen)
     if snapshot is None:
         raise click.ClickException("no scenario; name one with --run, a request, or --input")
@@ -150,9 +160,5 @@ def _question(
 
 def _of_input(found: PolicySet, given: IO[bytes], entrypoint: str | None) -> Question:
     document = read_json(given, "--input")
-    program = compile_rego(found.sources.modules)
-    name = (entrypoint or next(iter(entrypoints(found.config, program)), "")).strip("/")
-    if not program.defines(name):
-        what = f"the policies define no {name}" if name else "no rule is known that decides"
-        raise click.ClickException(f"{what}; name one with --entrypoint")
+    name = deciding(found.config, compile_rego(found.sources.modules), entrypoint)
     return Question(name=name, entrypoint=name, document=document, now=time.time())

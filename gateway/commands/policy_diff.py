@@ -2,49 +2,65 @@
 
 from __future__ import annotations
 
-import sys
+import time
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from gateway import wire
 from gateway.bundle import folder
+from gateway.bundle.root import unverified
 from gateway.commands import reads
 from gateway.commands.logs import events_of
-from gateway.commands.options import config_file
+from gateway.commands.options import config_file, examples, output_format
 from gateway.commands.policy_files import policy_config
+from gateway.commands.progress import progress
 from gateway.commands.report import counted
 from gateway.commands.scenarios import scenarios_below, snapshot_with
+from gateway.decide import read_value, reserved_names
 from gateway.errors import ConfigError, Problem
 from gateway.record.encode import encode
+from gateway.record.text import one_line
 from gateway.rego import CompileError, compile as compile_rego
+from gateway.rego.program import DEFAULT_STEPS
 from gateway.snapshot import DEFAULT_ENTRYPOINTS, as_config_error
 from gateway.workbench.diff import Case, diff as compare
 from gateway.workbench.diff_report import as_json, as_lines
-from gateway.workbench.recorded import cases_of
-from gateway.workbench.reports import one_line
+from gateway.workbench.recorded import case_of
 from gateway.workbench.run import run
 from gateway.workbench.tokens import Mint
 from gateway.workbench.versions import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from gateway.bundle.folder import PolicySources
     from gateway.config.model import Config
+    from gateway.model import Decision
     from gateway.snapshot import Snapshot
     from gateway.workbench.scenario import Scenario
 
 EXIT_DIFFERENT = 2
-MAX_SCENARIOS = 4 * 1024**2
 TRIES = 30_000
+SECONDS = 600.0
+ANY: frozenset[str] = frozenset()
+"""The dialects of a rule that was named: nothing is known of them."""
 NOW = 1_790_000_000.0
 """The time of inputs that no scenario or log gives one: the same each time."""
 
 
-@click.command(short_help="Look for requests that two versions of the policies decide differently.")
+@click.command(
+    short_help="Look for requests that two versions of the policies decide differently.",
+    epilog=examples(
+        "gateway policy diff policies policies-new",
+        "gateway policy diff policies policies-new --log decisions.jsonl",
+    ),
+)
 @click.argument("old", type=click.Path(path_type=Path, exists=True))
 @click.argument("new", type=click.Path(path_type=Path, exists=True))
 @config_file
@@ -63,8 +79,12 @@ NOW = 1_790_000_000.0
     "--tries", type=click.IntRange(0), default=TRIES, show_default=True,
     help="How many inputs to generate.",
 )  # fmt: skip
+@click.option(
+    "--seconds", type=click.FloatRange(0), default=SECONDS, show_default=True,
+    help="Stop to generate inputs after so long.",
+)  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Generate others.")
-@click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
+@output_format
 @click.pass_context
 def diff(
     ctx: click.Context,
@@ -75,6 +95,7 @@ def diff(
     scenario_paths: tuple[Path, ...],
     logs: tuple[Path, ...],
     tries: int,
+    seconds: float,
     seed: int,
     shape: str,
 ) -> None:
@@ -85,9 +106,7 @@ def diff(
     For each difference the smallest input and the lines that make it are shown. That none is
     found is no proof that there is none.
 
-    Exit codes: 0 no difference found, 2 differences, 1 could not be done.
-
-    Example: gateway policy diff policies policies-new --log decisions.log
+    Exit codes: 0 no difference found, 2 differences, 1 could not be done, or nothing was tried.
     """
     default = ctx.get_parameter_source("path") is ParameterSource.DEFAULT
     config_path = path if path.exists() or not default else None
@@ -98,43 +117,72 @@ def diff(
         said = "scenarios are left out: they need a configuration, see --config"
         click.echo(f"note: {said}", err=True)
         scenarios = []
+    asked = {entrypoint: ANY} if entrypoint else _entrypoints(config, *sources)
+    steps = DEFAULT_STEPS if config is None else config.policy.steps
     try:
-        entrypoints = (entrypoint,) if entrypoint else _entrypoints(config, sources[1])
-        before, after = (Version(each, entrypoints) for each in sources)
+        before, after = (
+            Version(each, tuple(asked), steps=steps, readings=_readings(config, asked))
+            for each in sources
+        )
     except CompileError as error:
         raise as_config_error(error) from None
-    cases: list[Case] = []
+    cases = _recorded(logs, asked, entrypoint)
     if scenarios:
         snapshot = snapshot_with(config_path, (new.absolute(),), scenarios)
-        cases += _sent(scenarios, snapshot, entrypoint)
-    cases += _recorded(logs, entrypoints, entrypoint)
-    report = compare(
-        before, after, entrypoints, cases,
-        tries=tries, seed=seed, now=NOW, progress=_progress(tries),
-    )  # fmt: skip
+        cases = chain(_sent(scenarios, snapshot, entrypoint), cases)
+    end = time.monotonic() + seconds
+    with progress("inputs", tries) as tell:
+        report = compare(
+            before, after, tuple(asked), cases,
+            tries=tries, seed=seed, now=NOW, progress=tell,
+            over=lambda: time.monotonic() >= end,
+        )  # fmt: skip
     if shape == "json":
         click.echo(encode({**as_json(report), "seed": seed}).decode())
     else:
         click.echo("\n".join(map(one_line, as_lines(report))))
     if report.differences:
         raise click.exceptions.Exit(EXIT_DIFFERENT)
+    if not any(report.tried.values()):
+        raise click.ClickException("nothing was tried")
 
 
 def _sources(path: Path) -> PolicySources:
     paths = (path.absolute(),)
-    found = folder.parse_files(folder.read_files(paths), paths)
+    found = folder.parse_files(folder.read_files(unverified(paths)), paths)
     if not found.modules:
         raise ConfigError((Problem("no .rego file", file=str(path)),))
     return found
 
 
-def _entrypoints(config: Config | None, sources: PolicySources) -> tuple[str, ...]:
-    """The rules that routes ask, or the one that a gateway asks by default."""
-    found = tuple(sorted(reads.entrypoints(config, compile_rego(sources.modules))))
-    if not found:
+def _entrypoints(
+    config: Config | None, old: PolicySources, new: PolicySources
+) -> dict[str, frozenset[str]]:
+    """The rules that routes ask, or the one that a gateway asks by default, and their dialects."""
+    before, after = (reads.entrypoints(config, compile_rego(each.modules)) for each in (old, new))
+    for name in sorted(before.keys() ^ after.keys()):
+        has, lacks = ("OLD", "NEW") if name in before else ("NEW", "OLD")
+        raise click.ClickException(
+            f"{has} is asked for {name}, which {lacks} does not define: no request is decided by "
+            "both; name a rule with --entrypoint"
+        )
+    if not after:
         known = " or ".join(DEFAULT_ENTRYPOINTS)
         raise click.ClickException(f"NEW defines no {known}: name a rule with --entrypoint")
-    return found
+    return dict(sorted(after.items()))
+
+
+def _readings(
+    config: Config | None, asked: Mapping[str, frozenset[str]]
+) -> dict[str, Callable[[Any], Decision]]:
+    """How the gateway takes the values of rules, each asked in one dialect only."""
+    reserved = wire.RESERVED if config is None else reserved_names(config)
+    return {
+        name: partial(read_value, dialect=dialect, reserved=reserved)
+        for name, dialects in asked.items()
+        if len(dialects) == 1
+        for dialect in dialects
+    }
 
 
 def _sent(scenarios: list[Scenario], snapshot: Snapshot, entrypoint: str | None) -> Iterator[Case]:
@@ -156,28 +204,16 @@ def _sent(scenarios: list[Scenario], snapshot: Snapshot, entrypoint: str | None)
 
 
 def _recorded(
-    logs: tuple[Path, ...], entrypoints: tuple[str, ...], entrypoint: str | None
+    logs: tuple[Path, ...], asked: Collection[str], entrypoint: str | None
 ) -> Iterator[Case]:
+    """The decisions of logs; how many are left out is told after the last."""
     left_out = 0
-    for found in cases_of(events_of(logs)):
-        asked = entrypoint or found.entrypoint
-        if asked in entrypoints:
-            yield replace(found, entrypoint=asked)
+    for found in filter(None, map(case_of, events_of(logs))):
+        name = entrypoint or found.entrypoint
+        if name in asked:
+            yield replace(found, entrypoint=name)
         else:
             left_out += 1
     if left_out:
         said = f"{counted(left_out, 'recorded decision')} of other rules left out"
         click.echo(f"note: {said}, see --entrypoint", err=True)
-
-
-def _progress(tries: int) -> Callable[[int], None]:
-    """Show on a terminal how far it is."""
-    if not sys.stderr.isatty():
-        return lambda _: None
-
-    def show(number: int) -> None:
-        click.echo(f"\r\x1b[Ktried {number} of {tries} inputs", nl=False, err=True)
-        if number >= tries:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-    return show

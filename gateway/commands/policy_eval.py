@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
 
 from gateway.bundle.folder import parse_files, read_files
-from gateway.commands.inputs import read_json
-from gateway.record.encode import plain
+from gateway.bundle.root import unverified
+from gateway.commands import report
+from gateway.commands.inputs import read_input
+from gateway.commands.logs import STDIN
+from gateway.commands.options import examples
+from gateway.errors import ConfigError
+from gateway.record.encode import displayed, plain
+from gateway.record.text import one_line
 from gateway.rego import UNDEFINED, CompileError, EvalError
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.query import Query
@@ -24,18 +31,31 @@ if TYPE_CHECKING:
     from gateway.rego.query import Row
 
 MAX_CELL = 80
-EXIT_FAIL = 2
+EXIT_FAIL, EXIT_ERROR = 1, 2  # those of `opa eval`
 
 
-@click.command("eval", short_help="Evaluate a query as `opa eval` does.")
-@click.argument("query")
+@click.command(
+    "eval",
+    short_help="Evaluate a query as `opa eval` does.",
+    epilog=examples(
+        "gateway policy eval -d policies -i input.json 'data.gateway.authz.allow'",
+        "gateway policy eval -d policies --package gateway.authz 'allow' -f pretty",
+        "gateway policy eval 'x := 1; y := 2; x < y'",
+    ),
+)
+@click.argument("query", required=False)
 @click.option(
-    "--data", "-d", "paths", multiple=True, type=click.Path(path_type=Path, exists=True),
+    "--data", "-d", "--bundle", "-b", "paths", multiple=True, type=click.Path(path_type=Path),
     help="Policies and data: a file or a folder.",
 )  # fmt: skip
 @click.option(
-    "--input", "-i", "given", type=click.File("rb"), help="The input, as JSON (- is stdin)."
-)
+    "--input", "-i", "given", type=click.Path(path_type=Path, allow_dash=True),
+    help="The input: a file with JSON or YAML (- is stdin).",
+)  # fmt: skip
+@click.option("--stdin-input", "-I", is_flag=True, help="Read the input from stdin.")
+@click.option("--stdin", is_flag=True, help="Read QUERY from stdin.")
+@click.option("--package", default="", help="Read QUERY as in this package, such as a.b.")
+@click.option("--import", "imports", multiple=True, help="Import this for QUERY, such as data.a.b.")
 @click.option(
     "--format", "-f", "shape", default="json", show_default=True,
     type=click.Choice(["json", "values", "bindings", "pretty", "raw", "discard"]),
@@ -46,12 +66,16 @@ EXIT_FAIL = 2
 @click.option("--strict-builtin-errors", "strict", is_flag=True, help="Errors of builtins end it.")
 @click.option("--steps", type=click.IntRange(1), default=DEFAULT_STEPS, help="The work limit.")
 def evaluate(
-    query: str,
+    query: str | None,
     paths: tuple[Path, ...],
-    given: IO[bytes] | None,
+    given: Path | None,
+    package: str,
+    imports: tuple[str, ...],
     shape: str,
     steps: int,
     *,
+    stdin_input: bool,
+    stdin: bool,
     fail: bool,
     fail_defined: bool,
     strict: bool,
@@ -61,33 +85,58 @@ def evaluate(
     What the policies print goes to standard error. Unless --strict-builtin-errors, an error of a
     builtin makes its expression undefined, as in OPA; the gateway itself always is strict.
 
-    Exit codes: 0 evaluated; 2 --fail or --fail-defined applies; 1 it could not be evaluated.
-
-    Example: gateway policy eval -d policies -i input.json 'data.gateway.authz.allow'
+    Exit codes, those of `opa eval`: 0 evaluated; 1 --fail or --fail-defined applies; 2 it could
+    not be evaluated.
     """
-    document = UNDEFINED if given is None else read_json(given, "--input")
-    absolute = tuple(path.absolute() for path in paths)
-    sources = parse_files(read_files(absolute), absolute)
+    file = Path(STDIN) if stdin_input else given
+    _check_usage(
+        {
+            "give either QUERY or --stdin": stdin is (query is not None),
+            "give either --input or --stdin-input": stdin_input and given is not None,
+            "standard input cannot be both the query and the input": stdin and str(file) == STDIN,
+            "give either --fail or --fail-defined": fail and fail_defined,
+        }
+    )
     output: list[str] = []
     try:
-        asked = Query(query, {**sources.modules, **sources.tests}, sources.data, strict=strict)
+        document = UNDEFINED if file is None else read_input(file)
+        text = sys.stdin.read() if query is None else query
+        absolute = tuple(path.absolute() for path in paths)
+        sources = parse_files(read_files(unverified(absolute)), absolute)
+        asked = Query(
+            text, {**sources.modules, **sources.tests}, sources.data,
+            strict=strict, package=package, imports=imports,
+        )  # fmt: skip
         rows = asked.ask(document, now=time.time(), steps=steps, output=output)
-    except (CompileError, EvalError) as error:
-        if shape == "json":
-            click.echo(_json({"errors": _errors(error)}))
-            raise click.exceptions.Exit(1) from None
-        if isinstance(error, CompileError):
-            raise as_config_error(error) from None
-        raise click.ClickException(error.told) from None
+    except (CompileError, EvalError, ConfigError) as error:
+        _show_error(error, shape)
+        raise click.exceptions.Exit(EXIT_ERROR) from None
     finally:
         for line in output:
-            click.echo(line, err=True)
+            click.echo(one_line(line), err=True)
     found = [_row(asked, row) for row in rows]
-    text = SHAPES[shape](found)
-    if text:
-        click.echo(text)
+    printed = SHAPES[shape](found)
+    if printed:
+        click.echo(printed)
     if fail_defined if found else fail:
         raise click.exceptions.Exit(EXIT_FAIL)
+
+
+def _check_usage(wrong: dict[str, bool]) -> None:
+    for said, is_wrong in wrong.items():
+        if is_wrong:
+            raise click.UsageError(said)
+
+
+def _show_error(error: CompileError | EvalError | ConfigError, shape: str) -> None:
+    if isinstance(error, ConfigError):
+        report.show_problems(error.problems)
+    elif shape == "json":
+        click.echo(_json({"errors": _errors(error)}))
+    elif isinstance(error, CompileError):
+        report.show_problems(as_config_error(error).problems)
+    else:
+        report.show_error(error.told)
 
 
 def _row(query: Query, row: Row) -> dict[str, Any]:
@@ -114,7 +163,8 @@ def _errors(error: CompileError | EvalError) -> list[dict[str, Any]]:
 
 
 def _json(value: Any, *, indented: bool = True) -> str:
-    return orjson.dumps(plain(value), option=orjson.OPT_INDENT_2 if indented else 0).decode()
+    option = orjson.OPT_INDENT_2 if indented else 0
+    return displayed(orjson.dumps(plain(value), option=option)).decode()
 
 
 def _whole(found: Sequence[dict[str, Any]]) -> str:

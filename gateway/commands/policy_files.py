@@ -10,9 +10,11 @@ import click
 from click.core import ParameterSource
 
 from gateway.bundle.folder import PolicySources, parse_files, read_files
+from gateway.bundle.owners import shown
+from gateway.bundle.root import unverified, unverified_roots
 from gateway.commands.options import is_given
 from gateway.config.document import MAX_BYTES, read_document
-from gateway.config.load import load as load_config
+from gateway.config.load import absolute_policy, load as load_config
 from gateway.config.model import Config
 from gateway.config.validate import validate
 from gateway.errors import ConfigError, Problem
@@ -42,17 +44,18 @@ def policy_set(ctx: click.Context, paths: tuple[Path, ...], path: Path) -> Polic
     config = None
     if config_path is not None and (named or not paths):
         config = policy_config(config_path)
+    roots = unverified(each.absolute() for each in paths)
     if not paths:
         if config is not None:
-            paths = tuple(path.absolute().parent / each for each in config.policy.paths)
+            roots = unverified_roots(absolute_policy(config, path))
         elif POLICIES.is_dir():
-            paths = (POLICIES,)
+            roots = unverified((POLICIES.absolute(),))
         else:
             raise click.UsageError(f"no {path} and no {POLICIES}/ here; name PATHS", ctx)
-    absolute = tuple(each.absolute() for each in paths)
-    sources = parse_files(read_files(absolute), absolute)
+    absolute = tuple(root.path for root in roots)
+    sources = parse_files(read_files(roots), absolute)
     if not sources.modules and not sources.tests:
-        raise ConfigError(tuple(Problem("no .rego file", file=str(each)) for each in paths))
+        raise ConfigError(tuple(Problem("no .rego file", file=shown(each)) for each in absolute))
     return PolicySet(sources=sources, paths=absolute, config=config, config_path=config_path)
 
 

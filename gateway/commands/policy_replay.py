@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from gateway.commands import report
-from gateway.commands.logs import events_of
-from gateway.commands.options import config_file
-from gateway.commands.policy_files import policy_set
+from gateway.commands.logs import Logs
+from gateway.commands.options import config_file, examples, output_format
+from gateway.commands.policy_files import policy_config, policy_set
 from gateway.commands.progress import progress
 from gateway.config.document import MAX_BYTES
 from gateway.errors import Problem
@@ -19,15 +19,22 @@ from gateway.record.encode import encode
 from gateway.rego.program import DEFAULT_STEPS
 from gateway.workbench.approved import read_approved
 from gateway.workbench.candidate import Candidate
-from gateway.workbench.replay import Replay, shapes
+from gateway.workbench.replay import Replay, readings
 from gateway.workbench.replay_report import as_dict, as_lines
 
 EXIT_CHANGES = 2
+MOST_NAMED = 5
 STEP = 1000
 """Events between two looks at the progress."""
 
 
-@click.command(short_help="Decide the events of decision logs again, and tell what changes.")
+@click.command(
+    short_help="Decide the events of decision logs again, and tell what changes.",
+    epilog=examples(
+        "gateway policy replay decisions.jsonl --against policies-new",
+        "zcat logs/*.gz | gateway policy replay - --allow-list approved.yaml",
+    ),
+)
 @click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
     "--against",
@@ -41,6 +48,12 @@ STEP = 1000
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="YAML file with the changes that are approved.",
 )
+@click.option(
+    "--entrypoint",
+    "entrypoints",
+    multiple=True,
+    help="Only decisions of this rule; all by default.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many events.")
 @click.option(
     "--examples",
@@ -52,7 +65,7 @@ STEP = 1000
 @click.option(
     "--results", is_flag=True, help="Changes of the result with the same outcome count as well."
 )
-@click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
+@output_format
 @click.pass_context
 def replay(
     ctx: click.Context,
@@ -60,6 +73,7 @@ def replay(
     against: tuple[Path, ...],
     path: Path,
     allow_list: Path | None,
+    entrypoints: tuple[str, ...],
     limit: int | None,
     examples: int,
     shape: str,
@@ -70,21 +84,27 @@ def replay(
 
     LOGS are decision logs of the gateway or of OPA: a JSON object a line or arrays of them, plain
     or gzip; - is standard input. Each event's input is decided at its own time. Changes are
-    grouped by the codes of their reasons before and after, and by the rule that now decides. If
-    --config is named, its work limit holds, and results are read as its routes' dialects have it.
+    grouped by the codes of their reasons before and after, and by the rule that now decides. Where
+    there is a configuration its work limit holds, and results are read as its routes' dialects
+    have it.
 
-    Exit codes: 0 nothing changes that is not approved; 2 something does; 1 it could not be run.
-
-    Example: gateway policy replay decisions.jsonl --against policies
+    Exit codes: 0 nothing changes that is not approved; 2 something does; 1 it could not be run, a
+    log was not read to its end, or of an entrypoint nothing could be replayed.
     """
     approved = [] if allow_list is None else read_approved(str(allow_list), _read(allow_list))
     found = policy_set(ctx, against, path)
     config = found.config
+    if config is None and found.config_path is not None:
+        config = policy_config(found.config_path)
     steps = DEFAULT_STEPS if config is None else config.policy.steps
-    checks = None if config is None else shapes(config)
-    made = Replay(Candidate(found.sources, steps), approved, examples, checks)
-    with progress("events", STEP) as shown:
-        for event in shown(islice(events_of(logs), limit)):
+    taken = None if config is None else readings(config)
+    asked = frozenset(name.strip("/") for name in entrypoints)
+    made = Replay(Candidate(found.sources, steps), approved, examples, taken, asked)
+    read = Logs(logs)
+    with progress("events", limit or read.size) as tell:
+        for number, event in enumerate(islice(read, limit)):
+            if number % STEP == 0:
+                tell(number, None if limit else read.position)
             made.add(event)
     report.show_problems(
         (
@@ -102,6 +122,13 @@ def replay(
         raise click.exceptions.Exit(EXIT_CHANGES)
     if not made.replayed:
         raise click.ClickException("no event could be replayed")
+    if made.skips["cut"]:
+        raise click.ClickException("not all was read: what is missing may change")
+    if made.untried:
+        names = ", ".join(made.untried[:MOST_NAMED])
+        raise click.ClickException(
+            f"nothing of {names} could be replayed; name others with --entrypoint if that is meant"
+        )
 
 
 def _read(path: Path) -> bytes:

@@ -11,12 +11,11 @@ import click
 
 from gateway.commands import report
 from gateway.commands.dry_run import as_text, send
-from gateway.commands.options import config_file
-from gateway.commands.policy_files import policy_set
+from gateway.commands.options import config_file, examples
 from gateway.commands.policy_watch import follow
-from gateway.commands.progress import progress
+from gateway.commands.progress import counted, progress
 from gateway.commands.request_options import refuse_given, request_options
-from gateway.commands.scenarios import scenarios_of, selection, snapshot_of
+from gateway.commands.scenarios import selection, snapshot_of, tested
 from gateway.errors import ConfigError
 from gateway.model import Refuse
 from gateway.record.encode import encode
@@ -29,32 +28,53 @@ from gateway.workbench.request import as_dict
 from gateway.workbench.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.commands.request_options import Asked
     from gateway.workbench.results import Check
 
 EXIT_TESTS = 2
 
-OF_TESTS = ("paths", "pattern", "verbose", "count", "steps", "coverage", "threshold", "watch")
+OF_TESTS = (
+    "paths", "pattern", "verbose", "count", "steps", "coverage", "threshold", "watch",
+    "skips_pass", "fail_on_empty",
+)  # fmt: skip
 
 
-@click.command(short_help="Run tests and scenarios, or send one request through the pipeline.")
+@click.command(
+    short_help="Run tests and scenarios, or send one request through the pipeline.",
+    epilog=examples(
+        "gateway policy test --coverage",
+        "gateway policy test policies/orders.scenario.yaml -r 'reader' -v",
+        "gateway policy test --watch",
+        """gateway policy test --claims '{"sub": "alice"}' -X POST --path /orders""",
+    ),
+)
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @config_file
-@click.option("--run", "pattern", help="Only tests whose full name fits this regex.")
+@click.option("--run", "-r", "pattern", help="Only tests whose full name fits this regex.")
 @click.option("--verbose", "-v", is_flag=True, help="Show passed tests and printed output, too.")
-@click.option("--count", type=click.IntRange(1), default=1, help="How often each is run.")
 @click.option(
-    "--steps", type=click.IntRange(1), default=DEFAULT_STEPS, help="Work limit of each test rule."
+    "--count", type=click.IntRange(1), default=1, show_default=True, help="How often each is run."
 )
+@click.option(
+    "--steps", type=click.IntRange(1), default=DEFAULT_STEPS, show_default=True,
+    help="Work limit of each test rule.",
+)  # fmt: skip
 @click.option("--coverage", is_flag=True, help="Report the lines that nothing reached.")
 @click.option(
     "--threshold", type=click.FloatRange(0, 100), help="Fail below this coverage, in percent."
 )
-@click.option("--watch", is_flag=True, help="Run again what a change affects, until Ctrl-C.")
+@click.option(
+    "--exit-zero-on-skipped", "-z", "skips_pass", is_flag=True, help="Skipped tests are no failure."
+)
+@click.option("--fail-on-empty", is_flag=True, help="Fail where there is no test.")
+@click.option("--watch", "-w", is_flag=True, help="Run again what a change affects, until Ctrl-C.")
 @request_options
-@click.option("--format", "shape", type=click.Choice(["pretty", *REPORTS]), default="pretty")
+@click.option(
+    "--format", "-f", "shape", type=click.Choice(["pretty", *REPORTS]), default="pretty",
+    show_default=True, help="For people, programs, or CI systems.",
+)  # fmt: skip
 @click.pass_context
 def test(
     ctx: click.Context,
@@ -68,49 +88,69 @@ def test(
     *,
     verbose: bool,
     coverage: bool,
+    skips_pass: bool,
+    fail_on_empty: bool,
     watch: bool,
     asked: Asked,
 ) -> None:
     """Run the `test_` rules and the scenarios (*.scenario.yaml) below PATHS.
 
     PATHS are policy.paths of gateway.yaml, or policies/, by default. Scenarios go through the
-    whole pipeline of gateway.yaml, with the policies below PATHS.
+    whole pipeline of gateway.yaml, with the policies below PATHS. If PATHS are scenario files
+    only, they alone run, with the policies of gateway.yaml.
 
     With --token, --claims or --anonymous one request goes through it instead: what becomes of it
     is printed, and why.
 
-    Exit codes: 0 all passed, or the request is allowed; 2 a test failed, or the request is
-    refused; 1 something could not be run.
-
-    Examples: gateway policy test --coverage; gateway policy test --claims '{"sub": "alice"}' -X
-    POST --path /orders; gateway policy test --watch
+    Exit codes: 0 all passed, or the request is allowed; 2 a test failed or was skipped, or the
+    request is refused; 1 something could not be run. --watch exits with 0.
     """
-    if not asked.kinds:
-        asked.refuse(ctx)
-        fits = selection(pattern)
-
-        def session(memory: dict[str, list[Check]] | None = None) -> Session:
-            found = policy_set(ctx, paths, path)
-            scenarios = scenarios_of(found)
-            return Session(
-                sources=found.sources,
-                scenarios=scenarios,
-                snapshot=snapshot_of(found, scenarios),
-                selected=fits,
-                steps=steps,
-                count=count,
-                coverage=coverage or threshold is not None,
-                memory=memory,
-            )
-
-        if watch:
-            refuse_given(ctx, ("count", "coverage", "threshold", "shape"), "is not for --watch")
-            found = policy_set(ctx, paths, path)
-            config = [found.config_path] if found.config_path else []
-            _watch([*found.paths, *config], session, verbose=verbose)
-        _run(session(), pattern, shape, threshold, verbose=verbose)
+    if asked.kinds:
+        refuse_given(ctx, OF_TESTS, "is about tests, and a request runs none")
+        _send(ctx, path, asked, shape)
         return
-    refuse_given(ctx, OF_TESTS, "is about tests, and a request runs none")
+    asked.refuse(ctx)
+    fits = selection(pattern)
+    covered = coverage or threshold is not None
+
+    def session(memory: dict[str, list[Check]] | None = None) -> Session:
+        found, scenarios = tested(ctx, paths, path)
+        return Session(
+            sources=found.sources,
+            scenarios=scenarios,
+            snapshot=snapshot_of(found, scenarios),
+            selected=fits,
+            steps=steps,
+            count=count,
+            coverage=covered,
+            memory=None if covered or count > 1 else memory,
+        )
+
+    if watch:
+        refuse_given(ctx, ("shape",), "is not for --watch")
+        found, _ = tested(ctx, paths, path)
+        watched = dict.fromkeys((*found.paths, *(each.absolute() for each in paths)))
+        config = [found.config_path] if found.config_path else []
+        _watch([*watched, *config], session, threshold, verbose=verbose)
+        return
+    checks, reached = _run(session())
+    if pattern and not checks:
+        raise click.ClickException(f"no test fits --run {pattern!r}")
+    _show(checks, reached, shape, verbose=verbose)
+    missed = _missed(reached, threshold)
+    outcomes = {check.outcome for check in checks}
+    if missed or outcomes & {"fail", "error"}:
+        raise click.exceptions.Exit(EXIT_TESTS)
+    if "skip" in outcomes and not skips_pass:
+        click.echo("skipped tests count as failures, unless -z is given", err=True)
+        raise click.exceptions.Exit(EXIT_TESTS)
+    if not checks:
+        click.echo("no tests found: `test_` rules in *_test.rego, or *.scenario.yaml", err=True)
+        raise click.exceptions.Exit(int(fail_on_empty))
+
+
+def _send(ctx: click.Context, path: Path, asked: Asked, shape: str) -> None:
+    """Send the one request that was asked for."""
     if shape not in ("pretty", "json"):
         raise click.UsageError(f"--format {shape} is for tests")
     request, snapshot = asked.ready(ctx, path)
@@ -122,15 +162,21 @@ def test(
 
 
 def _watch(
-    paths: list[Path], session: Callable[[dict[str, list[Check]]], Session], *, verbose: bool
+    paths: list[Path],
+    session: Callable[[dict[str, list[Check]]], Session],
+    threshold: float | None,
+    *,
+    verbose: bool,
 ) -> None:
-    """Run all, and again after each change; never returns."""
+    """Run all, and again after each change, until somebody ends it."""
     memory: dict[str, list[Check]] = {}
 
-    def run() -> None:
+    def run(changed: Sequence[str]) -> None:
         began = time.perf_counter()
+        if changed:
+            click.echo(f"\n{time.strftime('%H:%M:%S')} {', '.join(changed)}", err=True)
         try:
-            checks = [each for each in session(memory).run() if not isinstance(each, Coverage)]
+            checks, reached = _run(session(memory))
         except ConfigError as error:
             report.show_problems(error.problems)
         except CompileError as error:
@@ -140,36 +186,44 @@ def _watch(
         except OSError as error:  # a file that is gone by now; another change follows
             report.show_error(f"{error.filename}: {error.strerror}")
         else:
-            click.echo(pretty(checks, verbose=verbose))
+            _show(checks, reached, "pretty", verbose=verbose)
+            _missed(reached, threshold)
         took = time.perf_counter() - began
-        click.echo(f"{time.strftime('%H:%M:%S')} waiting for changes ({took:.2f} s)", err=True)
+        click.echo(f"waiting for changes ({took:.2f} s)", err=True)
 
     asyncio.run(follow(paths, run))
 
 
-def _run(
-    session: Session, pattern: str | None, shape: str, threshold: float | None, *, verbose: bool
-) -> None:
+def _run(session: Session) -> tuple[list[Check], Coverage | None]:
     checks: list[Check] = []
     coverage: Coverage | None = None
-    with progress() as shown:
-        for each in shown(session.run()):
+    with progress("tests", session.size) as tell:
+        for each in counted(session.run(), tell):
             if isinstance(each, Coverage):
                 coverage = each
             else:
                 checks.append(each)
-    if pattern and not checks:
-        raise click.ClickException(f"no test fits --run {pattern!r}")
+    return checks, coverage
+
+
+def _show(checks: list[Check], coverage: Coverage | None, shape: str, *, verbose: bool) -> None:
+    lines = [] if coverage is None else list(coverage.as_lines())
     if shape == "pretty":
-        click.echo(pretty(checks, verbose=verbose))
-        if coverage is not None:
-            click.echo("\n".join(("", *coverage.as_lines())))
-    else:
-        click.echo(REPORTS[shape](checks, coverage))
-    if not checks:
-        click.echo("no tests found: `test_` rules in *_test.rego files", err=True)
+        report.show_results(pretty(checks, verbose=verbose))
+        if lines:
+            click.echo("\n".join(("", *lines)))
+        return
+    click.echo(REPORTS[shape](checks, coverage))
+    if coverage is not None and shape == "json":  # which has no place for results then
+        failed = [check for check in checks if check.outcome in ("fail", "error")]
+        lines = [pretty(failed, verbose=False)] if failed else []
+    if lines:
+        click.echo("\n".join(lines), err=True)
+
+
+def _missed(coverage: Coverage | None, threshold: float | None) -> bool:
+    """Whether the coverage is too low, which is said then."""
     missed = coverage is not None and threshold is not None and coverage.total.percent < threshold
     if missed:
         click.echo(f"the coverage is below {threshold:g} %", err=True)
-    if missed or any(check.outcome in ("fail", "error") for check in checks):
-        raise click.exceptions.Exit(EXIT_TESTS)
+    return missed

@@ -1,39 +1,59 @@
-"""How far a long run is, on terminals."""
+"""How far a long run is: a bar on standard error, where that is a terminal."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from threading import Timer
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator
 
-EVERY = 25
-"""Items between two looks at the progress."""
+_Item = TypeVar("_Item")
+
+DELAY = 0.3
+"""Seconds before there is a bar: a short run needs none."""
+
+
+class Tell(Protocol):
+    """Is told how many items are done; the bar is at `at` of the total, where that is no number."""
+
+    def __call__(self, number: int, at: int | None = None, /) -> None: ...
 
 
 @contextmanager
-def progress(
-    noun: str = "tests", every: int = EVERY
-) -> Iterator[Callable[[Iterator[Any]], Iterator[Any]]]:
-    """Let items through and count them on stderr, where that is a terminal."""
+def progress(noun: str, total: int | None = None) -> Iterator[Tell]:
+    """Show a bar as long as the block lasts; one that only moves, where no total is known."""
     if not sys.stderr.isatty():
-        yield lambda items: items
+        yield lambda _, __=None: None
         return
     # Slow to import, and only terminals need them.
     from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
-    told = TextColumn(f"{{task.completed:,}} {noun}")
-    columns = (SpinnerColumn(), told, TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(noun, total=None)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    shown = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = shown.add_task(noun, total=total)
 
-        def counted(items: Iterator[Any]) -> Iterator[Any]:
-            for number, item in enumerate(items):
-                if number % every == 0:
-                    shown.update(task, completed=number)
-                yield item
+    def tell(number: int, at: int | None = None) -> None:
+        done = f" of {total:,}" if total is not None and at is None else ""
+        said = f"{number:,}{done} {noun}"
+        shown.update(task, completed=number if at is None else at, description=said)
 
-        yield counted
+    start = Timer(DELAY, shown.start)
+    start.start()
+    try:
+        yield tell
+    finally:
+        start.cancel()
+        start.join()
+        shown.stop()
+
+
+def counted(items: Iterable[_Item], tell: Tell, every: int = 25) -> Iterator[_Item]:
+    """Let items through, and tell of each so many."""
+    for number, item in enumerate(items):
+        if number % every == 0:
+            tell(number)
+        yield item

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from gateway.decide.fields import misread
 from gateway.errors import Problem
 from gateway.rego.index import places
@@ -43,6 +45,15 @@ def entrypoints(config: Config | None, program: Program) -> dict[str, frozenset[
         if program.defines(name):
             asked[name] = asked.get(name, frozenset()) | {route.dialect}
     return asked
+
+
+def deciding(config: Config | None, program: Program, named: str | None) -> str:
+    """The rule that an option names, or the first that decides; ClickException without one."""
+    name = (named or next(iter(entrypoints(config, program)), "")).strip("/")
+    if not program.defines(name):
+        what = f"the policies define no {name}" if name else "no rule is known that decides"
+        raise click.ClickException(f"{what}; name one with --entrypoint")
+    return name
 
 
 def warnings(asked: Mapping[str, Asked]) -> list[Problem]:

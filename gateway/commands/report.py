@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from gateway.record.text import one_line, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,13 +23,30 @@ def show_problems(problems: Iterable[Problem], *, kind: str = "error") -> None:
         _set_out(problems, kind)
         return
     for problem in problems:
-        click.echo(f"{kind}: {problem}", err=True)
+        click.echo(readable(f"{kind}: {problem}"), err=True)
 
 
 def show_error(message: str) -> None:
     """Write an error without a place to stderr."""
-    colour = None if not os.environ.get("NO_COLOR") else False
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {message}", err=True, color=colour)
+    told = "\n".join(map(one_line, message.split("\n")))  # it may tell what a stranger wrote
+    said = f"{click.style('error', fg='red', bold=True)}: {told}"
+    click.echo(said, err=True, color=_colour())
+
+
+def show_results(text: str) -> None:
+    """Write what became of tests to stdout."""
+    click.echo(
+        _OUTCOME.sub(lambda found: click.style(found[0], _COLOURS[found[0]]), text), color=_colour()
+    )
+
+
+_COLOURS = {"PASS": "green", "FAIL": "red", "ERROR": "red", "SKIP": "yellow"}
+_OUTCOME = re.compile(rf"(?<=: )(?:{'|'.join(_COLOURS)})$", re.MULTILINE)
+
+
+def _colour() -> bool | None:
+    """Whether there is colour: None leaves it to what is written to."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def show_usage(error: click.UsageError) -> None:
@@ -65,7 +85,8 @@ def _set_out(problems: Iterable[Problem], kind: str) -> None:
     for problem in problems:
         where = ":".join(str(each) for each in (problem.file, problem.line, problem.column) if each)
         head = [(kind, f"bold {colour}"), (where, "bold"), (problem.key, "cyan")]
-        console.print(Text(" ").join(Text(text, style) for text, style in head if text))
-        console.print(Padding(Text(problem.message), (0, 0, 0, 4)))
+        told = (Text(readable(text), style) for text, style in head if text)
+        console.print(Text(" ").join(told))
+        console.print(Padding(Text(readable(problem.message)), (0, 0, 0, 4)))
         if problem.remedy:
-            console.print(Padding(Text(problem.remedy, "green"), (0, 0, 0, 4)))
+            console.print(Padding(Text(readable(problem.remedy), "green"), (0, 0, 0, 4)))

@@ -93,7 +93,7 @@ class Asked:
             raise click.UsageError(f"--jwks verifies --token, and {why}")
         if self.claims is None:
             refuse_given(ctx, ("issuer",), "is for --claims")
-        snapshot = load(path, os.environ)
+        snapshot = load(path, os.environ, now=time.time())
         bearer = read_token(self.token) if self.token is not None else None
         if self.claims is not None:
             bearer, snapshot = _made_token(snapshot, self.claims, self.issuer)

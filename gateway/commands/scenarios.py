@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.bundle import folder
+from gateway.bundle.owners import shown as shown_name
+from gateway.bundle.root import unverified
+from gateway.commands.policy_files import policy_set
 from gateway.config import load as config_load
 from gateway.errors import ConfigError, Problem
 from gateway.files import read_file
 from gateway.snapshot import build, candidate_of
-from gateway.workbench.scenario import find_scenarios, read_scenarios
+from gateway.workbench.scenario import SUFFIX, find_scenarios, read_scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,7 +49,7 @@ def scenarios_below(paths: Iterable[Path], *, once: bool = False) -> list[Scenar
     problems: list[Problem] = []
     seen: set[bytes] = set()
     for path in find_scenarios(each.absolute() for each in paths):
-        shown = folder.shown(path)
+        shown = shown_name(path)
         try:
             text = read_file(path, MAX_SCENARIOS)
             if not once or text not in seen:
@@ -66,6 +69,20 @@ def scenarios_of(found: PolicySet, paths: Iterable[Path] = ()) -> list[Scenario]
     return scenarios_below(tuple(paths) or found.paths)
 
 
+def tested(
+    ctx: click.Context, paths: tuple[Path, ...], path: Path
+) -> tuple[PolicySet, list[Scenario]]:
+    """The policies and scenarios below PATHS; the configuration's policies for scenario files only.
+
+    Then no test rules are among them. Raises ConfigError.
+    """
+    alone = bool(paths) and all(each.name.endswith(SUFFIX) and each.is_file() for each in paths)
+    found = policy_set(ctx, () if alone else paths, path)
+    if alone:
+        found = replace(found, sources=replace(found.sources, tests={}))
+    return found, scenarios_of(found, paths)
+
+
 def snapshot_of(found: PolicySet, scenarios: list[Scenario]) -> Snapshot | None:
     """The configuration that scenarios need, with the policies that are tested."""
     return snapshot_with(found.config_path, found.paths, scenarios) if scenarios else None
@@ -81,8 +98,9 @@ def snapshot_with(
         raise ConfigError((Problem(message, file=where, remedy="name it with --config"),))
     text = config_load.read_text(config_path)
     loaded = config_load.read(text, config_path, os.environ)
-    policy = loaded.config.policy.model_copy(update={"paths": paths, "tests": False})
+    policy = loaded.config.policy.model_copy(update={"paths": paths, "bundles": {}, "tests": False})
     config = loaded.config.model_copy(update={"policy": policy})
     return build(
-        candidate_of(replace(loaded, config=config), text, folder.read_files(paths)), now=0.0
+        candidate_of(replace(loaded, config=config), text, folder.read_files(unverified(paths))),
+        now=0.0,
     )

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from gateway.commands.options import config_file
+from gateway.config.load import load
 from gateway.config.model import MAX_WORKERS
+from gateway.errors import ConfigError
 from gateway.serve.app import Gateway
+from gateway.serve.bundles import pull
 from gateway.serve.loop import run_loop, settle
 from gateway.serve.reload import Start, start
 from gateway.serve.stderr import messages_on_stderr
@@ -59,7 +62,17 @@ def serve(path: Path, *, workers: Count | None, verbose: bool) -> None:
     # A hangup that comes before the gateway can handle it must not end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with messages_on_stderr(verbose=verbose) as messages:
+        run_loop(_pull(path))
         run_loop(_serve(path, start(path, os.environ), workers, messages, verbose=verbose))
+
+
+async def _pull(path: Path) -> None:
+    """Fetch the newest bundles before anything is built of them."""
+    try:
+        policy = load(path, os.environ).config.policy
+    except ConfigError:
+        return  # which is told where the last good set may stand in
+    await pull(policy)
 
 
 async def _serve(

@@ -175,7 +175,7 @@ def verify(
 
 
 def _verified(text: str, path: Path, route_id: str | None, jwks: Path | None) -> dict[str, Any]:
-    snapshot = load(path, os.environ)
+    snapshot = load(path, os.environ, now=time.time())
     routes = {route.id: route for route in snapshot.config.routes}
     if route_id is not None and route_id not in routes:
         raise no_such("route", route_id, routes, "--route")

@@ -148,6 +148,22 @@ def upstream_url(value: str) -> str:
     return value
 
 
+def redis_url(value: str) -> str:
+    """Where a Redis server is."""
+    if value.startswith("unix:"):
+        socket_path(value.removeprefix("unix:"), "unix:")
+        return value
+    found = re.fullmatch(r"rediss?://([^/@\s]+)(?:/(\d{1,5})?)?", value, re.ASCII)
+    if found is None:
+        credentials = "@" in value.partition("://")[2]
+        remedy = "write username and password_file beside it" if credentials else ""
+        raise Malformed(_REDIS_FORM, remedy)
+    _host_port(found[1] if re.search(r":\d+\Z", found[1]) else f"{found[1]}:6379")
+    return value
+
+
+_REDIS_FORM = "expected redis://HOST[:PORT][/DB], rediss://HOST[:PORT][/DB] or unix:/PATH"
+
 _OTHER_SCHEMES: Mapping[str, Callable[[str], str]] = {
     "unix:": lambda rest: f"write http+unix:{re.sub('^/+', '/', rest)}",
     "ws://": lambda rest: f"write http://{rest}, and websocket: true in the route",

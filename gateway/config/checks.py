@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -18,6 +19,8 @@ from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from gateway.config.model import Route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +134,10 @@ def _routes(config: Config, names: Names) -> Iterator[Fault]:
     for number, route in enumerate(config.routes):
         key: Key = ("routes", number)
         yield from _upstream((*key, "upstream"), route.upstream, names)
+        yield from _upstream_host((*key, "host"), route, config)
         yield from _unknown_names((*key, "issuers"), route.issuers, names.issuers, "issuer")
+        limits = frozenset(config.rate_limits.limits)
+        yield from _unknown_names((*key, "rate_limits"), route.rate_limits or (), limits, "limit")
         if route.authentication == "anonymous":
             for name in ("issuers", "audience"):
                 if getattr(route, name):
@@ -162,6 +168,20 @@ def _upstream(key: Key, upstream: str, names: Names) -> Iterator[Fault]:
         yield Fault(key=key, message=str(fault), remedy=getattr(fault, "remedy", ""))
 
 
+def _upstream_host(key: Key, route: Route, config: Config) -> Iterator[Fault]:
+    """A Host header that depends on the target, which is chosen only when the request is sent."""
+    upstream = config.upstreams.get(route.upstream)
+    if upstream is None or route.host != "upstream":
+        return
+    hosts = [urlsplit(url).netloc for url in upstream.urls]
+    if len(set(hosts)) > 1:
+        yield Fault(
+            key=key,
+            message=f"{route.upstream} has several targets, with different hosts",
+            remedy=f"write the one that all of them take, such as {hosts[0]}",
+        )
+
+
 def _unknown_names(
     key: Key, given: Iterable[str], known: frozenset[str] | None, noun: str
 ) -> Iterator[Fault]:
@@ -172,6 +192,28 @@ def _unknown_names(
                 message=f"there is no {noun} {name!r}",
                 remedy=did_you_mean(name, known),
             )
+
+
+def _rate_limits(config: Config, _: Names) -> Iterator[Fault]:
+    section = config.rate_limits
+    names = frozenset(section.limits)
+    yield from _unknown_names(("rate_limits", "default"), section.default, names, "limit")
+    if "policy" in names:
+        yield Fault(
+            key=("rate_limits", "limits", "policy"),
+            message="the name is taken: by the limits that policies give themselves",
+            remedy="take another one",
+        )
+    if section.storage == "redis" and config.redis is None:
+        yield Fault(
+            key=("rate_limits", "storage"),
+            message="redis is not configured",
+            remedy="add redis: {url: redis://HOST:PORT/0} to the file",
+        )
+    if config.redis is not None and section.storage != "redis":
+        yield Fault(
+            key=("redis",), message="nothing uses it", remedy="set rate_limits.storage: redis"
+        )
 
 
 def _trusted_proxies(config: Config, names: Names) -> Iterator[Fault]:
@@ -203,4 +245,4 @@ def _distinct(
             yield Fault(key=key, message=f"{message}: {shown(value)}")
 
 
-CHECKS = (_listeners, _admin, _issuers, _routes, _trusted_proxies)
+CHECKS = (_listeners, _admin, _issuers, _routes, _rate_limits, _trusted_proxies)

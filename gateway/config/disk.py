@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from gateway.config import certificates
 from gateway.config.document import Fault, Key
-from gateway.config.secrets import read_secret
-from gateway.config.walk import WRITTEN, files, leaves
+from gateway.config.secrets import bundle_token, read_secret
+from gateway.config.walk import WRITTEN, files, leaves, names_policies
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
     from gateway.config.model import Config
 
-SECRET_FILES = ("token_file", "secret_file")
+SECRET_FILES = ("token_file", "secret_file", "password_file")
 OWNER_ONLY = (*SECRET_FILES, "key")
 
 
 def check(config: Config) -> Iterator[Fault]:
     """Every file that cannot be used."""
     yield from _files(config)
+    yield from _bundles(config)
     yield from _logs(config)
     yield from _sockets(config)
     yield from certificates.check(config)
@@ -74,7 +75,7 @@ def _is(kind: Callable[[int], bool], path: Path) -> bool:
 
 def _files(config: Config) -> Iterator[Fault]:
     for key, path in files(config):
-        if key[:2] == ("policy", "paths"):
+        if names_policies(key):
             if not _readable(path, os.R_OK):
                 yield Fault(key=key, message=f"{path} does not exist or cannot be read")
         elif key == ("admin", "token_file"):
@@ -83,6 +84,22 @@ def _files(config: Config) -> Iterator[Fault]:
             yield from _secret(key, path)
         elif not (_is(stat.S_ISREG, path) and _readable(path, os.R_OK)):
             yield Fault(key=key, message=f"{path} is not a file that can be read")
+
+
+def _bundles(config: Config) -> Iterator[Fault]:
+    for name, bundle in config.policy.bundles.items():
+        try:
+            bundle_token(bundle)
+        except ConfigError as error:
+            if bundle.token is not None or _is(stat.S_ISREG, bundle.token_file or Path()):
+                source = "token" if bundle.token is not None else "token_file"
+                yield from faults_of(error, ("policy", "bundles", name, source))
+        if bundle.verification and bundle.file and _is(stat.S_ISDIR, bundle.file):
+            yield Fault(
+                key=("policy", "bundles", name, "verification"),
+                message=f"{bundle.file} is a folder, which carries no signature",
+                remedy="build an archive of it: gateway bundle build",
+            )
 
 
 def _logs(config: Config) -> Iterator[Fault]:

@@ -23,9 +23,16 @@ def check(config: Config) -> Iterator[Fault]:
     """Every value that has not the form that its reader expects."""
     for key, value in leaves(config):
         names = tuple(part for part in key if isinstance(part, str))
-        form = FORMS.get(names[:-1] if "identity_headers" in names[:-1] else names)
+        form = FORMS.get(_without_name(names))
         if form and isinstance(value, str) and (fault := form(value)):
             yield Fault(key=key, message=fault[0], remedy=fault[1])
+
+
+def _without_name(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Where a value is, less what the file calls it."""
+    if names[:2] == ("rate_limits", "limits"):
+        return names[:2] + names[3:]
+    return names[:-1] if "identity_headers" in names[:-1] else names
 
 
 def _matches(pattern: str, message: str, remedy: str = "") -> Form:
@@ -50,6 +57,17 @@ def _identity_value(value: str) -> tuple[str, str] | None:
     elif claim := re.fullmatch(r"(?:(?:claim|token|jwt)\.)?((?!claims\b)\w[\w:/.-]*)", value):
         remedy = f"write claims.{claim[1]}"
     return f"expected {', '.join(IDENTITY_VALUES)} or claims.PATH", remedy
+
+
+def _rate_key(value: str) -> tuple[str, str] | None:
+    if value in RATE_KEYS or re.fullmatch(r"(?:claims|headers)\..+", value):
+        return None
+    remedy = ""
+    if close := nearest(value, RATE_KEYS):
+        remedy = f"did you mean {close!r}?"
+    elif claim := re.fullmatch(r"(?:(?:claim|token|jwt)\.)?([a-z][\w:/.-]*)", value):
+        remedy = f"write claims.{claim[1]}"
+    return f"expected {', '.join(RATE_KEYS)}, claims.PATH or headers.NAME", remedy
 
 
 def _origin(value: str) -> tuple[str, str] | None:
@@ -95,6 +113,8 @@ IDENTITY_VALUES = (
     "token.expires_at",
 )
 
+RATE_KEYS = ("address", "subject", "issuer", "host", "route", "method")
+
 _HOST = r"(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])"
 _ORIGIN = r"[a-z][a-z0-9+.-]*://[^/?#@\s,;A-Z*]+"
 
@@ -115,4 +135,5 @@ FORMS: Mapping[tuple[str, ...], Form] = {
     ("cors", "origins"): _any_origin,
     ("routes", "cors", "origins"): _any_origin,
     ("routes", "websocket_origins"): _origin,
+    ("rate_limits", "limits", "key"): _rate_key,
 }

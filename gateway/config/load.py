@@ -17,10 +17,13 @@ from gateway.files import read_file
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.config.model import Policy
+
 STATE_FOLDER = ".gateway"
 
 FIXED: tuple[Key, ...] = (
     ("workers",),
+    ("server",),
     ("listeners",),
     ("admin", "address"),
     ("admin", "enabled"),
@@ -41,6 +44,7 @@ FIXED: tuple[Key, ...] = (
     ("log", "access", "sink"),
     ("log", "access", "path"),
     ("policy", "state"),
+    ("rate_limits", "keys"),
     ("reload",),
 )
 """What is fixed at the start: these keys and all below them.
@@ -98,7 +102,7 @@ def read(data: bytes, path: Path, environ: Mapping[str, str]) -> Loaded:
     if document.readable:
         problems += map(document.problem, faults)
     if config is not None:
-        config = _absolute(config, path.absolute().parent)
+        config = _absolute(config, path)
         names = checks.Names.of(draft)
         for fault in checks.check(config, names):
             key = draft.original(fault.key)
@@ -126,11 +130,19 @@ def restart_required(old: Config, new: Config) -> tuple[str, ...]:
     )
 
 
-def _absolute(config: Config, folder: Path) -> Config:
+def absolute_policy(config: Config, path: Path) -> Policy:
+    """The policies of a configuration in the file `path`, their paths absolute and `state` set."""
     state = config.policy.state or Path(STATE_FOLDER)
     policy = config.policy.model_copy(update={"state": state})
-    whole = config.model_copy(update={"policy": policy})
-    absolute: Config = map_paths(whole, lambda path: folder / path)
+    folder = path.absolute().parent
+    absolute: Policy = map_paths(policy, lambda each: folder / each)
+    return absolute
+
+
+def _absolute(config: Config, path: Path) -> Config:
+    whole = config.model_copy(update={"policy": absolute_policy(config, path)})
+    folder = path.absolute().parent
+    absolute: Config = map_paths(whole, lambda each: folder / each)
     return absolute
 
 

@@ -40,6 +40,8 @@ DURATION_UNITS = values.DURATION_UNITS
 MAX_WORKERS = 256
 MASKED = "**********"
 """What is shown in the place of a secret."""
+GRANIAN_HEADERS = 100
+"""Most header lines that its parser takes."""
 
 ASYMMETRIC = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
@@ -144,6 +146,7 @@ Address = Annotated[str, BeforeValidator(addresses.address)]
 Cidr = Annotated[str, AfterValidator(addresses.cidr)]
 HttpUrl = Annotated[str, AfterValidator(addresses.http_url)]
 UpstreamUrl = Annotated[str, AfterValidator(addresses.upstream_url)]
+UpstreamUrls = Annotated[tuple[UpstreamUrl, ...], OneOrMany()]
 Method = Annotated[str, AfterValidator(_method)]
 Methods = Annotated[tuple[Method, ...], OneOrMany()]
 Strings = Annotated[tuple[str, ...], OneOrMany()]
@@ -387,11 +390,69 @@ class UpstreamTls(Section):
         return self
 
 
-class Upstream(Section):
-    """A service that requests are forwarded to, over HTTP/1.1."""
+class Ejection(Section):
+    """When a target of several is left out for a time (passive health checks)."""
 
-    url: UpstreamUrl
+    failures: Count = 5
+    """Failures in a row, without an answer between them, that eject; 0 never does."""
+    statuses: tuple[Annotated[Count, Field(ge=500, le=599)], ...] = ()
+    """Answers that count as failures, such as 502, 503, 504; none by default."""
+    base_time: SomeTime = 10.0
+    """How long the first ejection lasts; each one that follows lasts twice as long."""
+    max_time: SomeTime = 300.0
+    """The longest ejection."""
+
+
+class Retries(Section):
+    """When a request is sent once more, to another target or on a fresh connection."""
+
+    attempts: Count = Field(default=2, le=10)
+    """Most further tries of one request; 0 for none."""
+    methods: Methods = ("GET", "HEAD", "OPTIONS")
+    """Methods of requests that may have been sent and are sent again; PUT and DELETE may be added.
+    Of other methods, only what was never sent is tried again."""
+    budget_percent: Count = Field(default=20, le=100)
+    """Share of requests that may be sent again though they may have been sent."""
+    budget_per_second: Count = Field(default=10, le=10_000)
+    """How many a second may be sent again besides."""
+    timeout: Duration = 10.0
+    """No further try begins later than this after the request."""
+
+    @model_validator(mode="after")
+    def _idempotent(self) -> Self:
+        unsafe = [method for method in self.methods if method not in IDEMPOTENT]
+        if unsafe:
+            raise Malformed(
+                f"{unsafe[0]} may do twice what was asked once",
+                f"only {', '.join(IDEMPOTENT)} can be sent again",
+                key=("methods",),
+            )
+        return self
+
+
+IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
+"""Methods whose effect is the same however often they are sent (RFC 9110 §9.2.2)."""
+
+
+class Upstream(Section):
+    """A service that requests are forwarded to, over HTTP/1.1: one `url`, or several `targets`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["url"]}, {"required": ["targets"]}]}
+    )
+
+    url: UpstreamUrl | None = None
     """http://HOST[:PORT], https://HOST[:PORT] or http+unix:/PATH; no path, no query."""
+    targets: UpstreamUrls = ()
+    """Several such URLs, among which the requests are spread; all of them https, or none."""
+    balance: Literal["round_robin", "least_pending"] = "round_robin"
+    """Which target gets a request: each in turn, or the one with the fewest under way."""
+    ejection: Ejection = Ejection()
+    """When a target is left out."""
+    retries: Retries = Retries()
+    """When a request is sent once more."""
+    dns_interval: SomeTime = 30.0
+    """How often host names are resolved anew; each address is a target of its own."""
     tls: UpstreamTls = UpstreamTls()
     """Certificate checks for https."""
     connect_timeout: SomeTime = 5.0
@@ -401,17 +462,41 @@ class Upstream(Section):
     idle_timeout: SomeTime = 60.0
     """Time limit between two pieces of a message in either direction."""
     max_connections: Count = Field(default=256, ge=1)
-    """Most connections at once."""
+    """Most connections at once to each address."""
     max_pending: Count = Field(default=1024, ge=0)
-    """Most requests that wait for a connection; one more is 503 `upstream-busy`."""
+    """Most requests that wait for a connection to an address; one more is 503 `upstream-busy`."""
     keep_alive: Duration = 30.0
     """How long an unused connection is kept."""
     max_head: SomeSize = 65536
     """Largest response head."""
 
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if bool(self.url) == bool(self.targets):
+            raise Malformed(
+                "give url or targets, not both" if self.url else "url is missing",
+                "" if self.url else "write url: http://HOST:PORT, or targets: with several",
+            )
+        bare = [target.rstrip("/") for target in self.targets]
+        if twice := next((target for target in bare if bare.count(target) > 1), ""):
+            raise Malformed(f"{twice} is given twice", key=("targets",))
+        if len({target.startswith("https:") for target in self.targets}) > 1:
+            raise Malformed(
+                "targets with and without TLS", "write https for all, or none", key=("targets",)
+            )
+        return self
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The targets, be it one."""
+        return self.targets or (self.url or "",)
+
     def __hash__(self) -> int:
         # Requests find their connections by it; pydantic's own takes longer than the search.
-        return hash(self.url)
+        return hash(self.url or self.targets)
+
+    def __str__(self) -> str:
+        return ", ".join(self.urls)
 
 
 class Cors(Section):
@@ -442,6 +527,120 @@ class Body(Section):
 
     max: Size = 65536
     """Largest body; a larger one is 413."""
+
+
+class Assertion(Section):
+    """A short-lived token, signed by the gateway, that tells upstreams who asks."""
+
+    issuer: str = Field(default="gateway", min_length=1)
+    """The `iss` of the tokens."""
+    header: HeaderName = "x-gateway-assertion"
+    """Header that carries the token."""
+    algorithm: Literal["ES256", "ES384", "RS256", "EdDSA"] = "ES256"
+    """What the gateway signs with; it makes the keys itself."""
+    lifetime: SomeTime = 60.0
+    """From `iat` to `exp`."""
+    claims: Strings = ()
+    """Paths of claims to copy into the token."""
+    rotate: SomeTime = 86400.0
+    """How long a key signs."""
+    overlap: SomeTime = 3600.0
+    """How long a key is published before it signs, and after."""
+
+    @model_validator(mode="after")
+    def _known_in_time(self) -> Self:
+        if self.overlap < 4 * MIN_OVERLAP or self.rotate < 2 * self.overlap:
+            raise Malformed(
+                "verifiers could not know a key in time",
+                f"take an overlap of at least {4 * MIN_OVERLAP:g}s, and twice that to rotate",
+                key=("overlap",),
+            )
+        own = sorted(OWN_CLAIMS.intersection(self.claims))
+        if own:
+            raise Malformed(f"{own[0]} is the gateway's own claim", "leave it out", key=("claims",))
+        return self
+
+
+MIN_OVERLAP = 5.0
+"""Seconds in which every process of a gateway hears of a new key."""
+OWN_CLAIMS = frozenset(
+    ("iss", "aud", "sub", "iat", "exp", "jti", "nbf", "client_issuer", "policy_revision")
+)
+"""What an assertion says by itself."""
+
+
+class RateLimit(Section):
+    """How many requests may come from whom; one more is 429 `rate-limited`."""
+
+    requests: Count = Field(ge=1)
+    """Requests in each `per`."""
+    per: SomeTime = 60.0
+    """Time for that many requests."""
+    key: Strings = ("subject",)
+    """Whom it counts: address, subject, issuer, host, route, method, claims.PATH, headers.NAME."""
+    algorithm: Literal["gcra", "fixed", "sliding"] = "gcra"
+    """`gcra`: evenly, with a burst. `fixed`: windows one after another. `sliding`: the last one."""
+    burst: Annotated[int, BeforeValidator(values.count)] | None = Field(default=None, ge=1)
+    """Requests at once with gcra; `requests` by default."""
+    cost: Count = Field(default=1, ge=1)
+    """What one request counts."""
+    on_error: Literal["refuse", "allow"] = "refuse"
+    """Where the storage does not answer: 503 `rate-limit-unavailable`, or not counted."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.burst is not None and self.algorithm != "gcra":
+            raise Malformed(
+                f"{self.algorithm} knows no burst", "leave it out, or take gcra", key=("burst",)
+            )
+        most = self.burst or self.requests
+        if self.cost > most:
+            raise Malformed(
+                f"no request would be allowed: it costs more than {most}",
+                "take less",
+                key=("cost",),
+            )
+        return self
+
+
+class RateLimits(Section):
+    """Rate limits and where they are counted."""
+
+    limits: dict[Name, RateLimit] = Field(default_factory=dict)
+    """Limits by name."""
+    default: Strings = ()
+    """The limits of all routes that name none."""
+    storage: Literal["memory", "redis"] = "memory"
+    """`memory` counts for this machine; `redis` for all gateways that share one."""
+    keys: Count = Field(default=65536, ge=64, le=2**24)
+    """Most keys that memory holds; of too many, those that matter least are forgotten."""
+    ipv6_prefix: Count = Field(default=64, ge=1, le=128)
+    """Addresses of one IPv6 network of that length count as one."""
+
+
+class Redis(Section):
+    """A Redis server that several gateways share."""
+
+    url: Annotated[str, AfterValidator(addresses.redis_url)] = "redis://127.0.0.1:6379/0"
+    """redis://HOST[:PORT][/DB], rediss://HOST[:PORT][/DB] for TLS, or unix:/PATH."""
+    username: str | None = None
+    """Name to log in with."""
+    password: Secret | None = None
+    """Password to log in with."""
+    password_file: Path | None = None
+    """File with that password."""
+    ca_file: Path | None = None
+    """PEM file with the roots that rediss:// trusts; the system's by default."""
+    timeout: SomeTime = Field(default=0.05, le=10.0)
+    """Longest wait for an answer; after a failure it is asked again only after a while."""
+    prefix: str = "gateway:"
+    """What all keys begin with."""
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if self.password is not None and self.password_file is not None:
+            raise Malformed("give password or password_file, not both")
+        return self
 
 
 class Route(Section):
@@ -481,6 +680,10 @@ class Route(Section):
     """Identity headers for this route, instead of the general ones."""
     show_reasons: bool = False
     """Put the decision's reasons into the refusal body."""
+    assertion: bool = True
+    """Whether the upstream gets the signed assertion, where the file has an `assertion`."""
+    rate_limits: Strings | None = None
+    """Names of the limits that requests are charged; `rate_limits.default` by default."""
     cors: Cors | None = None
     """Cross-origin requests; `cors` of the whole file by default."""
     websocket: bool = False
@@ -493,11 +696,125 @@ class Route(Section):
     """Anything the policy should know of the route (`input.route.labels`)."""
 
 
+class BundleKey(Section):
+    """A key that may sign a bundle: exactly one source of it, and what it may sign."""
+
+    pem_file: Path | None = None
+    """File with a PEM public key or certificate."""
+    jwks_file: Path | None = None
+    """File with a JWK Set; its keys are called by their `kid`."""
+    secret: Secret | None = None
+    """Shared secret for HS256/384/512, as text."""
+    secret_file: Path | None = None
+    """File with that secret (one trailing newline is dropped)."""
+    algorithm: Algorithm
+    """The one algorithm that its signatures may have."""
+    scope: str = ""
+    """The `scope` that it may sign for; any if empty and `verification.scope` names one."""
+    expires: Annotated[str, AfterValidator(values.moment_text)] | None = None
+    """When it stops being trusted: a day (`2027-01-31`) or a time (`2027-01-31T12:00:00Z`)."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        sources = ("pem_file", "jwks_file", "secret", "secret_file")
+        given = [name for name in sources if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise Malformed(
+                f"expected exactly one of {', '.join(sources)}; got {', '.join(given) or 'none'}"
+            )
+        if self.algorithm.startswith("HS") != given[0].startswith("secret"):
+            raise Malformed(
+                f"{self.algorithm} does not go with {given[0]}",
+                "HS256, HS384 and HS512 need a secret, all others a public key",
+                key=("algorithm",),
+            )
+        return self
+
+
+class Verification(Section):
+    """How a bundle must be signed; without it, a bundle that is signed is refused."""
+
+    keys: dict[str, BundleKey]
+    """The trusted keys by id, which is the `kid` (or `keyid`) of a signature that names one."""
+    scope: str = ""
+    """The `scope` that the signature must have; that of its key by default."""
+    exclude: Strings = ()
+    """Files that need not be signed, as `*.md` or `data/*/data.json`."""
+
+    @model_validator(mode="after")
+    def _trusts_somebody(self) -> Self:
+        if not self.keys:
+            raise Malformed("expected at least one key", key=("keys",))
+        for name, key in self.keys.items():
+            if self.scope and key.scope not in ("", self.scope):
+                raise Malformed(
+                    f"it can never sign this bundle, whose scope is {self.scope}",
+                    key=("keys", name, "scope"),
+                )
+        return self
+
+
+class Bundle(Section):
+    """An OPA bundle: exactly one of `file` and `url`."""
+
+    file: Path | None = None
+    """An archive (.tar.gz), or a folder laid out as a bundle."""
+    url: HttpUrl | None = None
+    """Where the archive is fetched from; the last good one is kept in `policy.state`."""
+    token: Secret | None = None
+    """Bearer token for the URL."""
+    token_file: Path | None = None
+    """File with that token."""
+    interval: SomeTime = 60.0
+    """How often the URL is asked whether there is another archive."""
+    timeout: SomeTime = 30.0
+    """Time limit of one such request, and of the wait for it at the start."""
+    max_size: Annotated[SomeSize, Field(le=64 * 1024**2)] = 64 * 1024**2
+    """Largest archive that is fetched."""
+    verification: Verification | None = None
+    """Who must have signed it."""
+    insecure_unsigned: bool = False
+    """Take an archive that nobody signed from a URL."""
+    allow_private_addresses: bool = False
+    """Let the URL resolve to private or link-local addresses (loopback always may)."""
+    insecure_http: bool = False
+    """Let the URL be plain http on an address other than loopback."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (self.url is None):
+            raise Malformed("expected exactly one of file, url")
+        if self.token is not None and self.token_file is not None:
+            raise Malformed("give token or token_file, not both")
+        if self.url is None:
+            if self.token is not None or self.token_file is not None:
+                raise Malformed("a file needs no token")
+            return self
+        if not self.insecure_http and not is_secure_url(self.url):
+            raise Malformed(
+                "plain http on an address that is not loopback",
+                "use https, or set insecure_http: true",
+                key=("url",),
+            )
+        if self.verification is None and not self.insecure_unsigned:
+            raise Malformed(
+                "verification is missing", "name the keys, or set insecure_unsigned: true"
+            )
+        return self
+
+
+POLICY_BUNDLE = "policy"
+"""What the whole policy set is called among the bundles of a decision event."""
+
+
 class Policy(Section):
     """The Rego policies."""
 
-    paths: Paths = Field(default=(Path("policies"),), min_length=1)
-    """Folders or files with .rego modules and data.json / data.yaml documents."""
+    paths: Paths = (Path("policies"),)
+    """Folders or files with .rego modules and data.json / data.yaml documents; none by default
+    where there are bundles."""
+    bundles: dict[Name, Bundle] = Field(default_factory=dict)
+    """OPA bundles by name; each owns the roots that its manifest names."""
     entrypoint: str | None = None
     """Rule that decides; `gateway/authz/decision`, else `gateway/authz/allow`, by default."""
     steps: Count = Field(default=1_000_000, ge=1_000)
@@ -506,6 +823,22 @@ class Policy(Section):
     """Run the `*_test.rego` beside the policies before a reload takes effect."""
     state: Path | None = None
     """Folder for the last good policy set (owner-only); `.gateway` beside the file by default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bundles_alone(cls, value: object) -> object:
+        if isinstance(value, dict) and value.get("bundles") and "paths" not in value:
+            return {**value, "paths": ()}
+        return value
+
+    @model_validator(mode="after")
+    def _some_policies(self) -> Self:
+        if not self.paths and not self.bundles:
+            raise Malformed("expected at least one entry", key=("paths",))
+        if POLICY_BUNDLE in self.bundles:
+            message = f"{POLICY_BUNDLE} is what the log calls all policies together"
+            raise Malformed(message, "choose another name", key=("bundles", POLICY_BUNDLE))
+        return self
 
 
 class Reload(Section):
@@ -623,6 +956,8 @@ class Config(Section):
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Literal["auto"] = 1
     """Processes that serve requests, `auto` for one a CPU; `serve --workers` goes first. They share
     out `limits.connections`, `max_connections` and `max_pending`, rounded up."""
+    server: Literal["hypercorn", "granian"] = "hypercorn"
+    """What speaks HTTP on `listeners`; `granian` is faster and needs `policy-gateway[granian]`."""
     listeners: tuple[Listener, ...] = Field(
         default=(Listener(address="127.0.0.1:8080"),), min_length=1
     )
@@ -643,8 +978,14 @@ class Config(Section):
         default_factory=lambda: dict(DEFAULT_IDENTITY_HEADERS)
     )
     """Header for the upstream → its value: `identity.X`, `claims.PATH` or `token.expires_at`."""
+    assertion: Assertion | None = None
+    """A signed token for upstreams; none by default."""
     cors: Cors | None = None
     """Cross-origin requests on all routes without a `cors` of their own."""
+    rate_limits: RateLimits = RateLimits()
+    """How many requests may come from whom."""
+    redis: Redis | None = None
+    """The Redis server that `storage: redis` means."""
     trusted_proxies: Strings = ()
     """CIDR blocks or network names whose X-Forwarded-* and Forwarded are believed."""
     networks: dict[Name, Annotated[tuple[Cidr, ...], OneOrMany()]] = Field(default_factory=dict)
@@ -656,11 +997,30 @@ class Config(Section):
     reload: Reload = Reload()
     """How changes on disk take effect."""
 
+    @model_validator(mode="after")
+    def _server_can(self) -> Self:
+        if self.server == "granian":
+            for number, listener in enumerate(self.listeners):
+                if listener.address.startswith("unix:"):
+                    raise Malformed(
+                        "server: granian takes TCP addresses only",
+                        "use server: hypercorn, or HOST:PORT",
+                        key=("listeners", str(number), "address"),
+                    )
+            if self.limits.headers > GRANIAN_HEADERS:
+                raise Malformed(
+                    f"server: granian takes at most {GRANIAN_HEADERS} header lines",
+                    "use server: hypercorn, or a smaller number",
+                    key=("limits", "headers"),
+                )
+        return self
+
     @property
     def identity_names(self) -> frozenset[str]:
         """The identity headers of all routes: no client may send any of them anywhere."""
+        signed = (self.assertion.header,) if self.assertion else ()
         return frozenset(self.identity_headers).union(
-            *(route.identity_headers or () for route in self.routes)
+            signed, *(route.identity_headers or () for route in self.routes)
         )
 
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from gateway.config import hints
 from gateway.config.document import Fault, Key
-from gateway.config.model import KeySource, Section
+from gateway.config.model import KeySource, Section, Upstream
 from gateway.config.values import described
 
 if TYPE_CHECKING:
@@ -105,7 +105,10 @@ class Draft:
                     break
                 found, node = (*found, name), node[name]
             elif isinstance(node, list) and isinstance(part, int):
-                number = self._kept[found][part]
+                kept = self._kept.get(found, [])
+                if part >= len(kept):  # a default stands in for what was taken out
+                    break
+                number = kept[part]
                 found, node = (*found, number), node[number]
             else:
                 break
@@ -301,6 +304,8 @@ def _way(kind: str, given: object, section: type[Section] | None) -> str:
     ] or [""]
     if last:
         return f"it needs {', '.join(others)} and {last}" if others else f"it needs {last}"
+    if section is Upstream:
+        return "it needs url or targets"
     if (given is True or given is None) and section is not KeySource:
         return "write {} for its defaults"
     return f"known here: {', '.join(section.model_fields)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,8 @@ MAX_DURATION: Final = 36_500 * DURATION_UNITS["d"]
 
 _SIZE_FORM = "expected a size in bytes, or with a unit: 64KiB, 10MiB, 1GiB"
 _DURATION_FORM = "expected seconds, or a duration with a unit: 500ms, 30s, 10m, 1h"
+_DAY = r"\d{4}-\d\d-\d\d"
+_TIME = rf"{_DAY}T\d\d:\d\d:\d\d(?:\.\d{{1,6}})?(?:Z|[+-]\d\d:\d\d)"
 _SIZES_MEANT = {"k": "KiB", "m": "MiB", "g": "GiB"}
 _DURATIONS_MEANT = (
     ("ms", r"ms|msecs?|millis?|milliseconds?"),
@@ -117,6 +120,24 @@ def duration(value: object) -> object:
     if not isinstance(_number(value), int | float | Decimal):
         raise Malformed(f"{_DURATION_FORM}; got {described(value)}")
     return _at_most(value, MAX_DURATION, "36500d")
+
+
+def moment(text: str) -> float:
+    """A day (its beginning, in UTC) or an RFC 3339 time, in Unix seconds."""
+    if re.fullmatch(_DAY, text, re.ASCII) or re.fullmatch(_TIME, text, re.ASCII):
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            pass
+        else:
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    raise Malformed("expected a day or a time with its zone: 2027-01-31 or 2027-01-31T12:00:00Z")
+
+
+def moment_text(text: str) -> str:
+    """A text that `moment` reads, as it is."""
+    moment(text)
+    return text
 
 
 def _duration_meant(text: str) -> str:

@@ -16,6 +16,11 @@ WRITTEN = {("log", "decisions", "path"), ("log", "access", "path"), ("policy", "
 """The paths that the gateway writes; it reads all others."""
 
 
+def names_policies(key: Key) -> bool:
+    """Whether a path at this key is a folder or file with policies, which are read as a set."""
+    return key[:2] == ("policy", "paths") or (*key[:2], *key[3:]) == ("policy", "bundles", "file")
+
+
 def leaves(node: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
     """The values below `node` that hold no others, in the order of the model."""
     if isinstance(node, Section):

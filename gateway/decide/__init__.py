@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.config.model import Config
     from gateway.model import Decision, Facts, Head, Match, Principal, Source
 
-__all__ = ["Decider", "read_decision"]
+__all__ = ["Decider", "read_decision", "read_value", "reserved_names"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Decider:
             entrypoints=entrypoints,
             steps=config.policy.steps,
             rules=DocumentRules.build(config, identity),
-            reserved=wire.RESERVED | identity,
+            reserved=reserved_names(config),
         )
 
     def document(
@@ -101,8 +101,18 @@ class Decider:
             raise DecisionError(Code.WORK_LIMIT, error.told) from None
         except EvalError as error:
             raise DecisionError(Code.EVAL_ERROR, error.told) from None
-        try:
-            check_size(value)
-            return DIALECTS[route.dialect].decision(value, self.reserved)
-        except DecisionError as error:
-            raise DecisionError(error.code, f"{error.detail}; {outline(value)}") from None
+        return read_value(value, route.dialect, self.reserved)
+
+
+def reserved_names(config: Config) -> frozenset[bytes]:
+    """The spelled field names that no policy may set."""
+    return wire.RESERVED | wire.spelled(config.identity_names)
+
+
+def read_value(value: Any, dialect: str, reserved: frozenset[bytes]) -> Decision:
+    """Read a policy's value as a dialect has it; DecisionError `decision-shape`."""
+    try:
+        check_size(value)
+        return DIALECTS[dialect].decision(value, reserved)
+    except DecisionError as error:
+        raise DecisionError(error.code, f"{error.detail}; {outline(value)}") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway import wire
 from gateway.errors import Code, DecisionError
-from gateway.model import Decision, Reason
+from gateway.model import Chosen, Decision, Quota, Reason
 from gateway.rego.builtins.operands import COLLECTIONS, TYPE_NAMES
 from gateway.rego.values import UNDEFINED, RegoSet, dumps, from_key_form, to_json
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 KEYS: Final = frozenset((
     "allow", "reasons", "status", "headers", "remove_headers", "response_headers", "body",
+    "rate_limit",
 ))  # fmt: skip
 MAX_REASONS: Final = 64
 MAX_KEYS: Final = 12
@@ -69,6 +70,7 @@ def read_decision(value: Any, reserved: frozenset[bytes]) -> Decision:
         response_headers=header_lines(answered, "response_headers", reserved),
         body=(result := to_json(value)).get("body"),
         has_body="body" in value,
+        rate_limit=_rate_limit(get("rate_limit")) if allow else None,
         result=result,
     )
 
@@ -164,6 +166,35 @@ def _status(value: Any) -> int:
     if value.__class__ is not int or not 400 <= value <= 499:
         raise shape("status must be an integer from 400 to 499")
     return int(value)
+
+
+def _rate_limit(value: Any) -> Chosen | None:
+    if value is None:
+        return None
+    if value.__class__ is not dict or value.keys() != {"key", "limit"}:
+        raise shape("rate_limit must be an object of key and limit")
+    key, limit = value["key"], value["limit"]
+    if key.__class__ is not str or len(key) > MAX_RATE_KEY:
+        raise shape(f"rate_limit.key must be a string of at most {MAX_RATE_KEY} characters")
+    if limit.__class__ is str:
+        return Chosen(key=key, limit=limit)
+    if limit.__class__ is not dict or not {"requests"} <= limit.keys() <= QUOTA_KEYS:
+        raise shape("rate_limit.limit must be a name, or an object of requests, per and burst")
+    requests: Any = limit["requests"]
+    per: Any = limit.get("per", 60)
+    burst: Any = limit.get("burst", requests)
+    for name, given in (("requests", requests), ("burst", burst)):
+        if given.__class__ is not int or not 1 <= given <= MAX_REQUESTS:
+            raise shape(f"rate_limit.limit.{name} must be an integer from 1 to {MAX_REQUESTS}")
+    if per.__class__ not in (int, float) or not MIN_PER <= per <= MAX_PER:
+        raise shape(f"rate_limit.limit.per must be seconds from {MIN_PER} to {MAX_PER}")
+    return Chosen(key=key, limit=Quota(requests=requests, per=float(per), burst=burst))
+
+
+QUOTA_KEYS: Final = frozenset(("requests", "per", "burst"))
+MAX_RATE_KEY: Final = 1024
+MAX_REQUESTS: Final = 10**9
+MIN_PER, MAX_PER = 0.001, 86_400 * 366
 
 
 def _members(value: Any, what: str) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from gateway import wire
 from gateway.errors import Code, ConfigError, ForwardError, Problem
+from gateway.forward.assertion import Asserter
 from gateway.forward.headers import RouteHeaders, response_headers
 from gateway.forward.identity import check_identity, identity_lines
 from gateway.forward.target import resolve, target
@@ -29,6 +30,7 @@ class Target:
     headers: RouteHeaders
     stripped: int
     max_body: int
+    asserter: Asserter | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class Forwarder:
                 headers=RouteHeaders.build(config, route, upstream, general),
                 stripped=route.strip_prefix.count("/"),
                 max_body=config.limits.body if route.max_body is None else route.max_body,
+                asserter=Asserter.build(config, route),
             )
         if problems:
             raise ConfigError(tuple(problems))
@@ -73,6 +76,7 @@ class Forwarder:
         *,
         trail: Trail,
         cors: Headers | None,
+        now: float,
     ) -> Forward:
         """What to send where; `cors` is None where the gateway does not answer for CORS.
 
@@ -95,6 +99,7 @@ class Forwarder:
             max_body=chosen.max_body,
             expires_at=self._expiry(principal),
             cors=cors is not None,
+            assertion=chosen.asserter.of(principal, trail, now) if chosen.asserter else None,
             trail=trail,
         )
 

@@ -78,7 +78,10 @@ class RouteHeaders:
         removed = wire.RESERVED | OVERRIDES | wire.spelled(config.identity_names)
         if not route.forward_token:
             removed |= wire.spelled({credentials.header, "authorization"})
-        hosts = {"pass": None, "upstream": urlsplit(upstream.url).netloc.encode() or b"localhost"}
+        hosts = {
+            "pass": None,
+            "upstream": urlsplit(upstream.urls[0]).netloc.encode() or b"localhost",
+        }
         return cls(
             passes=_passages(removed | CLAIMS_OF_PROXIES),
             passes_trusted=_passages(removed),

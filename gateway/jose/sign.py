@@ -6,12 +6,18 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
 from joserfc.errors import JoseError
 from joserfc.jwa import JWS_ALGORITHMS
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 
 from gateway.jose import base64url
-from gateway.jose.jwk import PRIVATE_MEMBERS, JwkError, from_jwk
+from gateway.jose.jwk import PRIVATE_MEMBERS, JwkError, from_jwk, from_pem
 from gateway.jose.strict_json import loads
 
 if TYPE_CHECKING:
@@ -91,6 +97,22 @@ def load(data: bytes | str) -> SigningKey:
     if not key.is_private or key.thumbprint() != public.thumbprint:
         raise JwkError("not a private key")
     return SigningKey(id=public.id or public.thumbprint, algorithm=algorithm, key=key)
+
+
+def load_pem(data: bytes, algorithm: str) -> SigningKey:
+    """Read a PEM private key for an algorithm that it fits; it has no id. Raises JwkError."""
+    try:
+        native = load_pem_private_key(data, None)
+    except TypeError:
+        raise JwkError("the private key is encrypted") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise JwkError("not a PEM private key of a kind that is supported") from None
+    encoding = Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+    public = from_pem("PUBLIC KEY", native.public_key().public_bytes(*encoding))
+    if algorithm not in public.algorithms:
+        raise JwkError(f"the key is for {', '.join(sorted(public.algorithms))}, not {algorithm}")
+    kind = str(public.key.as_dict(private=False)["kty"])
+    return SigningKey(id="", algorithm=algorithm, key=_KEY_CLASSES[kind].import_key(data))
 
 
 def sign(header: Mapping[str, Any], claims: Mapping[str, Any], key: SigningKey) -> str:

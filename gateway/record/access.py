@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.record.event import escape
 from gateway.record.secrets import without_tokens
+from gateway.record.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -31,6 +31,11 @@ def encode(event: Mapping[str, Any]) -> bytes:
         line = orjson.dumps(event, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
     except TypeError:
         line = orjson.dumps(plain(event))
+    return displayed(line)
+
+
+def displayed(line: bytes) -> bytes:
+    """JSON that a terminal shows as it is: what would change how that looks is escaped."""
     if line.isascii() and b"\x7f" not in line:
         return line
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode()).encode()

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from gateway.config.model import POLICY_BUNDLE
 from gateway.errors import Code
 from gateway.model import Answer, Forward, Refuse
 from gateway.record.secrets import is_secret, without_credentials
+from gateway.record.text import escape, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.model import Principal, Trail
+    from gateway.model import Decision, Principal, Taken, Trail
 
 Event = dict[str, Any]
 Recorded = Forward | Refuse | Answer
@@ -23,11 +25,13 @@ Recorded = Forward | Refuse | Answer
 TYPE = "openpolicyagent.org/decision_logs"
 """What OPA marks the lines of its console log with, so that the same collectors take them."""
 
+SHOWN_KEY = 16
+"""Digits of a digest in a log: enough to find what belongs together."""
+
 MAX_DETAIL = 1024
 """Most characters of an error's text, before escapes."""
 
-_PLAIN = re.compile(r"[ -\[\]-~]*")
-_UNSAFE = re.compile(r"[^ -\[\]-~]")
+_NO_BUNDLES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +41,7 @@ class Exchange:
     `started` is in Unix seconds, `duration` and `timings` in seconds; of the timings `plan` and
     `upstream_first_byte` are metrics too. `status` is 0 where the client left before an answer.
     `code` and `detail` name a failure after the plan. `complete` tells whether the whole answer
-    went out.
+    went out; `upstream` is the address that answered.
     """
 
     started: float
@@ -49,6 +53,7 @@ class Exchange:
     code: Code | None = None
     detail: str = ""
     complete: bool = True
+    upstream: str = ""
 
 
 def code_of(outcome: Recorded, exchange: Exchange) -> Code | None:
@@ -61,12 +66,14 @@ def build(
     exchange: Exchange,
     *,
     labels: Mapping[str, str],
+    bundles: Mapping[str, str] = _NO_BUNDLES,
     entrypoint: str = "",
     is_secret_name: Callable[[str], bool] = is_secret,
 ) -> Event:
     """The event of a request, before anything is erased; it shares the trail's document.
 
-    A request that was refused before the policy was asked has no `path` (the entrypoint) and no
+    `bundles` are the revisions of the bundles that the policy is made of, by name. A request that
+    was refused before the policy was asked has no `path` (the entrypoint) and no
     `result`; its `input` holds what was known by then, and `partial` is true.
     """
     trail = outcome.trail
@@ -77,7 +84,10 @@ def build(
         "decision_id": head.id,
         "timestamp": rfc3339(exchange.started),
         "labels": labels,
-        "bundles": {"policy": {"revision": trail.revision}},
+        "bundles": {
+            POLICY_BUNDLE: {"revision": trail.revision},
+            **{name: {"revision": revision} for name, revision in bundles.items()},
+        },
         "requested_by": trail.source.address if trail.source else head.peer,
         "method": head.method,
         "target": trail.match.path if trail.match else escape(head.raw_path),
@@ -99,13 +109,8 @@ def build(
     if exchange.detail or code not in (None, Code.POLICY_DENIED):
         event["error"] = _error(code, trail, exchange, is_secret_name)
     if decision:
-        event["result"] = decision.result
-        if decision.reasons:
-            event["reasons"] = [
-                {"code": reason.code, "message": reason.message} for reason in decision.reasons
-            ]
-    if not exchange.complete:
-        event["incomplete"] = True
+        event |= _decided(decision)
+    _add_known(event, trail, exchange)
     if trail.document is None:
         event["partial"] = True
         event["input"] = _known(trail)
@@ -115,41 +120,47 @@ def build(
     return event
 
 
+def _add_known(event: Event, trail: Trail, exchange: Exchange) -> None:
+    if trail.taken:
+        event["rate_limits"] = _rate_limits(trail.taken)
+    if exchange.upstream:
+        event["upstream"] = exchange.upstream
+    if not exchange.complete:
+        event["incomplete"] = True
+
+
+def _decided(decision: Decision) -> Event:
+    made: Event = {"result": decision.result}
+    if decision.reasons:
+        made["reasons"] = [
+            {"code": reason.code, "message": reason.message} for reason in decision.reasons
+        ]
+    return made
+
+
+def _rate_limits(taken: tuple[Taken, ...]) -> list[dict[str, Any]]:
+    """How each limit stood; whom it counts is a digest."""
+    return [
+        {
+            "limit": one.charge.limit,
+            "key": one.charge.key.hex()[:SHOWN_KEY],
+            "allowed": one.allowed,
+            "remaining": one.remaining,
+        }
+        for each in taken
+        for one in each.standings
+    ]
+
+
 def rfc3339(now: float) -> str:
     """Unix seconds as a UTC time with microseconds (RFC 3339 §5.6)."""
     second, micro = divmod(round(now * 1e6), 1_000_000)
     return f"{_second(second)}.{micro:06d}Z"
 
 
-def escape(text: str | bytes) -> str:
-    r"""Text or bytes as printable ASCII: `\xNN`, `\uNNNN`, a backslash doubled.
-
-    Quotes stay: JSON escapes them.
-    """
-    if isinstance(text, bytes):
-        text = text.decode("latin-1")
-    return text if _PLAIN.fullmatch(text) else _UNSAFE.sub(_escaped, text)
-
-
-def readable(text: str) -> str:
-    r"""Text on one line that a terminal shows as it is: only what is unprintable is escaped."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _code(char) for char in text)
-
-
 @lru_cache(maxsize=8)
 def _second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return r"\\" if found[0] == "\\" else _code(found[0])
-
-
-def _code(char: str) -> str:
-    point = ord(char)
-    return f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}"
 
 
 def _outcome(outcome: Recorded, exchange: Exchange) -> str:

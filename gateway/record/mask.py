@@ -270,19 +270,23 @@ def find(node: Any, path: Path) -> Any:
     return node
 
 
-def edited(node: Any, path: Path, change: Callable[[Any], Any]) -> Any:
-    """`node` with the value at `path` changed, copied along the path; itself if nothing changes."""
-    if not path:
+def edited(node: Any, path: Path, change: Callable[[Any], Any], at: int = 0) -> Any:
+    """`node` with the value at `path` changed, copied along the path; itself if nothing changes.
+
+    `at` is how much of the path leads to the node.
+    """
+    if at == len(path):
         return change(node)
-    part = path[0]
+    part = path[at]
     if isinstance(node, OBJECT):
         if part not in node:
             return node
-        made = edited(node[part], path[1:], change)
-        return node if made is node[part] else {**node, part: made}
+        before = node[part]
+        made = edited(before, path, change, at + 1)
+        return node if made is before else {**node, part: made}
     if isinstance(node, (list, tuple)) and is_index(part, node):
         index = int(part)
-        made = edited(node[index], path[1:], change)
+        made = edited(node[index], path, change, at + 1)
         return node if made is node[index] else [*node[:index], made, *node[index + 1 :]]
     return node
 
@@ -295,8 +299,13 @@ def without(members: tuple[str, ...]) -> Callable[[Any], Any]:
 
     def change(node: Any) -> Any:
         if isinstance(node, OBJECT):
-            gone = {member for member in members if member in node}
-            return {name: node[name] for name in node if name not in gone} if gone else node
+            gone = [member for member in members if member in node]
+            if not gone:
+                return node
+            rest = dict(node)
+            for member in gone:
+                rest.pop(member, None)  # a member may be named twice
+            return rest
         if isinstance(node, (list, tuple)):
             indices = {int(member) for member in members if is_index(member, node)}
             kept = [None if index in indices else item for index, item in enumerate(node)]

@@ -55,12 +55,50 @@ class KeyGauges:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamGauges:
-    """An upstream's connections at the scrape, and the requests that wait for one."""
+class AddressGauges:
+    """The connections to one address, and the requests that wait for one.
+
+    `state` is `healthy`, `ejected` or `probing`; `leaving` where the name leads there no more.
+    """
 
     in_use: int
     idle: int = 0
     waiting: int = 0
+    state: str = "healthy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetGauges:
+    """The addresses of one target, and how often they were ejected since the pool was made.
+
+    `error` tells why its name could not be resolved the last time.
+    """
+
+    addresses: Mapping[str, AddressGauges]
+    ejections: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamGauges:
+    """An upstream's targets by URL, and its retries by reason since the pool was made."""
+
+    targets: Mapping[str, TargetGauges]
+    retries: Mapping[str, int] = field(default_factory=dict)
+    over_budget: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleGauges:
+    """A bundle at the scrape: the revision that its manifest names, and whether it is current.
+
+    `age` is the time since its URL last confirmed it, in seconds; None where it never did, and
+    for a bundle on disk.
+    """
+
+    revision: str
+    age: float | None = None
+    fresh: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +112,18 @@ class SinkCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimitGauges:
+    """Where rate limits are counted; `error` is what the last answer failed with, or empty.
+
+    `evicted` keys were forgotten before their time because memory was full.
+    """
+
+    storage: str
+    error: str = ""
+    evicted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
     """What is read at the scrape instead of counted; times are Unix seconds."""
 
@@ -82,9 +132,11 @@ class Gauges:
     revision: str = ""
     reloaded_at: float | None = None
     reload_ok: bool = True
+    bundles: Mapping[str, BundleGauges] = field(default_factory=dict)
     issuers: Mapping[str, KeyGauges] = field(default_factory=dict)
     upstreams: Mapping[str, UpstreamGauges] = field(default_factory=dict)
     sinks: Mapping[str, SinkCounts] = field(default_factory=dict)
+    rate_limits: RateLimitGauges = field(default_factory=lambda: RateLimitGauges(storage="memory"))
 
 
 class Histogram:
@@ -132,6 +184,7 @@ class Metrics:
         self.reasons: dict[str, int] = {}
         self.timings: dict[str, Timings] = {}
         self.below: dict[str, int] = {}
+        self.charges: dict[tuple[str, str], int] = {}
         self.reloads = {"success": 0, "failure": 0}
 
     def request(self, trail: Trail, exchange: Exchange, code: Code | None) -> None:
@@ -157,6 +210,11 @@ class Metrics:
         if trail.principal:
             issuer = trail.principal.issuer or ANONYMOUS
             self.principals[issuer] = self.principals.get(issuer, 0) + 1
+        for taken in trail.taken:
+            for charge in taken.charges if taken.error else ():
+                self._charged(charge.limit, "error")
+            for standing in taken.standings:
+                self._charged(standing.charge.limit, "allowed" if standing.allowed else "refused")
         if trail.decision:
             for reason in trail.decision.reasons:
                 self.reason(reason.code)
@@ -187,6 +245,10 @@ class Metrics:
             for values, number in measure(self, gauges, now):
                 gauge.add_metric(values, number)
             yield gauge
+
+    def _charged(self, limit: str, outcome: str) -> None:
+        key = limit, outcome
+        self.charges[key] = self.charges.get(key, 0) + 1
 
     def reason(self, reason: str, times: int = 1) -> None:
         """Count a reason code of decisions."""
@@ -234,6 +296,14 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges], S
         ("reason",),
         lambda metrics, _: _by_name(metrics.reasons),
     ),
+    "gateway_rate_limit_charges": (
+        (
+            "Requests charged to a rate limit, by outcome (allowed, refused, error); `policy` is "
+            "the limit of policies that give the quota themselves."
+        ),
+        ("limit", "outcome"),
+        lambda metrics, _: metrics.charges.items(),
+    ),
     "gateway_server_refusals": (
         "Requests that the server refused before the pipeline, by code.",
         ("code",),
@@ -243,6 +313,29 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges], S
         "Reloads of configuration and policy, by outcome.",
         ("outcome",),
         lambda metrics, _: _by_name(metrics.reloads),
+    ),
+    "gateway_upstream_ejections": (
+        "How often an address of an upstream's target was left out.",
+        ("upstream", "target"),
+        lambda _, gauges: (
+            ((name, url), target.ejections) for name, url, target in _targets(gauges)
+        ),
+    ),
+    "gateway_upstream_retries": (
+        "Requests that were sent once more, by what had happened before.",
+        ("upstream", "reason"),
+        lambda _, gauges: (
+            ((name, reason), count)
+            for name, upstream in gauges.upstreams.items()
+            for reason, count in upstream.retries.items()
+        ),
+    ),
+    "gateway_upstream_retries_denied": (
+        "Requests that were not sent once more, as the budget for that was used up.",
+        ("upstream",),
+        lambda _, gauges: (
+            ((name,), upstream.over_budget) for name, upstream in gauges.upstreams.items()
+        ),
     ),
     "gateway_log_lines": (
         "Lines written to a log sink.",
@@ -307,6 +400,27 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         (),
         lambda _, gauges, __: [] if gauges.reloaded_at is None else [((), gauges.reloaded_at)],
     ),
+    "gateway_bundle_info": (
+        "The revision that a bundle's manifest names; always 1.",
+        ("bundle", "revision"),
+        lambda _, gauges, __: (
+            ((name, bundle.revision), 1) for name, bundle in gauges.bundles.items()
+        ),
+    ),
+    "gateway_bundle_age_seconds": (
+        "Time since a bundle's URL last confirmed it; not for bundles on disk.",
+        ("bundle",),
+        lambda _, gauges, __: (
+            ((name,), bundle.age)
+            for name, bundle in gauges.bundles.items()
+            if bundle.age is not None
+        ),
+    ),
+    "gateway_bundle_refresh_success": (
+        "Whether a bundle's URL last gave a good archive, or confirmed the one at hand.",
+        ("bundle",),
+        lambda _, gauges, __: (((name,), bundle.fresh) for name, bundle in gauges.bundles.items()),
+    ),
     "gateway_jwks_keys": (
         "Usable keys of an issuer.",
         ("issuer",),
@@ -325,18 +439,40 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         lambda _, gauges, __: (((name,), keys.fresh) for name, keys in gauges.issuers.items()),
     ),
     "gateway_upstream_connections": (
-        "Connections to an upstream, by state (in_use, idle).",
-        ("upstream", "state"),
+        "Connections to an upstream's target, by state (in_use, idle).",
+        ("upstream", "target", "state"),
         lambda _, gauges, __: (
-            ((name, state), count)
-            for name, pool in gauges.upstreams.items()
-            for state, count in (("in_use", pool.in_use), ("idle", pool.idle))
+            ((name, url, state), sum(getattr(each, state) for each in target.addresses.values()))
+            for name, url, target in _targets(gauges)
+            for state in ("in_use", "idle")
         ),
     ),
     "gateway_upstream_waiting": (
-        "Requests that wait for a connection to an upstream.",
-        ("upstream",),
-        lambda _, gauges, __: (((name,), pool.waiting) for name, pool in gauges.upstreams.items()),
+        "Requests that wait for a connection to an upstream's target.",
+        ("upstream", "target"),
+        lambda _, gauges, __: (
+            ((name, url), sum(each.waiting for each in target.addresses.values()))
+            for name, url, target in _targets(gauges)
+        ),
+    ),
+    "gateway_upstream_addresses": (
+        "Addresses of an upstream's target, by state (healthy, ejected, probing).",
+        ("upstream", "target", "state"),
+        lambda _, gauges, __: (
+            ((name, url, state), [each.state for each in target.addresses.values()].count(state))
+            for name, url, target in _targets(gauges)
+            for state in ("healthy", "ejected", "probing")
+        ),
+    ),
+    "gateway_rate_limit_storage_up": (
+        "Whether the storage of rate limits answered the last time.",
+        (),
+        lambda _, gauges, __: [((), not gauges.rate_limits.error)],
+    ),
+    "gateway_rate_limit_evicted": (
+        "Keys forgotten before their time because memory was full.",
+        (),
+        lambda _, gauges, __: [((), gauges.rate_limits.evicted)],
     ),
     "gateway_log_queued": (
         "Lines that wait for a log sink.",
@@ -344,6 +480,12 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         lambda _, gauges, __: (((name,), sink.queued) for name, sink in gauges.sinks.items()),
     ),
 }
+
+
+def _targets(gauges: Gauges) -> Iterator[tuple[str, str, TargetGauges]]:
+    for name, upstream in gauges.upstreams.items():
+        for url, target in upstream.targets.items():
+            yield name, url, target
 
 
 def _by_name(counts: Mapping[str, float]) -> Samples:

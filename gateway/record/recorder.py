@@ -22,7 +22,8 @@ Emit = Callable[[bytes], object]
 class Recorder:
     """Writes the decision event and the access line of each request, and counts it.
 
-    `entrypoints` names the Rego rule of each route, by route id. `decisions` and `access` are
+    `entrypoints` names the Rego rule of each route, by route id, `bundles` the revision of each
+    bundle. `decisions` and `access` are
     None where that log is off.
     """
 
@@ -31,6 +32,7 @@ class Recorder:
     mask: Mask = field(default_factory=Mask)
     labels: Mapping[str, str] = field(default_factory=dict)
     entrypoints: Mapping[str, str] = field(default_factory=dict)
+    bundles: Mapping[str, str] = field(default_factory=dict)
     decisions: Emit | None = None
     access: Emit | None = None
 
@@ -46,6 +48,7 @@ class Recorder:
             outcome,
             exchange,
             labels=self.labels,
+            bundles=self.bundles,
             entrypoint=self.entrypoints.get(route.id, "") if route else "",
             is_secret_name=self.mask.is_secret_header,
         )

@@ -1,13 +1,16 @@
-"""Which cases a test rule has begun, whether or not they came to their end.
+"""Which cases a test rule has begun, and which rules of one name hold: each is a test in OPA.
 
 Of `test_x[name] if { some name, tc in {…}; … }` a case whose body fails leaves nothing in the
 value. OPA notes a case where the body has bound its name. Here rules beside the tests tell the
 same: `noted` sets have the keys of all bodies up to that place, and where several rules share a
-name (each is a test of its own in OPA), `done` sets those of the whole bodies.
+name, `done` sets those of the whole bodies.
+
+Of test rules without cases that share a name, `alone` rules are the same one by one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from itertools import count
@@ -35,20 +38,30 @@ class _Table(NamedTuple):
     body: Sequence[Literal]
 
 
-def module_of_cases(source: Source, rules_of_package: AbstractSet[str]) -> str:
-    """Return a module that tells the cases of a test module, or nothing."""
+def module_of_cases(
+    source: Source, rules_of_package: AbstractSet[str], shared_names: Container[tuple[str, ...]]
+) -> str:
+    """Return a module that tells the cases of a test module, or nothing.
+
+    `shared_names` are the paths in the package of tests without cases that several rules have.
+    """
     module = source.module
     if module is None:
         return ""
     tables = [table for rule in module.rules for table in _tables(rule)]
-    if not tables:
+    alone = [
+        _alone(source, path, start, text)
+        for path, start, text in plain_tests(source)
+        if path in shared_names
+    ]
+    if not tables and not alone:
         return ""
     head = [f"package {source.text[module.package.start : module.package.end]}"]
     head += [source.text[each.start : each.end] for each in module.imports]
     globals_ = rules_of_package | {each.name for each in module.imports}
     shared = Counter(table.path for table in tables)
     number: Counter[tuple[str, ...]] = Counter()
-    rules: list[str] = []
+    rules: list[str] = alone
     for table in tables:
         at = number[table.path]
         number[table.path] += 1
@@ -81,6 +94,54 @@ def rules_of_cases(
                 break
             done = (*package, rule_name("done", name, number))
             yield noted, done if done in rules else None
+
+
+def plain_tests(source: Source) -> Iterator[tuple[tuple[str, ...], int, str]]:
+    """Yield the test rules without cases: path in the package, where one begins, what it is.
+
+    What it is, is its text behind the name. Each of several bodies of one rule is a rule.
+    """
+    text = source.text
+    for rule in source.module.rules if source.module else ():
+        parts = rule.head.parts
+        path = tuple(_static(part) or part.text for part in parts)
+        if (
+            rule.default
+            or rule.arguments is not None
+            or rule.member is not None
+            or not path[-1].startswith(PREFIX)
+            or any(_static(part) is None for part in parts[1:])
+        ):
+            continue
+        branch = rule.branches[0]
+        if len(branch.bodies) < 2:
+            yield path, rule.start, text[rule.head.end : rule.end]
+            continue
+        value = "" if branch.value is None else text[branch.value.start : branch.value.end]
+        for start, body in zip(branch.starts, branch.bodies, strict=True):
+            conditions = text[body[0].start : body[-1].end]
+            yield path, start, f" := {value or 'true'} if {{ {conditions}\n}}"
+
+
+def _alone(source: Source, path: Sequence[str], start: int, text: str) -> str:
+    """Return a rule that is the one at a place alone, and one that tells whether it is true."""
+    mark = hashlib.sha256(source.name.encode()).hexdigest()[:8]
+    name = rule_name(f"alone_{mark}", path, start)
+    member = f"[{json.dumps(source.name)}, {source.place(start)[0]}, held]"
+    told = f"{rule_name('alone', path, 0)} contains {member}"
+    return f"{name}{text}\n{told} if {{ held := count([1 | {name} == true]) }}"
+
+
+def rule_of_alone(path: tuple[str, ...], rules: Container[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the path of the rule that tells which rules of a test's name are true, or nothing.
+
+    Its value is a set of [file, row, 1 or 0].
+    """
+    for length in range(len(path)):
+        found = (*path[:length], rule_name("alone", path[length:], 0))
+        if found in rules:
+            return found
+    return ()
 
 
 def _tables(rule: Rule) -> Iterator[_Table]:

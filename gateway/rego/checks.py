@@ -25,9 +25,9 @@ from gateway.rego.plan import (
     Call,
     CallDynamic,
     Const,
-    Function,
     IsDefined,
     IsUndefined,
+    Mock,
     Not,
     Plan,
     Reset,
@@ -38,13 +38,16 @@ from gateway.rego.plan import (
     steps,
     targets,
 )
+from gateway.rego.replacements import Target
 from gateway.rego.source import head_name
+from gateway.rego.stand_ins import MOCKABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gateway.rego.source import Source
     from gateway.rego.tokens import Token
+    from gateway.rego.tree import Node
     from gateway.rego.values import Value
 
 Path = tuple[str, ...]
@@ -107,9 +110,6 @@ def data_problems(
     ]
 
 
-_WITH: Final = re.compile(r"\bwith\b")
-
-
 def source_of(plan: Plan, sources: Sequence[Source], at: At | None) -> Source | None:
     """Return the module that a place is in: the compiler is given `m0.rego`, `m1.rego` …."""
     if at is None or at.file >= len(plan.files):
@@ -159,16 +159,39 @@ class _Check:
     # --- calls
 
     def calls(self) -> Iterator[RegoProblem]:
+        replaced: set[tuple[int, str]] = set()
         for site in self.sites():
-            if isinstance(site.step, Call):
-                yield from self.call(site.step, site.at)
+            step = site.step
+            if isinstance(step, Mock):
+                calls = (inner for inner in steps((step.block,)) if isinstance(inner, Call))
+                replaced |= {(id(call), MOCKABLE + step.name) for call in calls}
+                if step.called and isinstance(step.value, Const):
+                    yield from self.stand_in(step.name, str(step.value.value), site.at)
+            elif isinstance(step, Call) and (id(step), step.function) not in replaced:
+                yield from self.call(step, site.at)
+
+    def stand_in(self, name: str, called: str, at: At | None) -> Iterator[RegoProblem]:
+        """Find a function that cannot stand in for another one."""
+        wanted, given = self.takes(name), self.takes(called)
+        if called in UNSUPPORTED:
+            message = f"the builtin `{called}` is not supported"
+            yield self.problem(at, "unsupported-builtin", message, UNSUPPORTED[called])
+        elif wanted is not None and given is not None and wanted != given:
+            yield self.arity(at, called, given, wanted)
+
+    def takes(self, name: str) -> int | None:
+        """Return the number of the arguments of a function or builtin, if it is known."""
+        function = self.functions.get(f"g0.{name}")
+        if function is not None:
+            return len(function.parameters) - 2
+        return BUILTINS[name].arity if name in BUILTINS else None
 
     def call(self, step: Call, at: At | None) -> Iterator[RegoProblem]:
-        name, given = step.function, len(step.arguments)
+        name, given = step.function.removeprefix(MOCKABLE), len(step.arguments)
         function = self.functions.get(name)
         if function is not None:
             wanted = len(function.parameters)
-            if given != wanted and not (wanted == 2 and self.stands_in(function)):
+            if given != wanted:
                 shown = ".".join(("data", *function.path))
                 yield self.arity(at, shown, wanted - 2, given - 2)
             return
@@ -189,14 +212,6 @@ class _Check:
         meant = OTHER_NAMES.get(name) or (close[0] if close else None)
         remedy = f"did you mean `{meant}`?" if meant else "define it, or import its package"
         yield self.problem(at, "unknown-function", f"unknown function `{name}`", remedy)
-
-    def stands_in(self, rule: Function) -> bool:
-        """Whether a rule is called only in place of a function (`with f as rule`)."""
-        return not any(
-            token.text == rule.path[-1] and after.text == "("
-            for source in self.sources
-            for token, after in zip(source.tokens, source.tokens[1:], strict=False)
-        )
 
     def arity(self, at: At | None, name: str, wanted: int, given: int) -> RegoProblem:
         message = f"`{name}` takes {wanted} argument{'' if wanted == 1 else 's'}, not {given}"
@@ -224,6 +239,9 @@ class _Check:
         """Return the rules and functions that a statement may call."""
         if isinstance(step, Call):
             return (step.function,) if step.function in self.functions else ()
+        if isinstance(step, Mock) and step.called and isinstance(step.value, Const):
+            called = f"g0.{step.value.value}"
+            return (called,) if called in self.functions else ()
         if isinstance(step, CallDynamic):
             wanted = [part.value if isinstance(part, Const) else None for part in step.path[1:]]
             return [
@@ -241,15 +259,16 @@ class _Check:
     # --- unsafe variables
 
     def unsafe_variables(self) -> Iterator[RegoProblem]:
+        found: list[At | None] = []
         for item in self.plan.functions:
             ignored = {INPUT, DATA, item.result, *item.parameters}
-            for at in _unsafe(item.blocks, ignored, item.at):
-                yield self.unsafe(at)
+            found += _unsafe(item.blocks, ignored, item.at)
         for entry in self.plan.entries:
-            for at in _unsafe(entry.blocks, {INPUT, DATA}, None):
-                yield self.unsafe(at)
+            found += _unsafe(entry.blocks, {INPUT, DATA}, None)
+        for number, at in enumerate(found):
+            yield self.unsafe(at, number)
 
-    def unsafe(self, at: At | None) -> RegoProblem:
+    def unsafe(self, at: At | None, number: int) -> RegoProblem:
         source = self.source(at)
         remedy = "assign it, or declare it with `some … in …`"
         message = "a variable here is used but never assigned"
@@ -261,7 +280,7 @@ class _Check:
             return source.problem(place, "unsafe-variable", message, remedy)
         source, token = found
         message = f"the variable `{token.text}` is used but never assigned"
-        remedy = hint(source, token) or remedy
+        remedy = hint(source, token, number) or remedy
         return source.problem_at(token, "unsafe-variable", message, remedy)
 
     def undefined_variable(
@@ -297,26 +316,29 @@ class _Check:
     # --- replacements
 
     def lost_replacements(self) -> Iterator[RegoProblem]:
-        """Find `with input… as …` that the compiler left out: it would have no effect."""
-        rows: dict[Source, list[int]] = {}
-        for site in self.sites():
-            source = self.source(site.at)
-            if isinstance(site.step, With) and source is not None and site.at is not None:
-                place = source.place_prepared(site.at.row, site.at.col)
-                bisect.insort(rows.setdefault(source, []), place[0])
+        """Find each `with` that the compiler left out: it would have no effect."""
+        wanted: dict[tuple[Source, int, int, Target], list[Node]] = {}
         for source in self.sources:
-            for statement in source.statements if _WITH.search(source.text) else ():
-                wanted = source.replacements(statement)
-                if not wanted:
-                    continue
-                first = source.place(statement[0].start)[0]
-                last = source.place(statement[-1].end)[0]
-                found = rows.get(source, [])
-                kept = bisect.bisect_right(found, last) - bisect.bisect_left(found, first)
-                if kept < len(wanted):
-                    message = "this `with` is lost on the compiler"
-                    remedy = "assign the value to a variable, and write `with … as variable`"
-                    yield source.problem_at(wanted[kept], "lost-with", message, remedy)
+            for rule, node, target in source.replaced:
+                if target is not None:
+                    wanted.setdefault((source, rule.start, rule.end, target), []).append(node)
+        if not wanted:
+            return
+        found: dict[tuple[Source, Target], list[int]] = {}
+        for site in self.sites():
+            module, replaced = self.source(site.at), _target(site.step)
+            own = site.owner not in self.functions or self.functions[site.owner].generation == "g0"
+            if own and module is not None and site.at is not None and replaced is not None:
+                row, _ = module.place_prepared(site.at.row, site.at.col)
+                bisect.insort(found.setdefault((module, replaced), []), row)
+        for (source, start, end, target), nodes in wanted.items():
+            rows = found.get((source, target), [])
+            last, first = source.place(end)[0], source.place(start)[0]
+            if bisect.bisect_right(rows, last) - bisect.bisect_left(rows, first) < len(nodes):
+                at = source.place(nodes[-1].start)
+                message = f"this `with {target.shown}` is lost on the compiler"
+                remedy = "assign the value to a variable, and write `with … as variable`"
+                yield source.problem(at, "lost-with", message, remedy)
 
     # --- entrypoints
 
@@ -336,6 +358,17 @@ class _Check:
                 message=f"no rule `{name}`",
                 remedy=f"did you mean `{close[0]}`?" if close else "",
             )
+
+
+def _target(step: Statement) -> Target | None:
+    """Return what a statement replaces, if it is a `with`."""
+    match step:
+        case With(local=local, path=path):
+            return Target("input" if local == INPUT else "data", path)
+        case Mock(name=name):
+            return Target("function", (name,))
+        case _:
+            return None
 
 
 def _circles(calls: Mapping[str, Mapping[str, object]]) -> Iterator[list[str]]:

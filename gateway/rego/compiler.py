@@ -13,6 +13,7 @@ import json
 import marshal
 import math
 import pickle
+import re
 import sys
 import time
 from contextlib import closing
@@ -25,12 +26,12 @@ from gateway.rego.builtins import ANNOTATIONS, BUILTINS, UNSUPPORTED
 from gateway.rego.cases import GENERATED
 from gateway.rego.checks import plan_problems, source_of
 from gateway.rego.children import WALL_SECONDS, Children
-from gateway.rego.codegen import generate, hideable_rules
+from gateway.rego.codegen import generate, hideable_rules, mockable_functions
 from gateway.rego.complaints import complaints, unplaced
-from gateway.rego.conflicts import conflicts, uneven_replacements
+from gateway.rego.conflicts import conflicts, partial_replacements
 from gateway.rego.culprit import culprits
 from gateway.rego.errors import CompileError, RegoProblem
-from gateway.rego.faults import faults, hidden_builtins, unbound_variables
+from gateway.rego.faults import faults, hidden_builtins, hidden_operators, unbound_variables
 from gateway.rego.footprint import footprint
 from gateway.rego.loops import EVERY, with_loops
 from gateway.rego.order import in_order
@@ -38,7 +39,9 @@ from gateway.rego.pieces import pieces
 from gateway.rego.places import FILE
 from gateway.rego.plan import At, PlanError, read_plan
 from gateway.rego.program import Program
+from gateway.rego.replacements import BUILTINS_, MARKS
 from gateway.rego.source import read_modules
+from gateway.rego.stand_ins import with_stand_ins
 from gateway.rego.trace import Site
 
 if TYPE_CHECKING:
@@ -206,8 +209,9 @@ def _read_sources(unit: Unit) -> list[Source]:
     problems = [problem for source in sources for problem in faults(source, NAMES)]
     if not any(problem.code == "no-rego" for problem in problems):
         problems += hidden_builtins(sources, NAMES)
+        problems += hidden_operators(sources)
         problems += conflicts(sources)
-        problems += uneven_replacements(sources)
+        problems += partial_replacements(sources)
     if problems:
         raise CompileError(problems)
     for source in sources:
@@ -232,11 +236,32 @@ def request(unit: Unit, sources: Sequence[Source]) -> dict[str, Any]:
     """Return what the first child is asked for a unit."""
     idle = unit.query is None and not unit.entrypoints
     return {
-        "modules": [pieces(source) for source in sources],
+        "modules": [*map(pieces, sources), *_stubs(sources)],
         "skeleton": skeleton(sources),
         "entrypoints": list(unit.entrypoints),
         "query": "true" if idle else unit.query,
     }
+
+
+def _stubs(sources: Sequence[Source]) -> list[list[str]]:
+    """Return a module of functions that stand for builtins in the text of others, if any do."""
+    found = {name for source in sources for name in _STUB.findall(source.prepared)}
+    rules = (
+        f"{name}({', '.join(f'x{n}' for n in range(_arity(name)))}) := 1\n"
+        for name in sorted(found)
+    )
+    return [[f"package {BUILTINS_}\n{''.join(rules)}"]] if found else []
+
+
+def _arity(stub: str) -> int:
+    """Return the number of the arguments of a function that stands for a builtin or `every`."""
+    if EVERY.endswith(f".{stub}"):
+        return 2
+    builtin = BUILTINS.get(bytes.fromhex(stub[1:]).decode())
+    return 1 if builtin is None else builtin.arity
+
+
+_STUB: Final = re.compile(rf"\bdata\.{BUILTINS_}\.(f[0-9a-f]+|loop)\b")
 
 
 def ask(
@@ -337,7 +362,8 @@ def _placed(
     def tried(alone: Iterable[tuple[Source, str]]) -> Iterator[list[RegoProblem]]:
         asked = list(alone)
         requests = [
-            request(Unit(modules={}), [source]) | {"modules": [[text]]} for source, text in asked
+            request(Unit(modules={}), [source]) | {"modules": [[text], *_stubs([source])]}
+            for source, text in asked
         ]
         for (source, _), answer in zip(asked, ask(requests, children, until), strict=True):
             if "untried" in answer:
@@ -355,6 +381,8 @@ def finish(unit: Unit, text: str, sources: Sequence[Source]) -> Program:
     try:
         plan = read_plan(text)
         plan = in_order(with_loops(plan) if EVERY in text else plan)
+        if any(mark in text for mark in MARKS):
+            plan = with_stand_ins(plan)
         problems = plan_problems(plan, sources, unit.entrypoints)
         if problems:
             raise CompileError(problems)
@@ -376,6 +404,7 @@ def finish(unit: Unit, text: str, sources: Sequence[Source]) -> Program:
         code=marshal.dumps(code),
         constants=made.constants,
         builtins=made.builtins,
+        mocking=made.mocking,
         files=tuple(unit.modules),
         rules=made.rules,
         entries=entries,
@@ -390,8 +419,15 @@ def finish(unit: Unit, text: str, sources: Sequence[Source]) -> Program:
             for name in unit.entrypoints
             if tuple(name.split("/")) in made.rules
         },
-        impure=tuple(sorted(name for name in made.builtins if BUILTINS[name].impure)),
+        impure=tuple(
+            sorted(
+                name
+                for name in {*made.builtins, *made.mocking}
+                if name in BUILTINS and BUILTINS[name].impure
+            )
+        ),
         hideable=hideable_rules(plan),
+        mockable=mockable_functions(plan),
         observe=unit.observe,
         functions=tuple(_named(plan, sources, item) for item in plan.functions)
         if unit.observe

@@ -154,10 +154,6 @@ _EXPLAINED: Final[Mapping[str, tuple[str, str]]] = {
         "write `with input.x as value`",
     ),
     "Missing reference": ("a name is missing", "write it behind the word"),
-    "No bracket expressions for a with statement": (
-        "`with` takes names only, no brackets",
-        "write `with input.x as …`, with a whole object for what is computed",
-    ),
     "Syntax error": (
         "this is no rule and no condition",
         "check the brackets, and the operators before this place",

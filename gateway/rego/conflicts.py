@@ -5,12 +5,11 @@ The compiler merges some of them in silence, does not survive others, and names 
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.rego.source import default_name
-from gateway.rego.tokens import CLOSING, KEYWORDS, OPENING, Token, after_bracket, constant_path
+from gateway.rego.tokens import CLOSING, KEYWORDS, OPENING, Token, after_bracket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -55,46 +54,28 @@ def conflicts(sources: Sequence[Source]) -> Iterator[RegoProblem]:
                 break
 
 
-def uneven_replacements(sources: Sequence[Source]) -> Iterator[RegoProblem]:
-    """Yield each `with` that replaces a part of a rule, or more than the rules of a package."""
-    if not any("with" in source.text for source in sources):
-        return
+def partial_replacements(sources: Sequence[Source]) -> Iterator[RegoProblem]:
+    """Yield each `with` that replaces a part of a rule, or all of data or of nested objects."""
     rules = {rule.path for rule in _rules(sources)}
-    # Of all but packages, and of those with others below, the compiler makes objects of its own.
-    above = {path[:length] for path in rules for length in range(1, len(path))}
-    above -= {source.package for source in sources}
-    above |= {path[:length] for path in rules for length in range(1, len(path) - 1)}
+    # Of an object of rules in another one the compiler leaves an empty object where it is replaced.
+    nested = {path[:length] for path in rules for length in range(1, len(path) - 1)}
     for source in sources:
-        for token, path in _targets(source):
-            shown = ".".join(("data", *path))
+        for _, node, target in source.replaced:
+            if target is None or target.kind != "data":
+                continue
+            path, at = target.path, source.place(node.start)
             below = next((path[:end] for end in range(len(path)) if path[:end] in rules), None)
             if below is not None:
-                message = f"`with {shown}` replaces a part of `{'.'.join(('data', *below))}`"
-                remedy = "replace the whole rule"
-                yield source.problem_at(token, "with-target", message, remedy)
-            elif path in above:
-                message = f"`with {shown}` replaces more than the rules of one package"
+                message = f"`with {target.shown}` replaces a part of `{'.'.join(('data', *below))}`"
+                yield source.problem(at, "with-target", message, "replace the whole rule")
+            elif path in nested:
+                message = f"`with {target.shown}` replaces more than the rules of one package"
                 remedy = "replace what is needed by its own name"
-                yield source.problem_at(token, "with-target", message, remedy)
-            elif not path and rules:
+                yield source.problem(at, "with-target", message, remedy)
+            elif not path:
                 message = "`with data` would replace the very rule that it stands in"
                 remedy = "replace what is needed by its own name"
-                yield source.problem_at(token, "with-target", message, remedy)
-
-
-def _targets(source: Source) -> Iterator[tuple[Token, Path]]:
-    """Yield what each `with` replaces below data, as far as its path is written out."""
-    found = source.tokens
-    bases: dict[str, Path] = {name: (*source.package, name) for name in source.rule_names}
-    for each in source.module.imports if source.module else ():
-        first, *parts = each.path.parts
-        if first.text == "data":
-            bases[each.name] = tuple(part.text.strip('"') for part in parts)
-    bases["data"] = ()
-    for index, (token, target) in enumerate(itertools.pairwise(found)):
-        behind = index == 0 or found[index - 1].text != "."
-        if token.text == "with" and token.kind == "name" and behind and target.text in bases:
-            yield target, (*bases[target.text], *constant_path(found, index + 2))
+                yield source.problem(at, "with-target", message, remedy)
 
 
 def _rules(sources: Iterable[Source]) -> list[_Rule]:

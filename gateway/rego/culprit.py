@@ -47,6 +47,8 @@ def culprits(
     Rules are tried one by one, then all those of a name together. `tried` compiles each text by
     itself, and yields its problems; `until` is the monotonic time after which none is added.
     """
+    if not sources:  # a query by itself
+        return list(problems)
     modules = [_Module(source) for source in sources]
     rules = sum(len(module.rules) for module in modules)
     if rules > MOST_RULES or rules * max(len(source.text) for source in sources) > MOST_TEXT:

@@ -20,9 +20,10 @@ from gateway.rego.tokens import (
     ends_term,
     too_deep,
 )
+from gateway.rego.tree import Node, parts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from gateway.rego.errors import RegoProblem
     from gateway.rego.grammar import NoRego
@@ -53,9 +54,10 @@ def unbound_variables(source: Source) -> Iterator[RegoProblem]:
     """Yield the variables that get no value, some of which the plan does not show."""
     if source.module is None or source.scopes is None:
         return
-    for node in unbound(source.module, source.scopes):
-        token = next((token for token in source.tokens if token.start == node.start), None)
-        remedy = token and hint(source, token)  # none inside of a template string
+    tokens = {token.start: token for token in source.tokens}
+    for number, node in enumerate(unbound(source.module, source.scopes)):
+        token = tokens.get(node.start)
+        remedy = token and hint(source, token, number)  # none inside of a template string
         yield source.problem(
             source.place(node.start),
             "unsafe-variable",
@@ -142,13 +144,46 @@ def hidden_builtins(sources: Sequence[Source], names: Iterable[str]) -> Iterator
     for source in sources:
         hiding = rules[source.package] - KEYWORDS
         for name, token in _calls(source.tokens):
-            if name in known and token.text in hiding:
+            own = ".".join(("data", *source.package, name))
+            if name in known and token.text in hiding and not source.calls(own):
                 yield source.problem_at(
                     token,
                     "hidden-builtin",
                     f"the rule `{token.text}` hides the builtin `{name}`",
                     "rename the rule",
                 )
+
+
+def hidden_operators(sources: Sequence[Source]) -> Iterator[RegoProblem]:
+    """Yield functions that are named like an operator of their package: it would call them."""
+    for source in sources:
+        package = ".".join(("data", *source.package))
+        hiding = {sign for sign, name in _OPERATORS.items() if source.calls(f"{package}.{name}")}
+        for rule in source.module.rules if hiding and source.module is not None else ():
+            for part in parts_of(rule):
+                if isinstance(part, Node) and part.kind == "infix" and part.text in hiding:
+                    message = f"the function `{_OPERATORS[part.text]}` hides the operator"
+                    at = source.place(part.start)
+                    yield source.problem(at, "hidden-builtin", message, "rename the function")
+
+
+_OPERATORS: Final[Mapping[str, str]] = {
+    "+": "plus",
+    "-": "minus",
+    "*": "mul",
+    "/": "div",
+    "%": "rem",
+    "==": "equal",
+    "!=": "neq",
+    "<": "lt",
+    "<=": "lte",
+    ">": "gt",
+    ">=": "gte",
+    "&": "and",
+    "|": "or",
+    "in": "internal.member_2",
+}
+"""The functions that OPA calls for operators."""
 
 
 def _calls(found: Sequence[Token]) -> Iterator[tuple[str, Token]]:
@@ -171,7 +206,11 @@ def _head_faults(source: Source, statement: list[Token]) -> Iterator[RegoProblem
         statement = statement[1:]
         first = statement[0]
     if first.kind != "name" or first.text in KEYWORDS - {"else"}:
-        if first.text == "import" and statement[-1].text in RESERVED and statement[-2].text == "as":
+        if (
+            first.text == "import"
+            and statement[-1].text in RESERVED
+            and statement[-2].text in ("as", ".")
+        ):
             yield _shadowed(source, statement[-1])
         return
     if first.text in RESERVED:

@@ -20,12 +20,14 @@ from gateway.rego.plan import (
     Dot,
     IsDefined,
     IsUndefined,
+    Mock,
     With,
     inner_blocks,
     operands,
     steps,
     targets,
 )
+from gateway.rego.stand_ins import MOCKABLE
 from gateway.rego.usage import Usage
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ class _Tracer:
         self.impure: set[str] = set()
         self.places: dict[Path, At] = {}
         self.done: set[tuple[str, tuple[Path | None, ...]]] = set()
+        mocks = (s.name for f in plan.functions for s in steps(f.blocks) if isinstance(s, Mock))
+        self.mocked = {f"g0.{name}" for name in mocks}
 
     def function(self, item: Function, arguments: Sequence[Path | None]) -> None:
         key = (item.name, tuple(arguments))
@@ -156,6 +160,8 @@ class _Tracer:
 
     def call(self, step: Call, places: dict[int, Path | None]) -> None:
         item = self.functions.get(step.function)
+        if step.function.startswith(MOCKABLE) or step.function in self.mocked:
+            self.anything()
         if item is None:
             self.impure |= _impure(((step,),))
             for argument in step.arguments:
@@ -169,5 +175,7 @@ class _Tracer:
 
 
 def _impure(blocks: tuple[Block, ...]) -> set[str]:
-    called = {step.function for step in steps(blocks) if isinstance(step, Call)}
+    found = steps(blocks)
+    called = {s.function.removeprefix(MOCKABLE) for s in found if isinstance(s, Call)}
+    called |= {s.value.value for s in found if isinstance(s, Mock) and isinstance(s.value, Const)}
     return {name for name in called if name in BUILTINS and BUILTINS[name].impure}

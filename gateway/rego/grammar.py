@@ -55,6 +55,7 @@ class _Parser:
         self.found = [token for token in found if token.kind not in ("newline", "comment")]
         self.at = 0
         self.worst = -1, "", ""
+        self.bodies_of_not = False
         self.terms: dict[int, tuple[Node | NoRego, int]] = {}
 
     # --- tokens
@@ -160,9 +161,14 @@ class _Parser:
         ):
             remedy = "write `import data.package` or `import data.package as name`"
             raise self.wrong(remedy, "this import is malformed")
-        name = path.parts[-1].text.strip('"`')
+        names = [part.text for part in path.parts]
+        self.bodies_of_not |= names == ["future", "keywords", "not"]
+        name = names[-1].strip('"`')
         if self.take_word("as"):
             name = self.variable().text
+        if name in KEYWORDS and path.parts[0].text != "future":
+            remedy = "give it another name: `import … as name`"
+            raise self.wrong(remedy, f"an import named `{name}`, which is a word of Rego")
         return Import(start, self.end(), path, name)
 
     # --- rules
@@ -288,6 +294,8 @@ class _Parser:
             if negated:
                 raise self.wrong("a condition without `some` or `every`")
             made = self.some() if self.is_word("some") else self.every()
+        elif negated and self.bodies_of_not and self.is_mark("{"):
+            made = self.none(start)
         else:
             left = self.relation()
             kind = {":=": "assign", "=": "unify"}.get(self.mark(), "term")
@@ -301,6 +309,14 @@ class _Parser:
             made.replaced.append((target, self.relation()))
         made.end = self.end()
         return made
+
+    def none(self, start: int) -> Literal:
+        """Read `{ … }` behind `not`: a body that has no solution."""
+        opened = self.start()
+        body = self.block()
+        end = self.end()
+        inner = Node("comprehension", opened, end, "[", [], body)
+        return Literal("none", start, end, [inner], body_start=opened, body_end=end)
 
     def target(self) -> Node:
         remedy = "write `with input.x as value`"
@@ -476,9 +492,14 @@ class _Parser:
     def inserted(self, token: Token) -> list[Node]:
         """Read the expressions in a template string."""
         return [
-            _Parser(self.text, _shifted(self.text, start, end)).whole()
+            self.inner(_shifted(self.text, start, end)).whole()
             for start, end in template_parts(token)
         ]
+
+    def inner(self, found: Sequence[Token]) -> _Parser:
+        made = _Parser(self.text, found)
+        made.bodies_of_not = self.bodies_of_not
+        return made
 
     def whole(self) -> Node:
         made = self.relation(keyed=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import difflib
 from typing import TYPE_CHECKING, Final
 
@@ -44,12 +45,19 @@ OTHER_NAMES: Final[Mapping[str, str]] = {
 """How other languages name builtins."""
 
 
-def hint(source: Source, token: Token) -> str:
-    """Return a remedy for a name that nothing defines; empty if there is none to guess."""
+MOST_GUESSES: Final = 20
+"""For how many names of a policy it is guessed what was meant: each is compared with all others."""
+
+
+def hint(source: Source, token: Token, number: int = 0) -> str:
+    """Return a remedy for a name that nothing defines; empty if there is none to guess.
+
+    `number` is that of the fault.
+    """
     if token.text in CONSTANTS:
         return f"write `{CONSTANTS[token.text]}`"
     found = source.tokens
-    index = found.index(token)
+    index = bisect.bisect_left(found, token.start, key=lambda each: each.start)
     following = found[index + 1].text if index + 1 < len(found) else ""
     if following == "in":
         return f"write `some {token.text} in …`"
@@ -58,6 +66,8 @@ def hint(source: Source, token: Token) -> str:
     key = _hyphenated(found, index)
     if key:
         return f'write `["{key}"]` for a key with a hyphen'
+    if number >= MOST_GUESSES:
+        return ""
     close = difflib.get_close_matches(token.text, source.defined, n=1, cutoff=0.75)
     return f"did you mean `{close[0]}`?" if close else ""
 

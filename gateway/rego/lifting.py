@@ -18,8 +18,12 @@ from gateway.rego.scopes import direct_variables, pattern_variables
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from gateway.rego.replacements import Scope
     from gateway.rego.scopes import Scopes
     from gateway.rego.tree import Branch, Literal, Module, Node, Rule
+
+_NAMED: Final = 50
+"""The order of other names: behind all that is put before them."""
 
 _COMPARISONS: Final = frozenset(("==", "!=", "<", "<=", ">", ">="))
 
@@ -27,7 +31,8 @@ _COMPARISONS: Final = frozenset(("==", "!=", "<", "<=", ">", ">="))
 class Lifting:
     """The edits of one module; `edits` are those that are made of its tokens.
 
-    Locals that are named like one of `taken` get another name.
+    Locals that are named like one of `taken` get another name. `names` tells what rules and
+    imports are called in full: the compiler looks a short name up in all that is around it.
     """
 
     def __init__(
@@ -37,19 +42,23 @@ class Lifting:
         scopes: Scopes,
         taken: frozenset[str],
         edits: Sequence[Edit],
+        names: Scope,
     ) -> None:
         self._text = text
         self._module = module
         self._scopes = scopes
-        renamed = [
-            Edit(start, start + len(local.name), f"local__{local.name}__{local.node.start}__")
+        renamed = {
+            (start, start + len(local.name)): f"local__{local.name}__{local.place}__"
             for start, local in scopes.of.items()
             if local.name in taken or local.shared
-        ]
-        self._given = sorted([*edits, *renamed], key=_place)
+        }
+        renamed |= {(node.start, node.end): names.full(node) for node in scopes.named}
+        renamed |= {(node.start, node.end): names.called(node) for node in scopes.called}
+        named = [Edit(*span, name, _NAMED) for span, name in renamed.items() if name]
+        self._given = sorted([*edits, *named], key=_place)
         self._starts = [edit.start for edit in self._given]
         self._made: list[Edit] = []
-        self._around = 0, len(text)
+        self._around = self._whole = 0, len(text)
         # `import future.keywords.not` gives `not` the compiler's own meaning.
         self._exact_not = any(_is_future_not(each.path) for each in module.imports)
 
@@ -200,17 +209,27 @@ class Lifting:
                 self._around = around
             if every:
                 self._looped(literal)
+            elif literal.kind == "none":
+                span = literal.start, literal.end
+                self._add(Edit(literal.start, literal.body_start + 1, "[true | ", 0, span))
+                self._add(Edit(literal.body_end - 1, literal.body_end, "] == []", 0, span))
             elif literal.kind == "in" and compressed and len(literal.terms) == 3:
                 self._unrolled(literal)
             self._literal(literal)
         self._ordered(body)
         for before, literal in itertools.pairwise(body):
             if (
-                self._text[literal.start] in "[({-."
+                self._first(literal.start) in "[({-."
                 and ";" not in self._text[before.end : literal.start]
             ):
                 # The compiler takes it for a part of the line before.
                 self._insert(before.end, ";", 9, (before.start, before.end + 1))
+
+    def _first(self, start: int) -> str:
+        """Return the first character that the compiler gets at a place."""
+        at, _ = self._within(start, start)
+        put = (each.text[0] for each in self._made[at:] if each.start == start and each.text)
+        return next(put, self._text[start])
 
     def _ordered(self, body: Sequence[Literal]) -> None:
         """Move statements behind those that bind what the bodies in them read of this one.
@@ -235,13 +254,21 @@ class Lifting:
 
     def _inside(self, node: Node) -> None:
         """Write the bodies in a term, and what the compiler has no sign for."""
+        around = self._around
+        if node.kind == "comprehension":
+            self._around = node.start, node.end
         for part in node.parts:
             self._inside(part)
+        for part in _unread(node):
+            signs = ("[", "][0]") if node.kind == "ref" else ("(", ")")
+            for edit in enclosed(part.start, part.end, *signs):
+                self._add(edit)
         if node.kind == "comprehension":
-            around, self._around = self._around, (node.start, node.end)
             self._body(node.body, compressed=True)
-            self._around = around
             lift = _Lift(self, "")
+            for part in node.parts:
+                lift.captured(part)
+            self._around = around
             for part in node.parts:
                 late = self._comes_late(part, [node.body])
                 lift.head(part, whole=late or self._is_outer(part, node))
@@ -272,6 +299,13 @@ class Lifting:
 
     def _literal(self, literal: Literal) -> None:
         lift = _Lift(self, self._replacements(literal))
+        if self._around != self._whole:
+            for term in (*literal.terms, *(value for _, value in literal.replaced)):
+                lift.captured(term, pattern=literal.kind == "unify")
+        if literal.negated and literal.terms[0].kind in ("set", "object"):
+            term = literal.terms[0]  # the compiler takes it for a body
+            for edit in enclosed(term.start, term.end, "[", "][0]"):
+                self._add(edit)
         if literal.negated and not self._exact_not:
             lift.negated(literal)
         elif not literal.negated:
@@ -378,6 +412,13 @@ class Lifting:
         start, end = self._around
         return any(not start <= each.start < end for each in (local.node, *local.uses))
 
+    def needs_outer(self, key: Node) -> bool:
+        """Whether a key is a local of bodies around the one that is written, or a call of some."""
+        if key.kind not in ("call", "infix"):
+            return self.is_of_outer(key)
+        found = [node for node in _all_variables(key) if node.start in self._scopes.of]
+        return bool(found) and all(map(self.is_of_outer, found)) and not _has_body(key)
+
     def is_free(self, key: Node) -> bool:
         """Whether a key of a reference is bound by nothing but references."""
         if key.kind != "var":
@@ -410,6 +451,23 @@ class _Lift:
         text = self._module.rendered(node.start, node.end)
         self.definitions.append(f"{name} {sign} {text}{self._replacements}")
         self._replaced.append((node.start, node.end, name))
+
+    def captured(self, node: Node, *, pattern: bool = False) -> None:
+        """Name again what keys and patterns take from bodies around this one.
+
+        The compiler binds those anew, and iterates.
+        """
+        if node.kind == "comprehension":
+            return
+        keys = node.parts[1:] if node.kind == "ref" else []
+        if pattern:
+            keys = [*keys, *(each for each in pattern_variables(node) if each is not node)]
+        for key in filter(self._module.needs_outer, keys):
+            name = f"outer__{key.start}__"
+            self.definitions.append(f"{name} := {self._module.rendered(key.start, key.end)}")
+            self._module.replace(key.start, key.end, name)
+        for part in node.parts:
+            self.captured(part)
 
     # --- iterations
 
@@ -588,6 +646,19 @@ def _encloses(literal: Literal) -> bool:
 
 def _can_fail(node: Node) -> bool:
     return node.kind in ("call", "infix", "minus") or any(map(_can_fail, node.parts))
+
+
+def _unread(node: Node) -> list[Node]:
+    """Return the parts of a term that the compiler takes only with something around them."""
+    match node.kind:
+        case "ref":
+            keys = node.parts[1:]
+            return [k for k in keys if k.kind == "template" or k.text[:1] == "`"]
+        case "array" | "set" if len(node.parts) > 1:
+            sets = (part for part in node.parts if part.kind == "set" and len(part.parts) > 1)
+            return [each for each in sets if any(part.kind == "set" for part in each.parts)]
+        case _:
+            return []
 
 
 def _is_relation(node: Node) -> bool:

@@ -1,13 +1,14 @@
 """Loops of `every` that the compiler cannot express, read back from what it gets for them.
 
 Inside of `every` it lets no comprehension, `not` or `every` see the variables, so that it gets
-`internal.every__(xs, [holds | each = xs[key]; holds := [true | x := each; body]])`: of each
+`loop(xs, [holds | each = xs[key]; holds := [true | x := each; body]])`: of each
 element, whether the body holds for it. As written that would run the body for all elements, and
 fail where OPA has stopped at the first one that does not hold.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -19,20 +20,24 @@ from gateway.rego.plan import (
     Const,
     IsUndefined,
     Make,
+    Mock,
     Not,
     Plan,
     Reset,
     Scan,
     With,
 )
+from gateway.rego.replacements import BUILTINS_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.rego.plan import Block, Statement
 
-EVERY: Final = "internal.every__"
+EVERY: Final = f"data.{BUILTINS_}.loop"
 """The function that stands for `every`: it is none, and only its calls in that form are read."""
+
+_CALLED: Final = re.compile(rf"g[0-9]+\.{re.escape(EVERY)}")
 
 
 def with_loops(plan: Plan) -> Plan:
@@ -63,7 +68,7 @@ def _statement(step: Statement) -> Statement:
     match step:
         case Blocks(blocks=blocks):
             return replace(step, blocks=_blocks(blocks))
-        case Scan(block=block) | Not(block=block) | With(block=block):
+        case Scan(block=block) | Not(block=block) | With(block=block) | Mock(block=block):
             return replace(step, block=_block(block))
         case _:
             return step
@@ -71,7 +76,7 @@ def _statement(step: Statement) -> Statement:
 
 def _loop(before: Block, call: Call) -> Block:
     """Return the steps in place of two steps and a call; none where they have another form."""
-    if call.function != EVERY:
+    if not _CALLED.fullmatch(call.function):
         return ()
     match before, call.arguments:
         case (
@@ -114,7 +119,7 @@ def _marked(body: Block, held: int) -> Iterator[Statement]:
         match step:
             case Append(array=array) if array == held:
                 yield Assign(step.at, held, Const(True))
-            case Scan(block=block) | With(block=block):
+            case Scan(block=block) | With(block=block) | Mock(block=block):
                 yield replace(step, block=tuple(_marked(block, held)))
             case Blocks(blocks=blocks):
                 yield replace(step, blocks=tuple(tuple(_marked(each, held)) for each in blocks))

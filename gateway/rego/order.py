@@ -23,6 +23,7 @@ from gateway.rego.plan import (
     Const,
     Function,
     Insert,
+    Mock,
     Not,
     Plan,
     Reset,
@@ -87,7 +88,7 @@ class _Order:
             case Blocks(blocks=blocks):
                 made = tuple(map(self._block, blocks))
                 return step if all(map(is_, made, blocks)) else replace(step, blocks=made)
-            case Scan(block=block) | Not(block=block) | With(block=block):
+            case Scan(block=block) | Not(block=block) | With(block=block) | Mock(block=block):
                 inner = self._block(block)
                 return step if inner is block else replace(step, block=inner)
             case _:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from gateway.rego.rewrite import HIDDEN, WHOLE_INPUT
+from gateway.rego.replacements import BUILTINS_
 from gateway.rego.values import Value, number_from_text
 
 INPUT: Final = 0
@@ -228,6 +228,20 @@ class With(Statement):
 
 
 @dataclass(frozen=True, slots=True)
+class Mock(Statement):
+    """Run a block with a function replaced; undefined if the block is.
+
+    `name` is that of a builtin, or starts with `data.`. With `called` the value is the name of
+    the function that is called instead, else what each call gives.
+    """
+
+    name: str
+    value: Operand
+    called: bool
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
 class Return(Statement):
     """Leave the function with the local's value."""
 
@@ -245,8 +259,8 @@ class Result(Statement):
 class Function:
     """A rule (no parameters beyond input and data) or a function.
 
-    `path` is its place below `data`, where it is a plain rule or function (`g0`); a copy that
-    `with` specialised has a path too, in a generation of its own.
+    `path` is its place below `data`. The compiler makes copies of what is read inside of `with`,
+    in generations of their own; the plain rule or function is `g0`.
     """
 
     name: str
@@ -328,6 +342,7 @@ _INNER_BLOCKS: Final[Mapping[type, _Blocks]] = {
     Scan: lambda s: (s.block,),
     Not: lambda s: (s.block,),
     With: lambda s: (s.block,),
+    Mock: lambda s: (s.block,),
 }
 
 _TARGETS: Final[Mapping[type, _Locals]] = {
@@ -349,6 +364,7 @@ _OPERANDS: Final[Mapping[type, _Operands]] = {
     Call: lambda s: s.arguments,
     CallDynamic: lambda s: (*s.path, *s.arguments),
     With: lambda s: (s.value,),
+    Mock: lambda s: (s.value,),
     Result: lambda s: (s.value,),
     **dict.fromkeys(
         (Assign, AssignOnce, IsDefined, IsUndefined, IsKind, Length, Scan, Return),
@@ -375,7 +391,11 @@ def _read_document(document: Mapping[str, Any]) -> Plan:
     reader = _Reader(tuple(_text(item["value"]) for item in static.get("strings") or ()))
     plan = Plan(
         files=tuple(_text(item["value"]) for item in static.get("files") or ()),
-        functions=tuple(reader.function(item) for item in _items(document, "funcs")),
+        functions=tuple(
+            item
+            for item in map(reader.function, _items(document, "funcs"))
+            if item.path[:1] != (BUILTINS_,)
+        ),
         entries=tuple(reader.entry(item) for item in _items(document, "plans")),
         query=None if document.get("query") is None else _text(document["query"]),
     )
@@ -483,11 +503,6 @@ class _Reader:
     def names(self, items: list[Any] | None) -> tuple[str, ...]:
         return tuple(map(self.string, items or ()))
 
-    def replaced(self, items: list[Any] | None) -> tuple[str, ...]:
-        """Return the path that a `with` replaces; empty for the whole document."""
-        path = self.names(items)
-        return () if path == (WHOLE_INPUT,) else path
-
 
 def _place(fields: Mapping[str, Any]) -> At | None:
     if "row" not in fields or "file" not in fields:
@@ -501,20 +516,15 @@ def _integer(value: Any) -> Const:
     return Const(value)
 
 
+_STANDS_FOR: Final = re.compile(rf"g[0-9]+\.data\.{BUILTINS_}\.f([0-9a-f]+)")
+
+
 def _call(at: At | None, result: int, name: str, arguments: tuple[Operand, ...]) -> Call:
-    package, _, last = name.rpartition(".")
-    if last in _SHOWN:  # taken for a rule, which gets input and data
-        return Call(at, result, f"{package}.{_SHOWN[last]}", arguments[2:])
-    if name in NEW_BUILTINS:
-        return Call(at, result, name, arguments[2:])
+    builtin = _STANDS_FOR.fullmatch(name)
+    if builtin is not None:
+        return Call(at, result, bytes.fromhex(builtin[1]).decode(), arguments[2:])
     return Call(at, result, name, arguments)
 
-
-NEW_BUILTINS: Final = frozenset(("strings.split_n",))
-"""Builtins that the compiler does not know: it takes them for rules, too."""
-
-
-_SHOWN: Final = {hidden: name for name, hidden in HIDDEN.items()}
 
 _Read = Callable[[_Reader, "At | None", Mapping[str, Any]], Statement]
 
@@ -564,7 +574,7 @@ _STATEMENTS: Final[Mapping[str, _Read]] = {
     ),
     "NotStmt": lambda r, at, s: Not(at, r.block(s["block"])),
     "WithStmt": lambda r, at, s: With(
-        at, _count(s["local"]), r.replaced(s["path"]), r.operand(s["value"]), r.block(s["block"])
+        at, _count(s["local"]), r.names(s["path"]), r.operand(s["value"]), r.block(s["block"])
     ),
     "ReturnLocalStmt": lambda _, at, s: Return(at, _count(s["source"])),
     "ResultSetAddStmt": lambda _, at, s: Result(at, _count(s["value"])),

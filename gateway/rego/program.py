@@ -14,9 +14,11 @@ from gateway.rego.places import Places
 from gateway.rego.runtime import (
     Rule,
     Rules,
+    StandIn,
     State,
     agree,
     agree_function,
+    alone,
     call_dynamic,
     check_size,
     form,
@@ -25,6 +27,7 @@ from gateway.rego.runtime import (
     lookup,
     members,
     merge,
+    mockable,
     ordered_members,
     ordered_pairs,
     own_object,
@@ -62,8 +65,9 @@ class Program:
     for each package. `impure` names the impure builtins called, `indexes` holds the rule index of
     a Python function and its number of bodies, `places` the (file, row) of each rule,
     `footprints` what each rule among `entrypoints` reads of the input. `hideable` are the rules,
-    by the number of their Python function, below a path that some `with` replaces: their paths,
-    and those. `observe` tells what the
+    by the number of their Python function, at or below a path that some `with` replaces: their
+    paths, and those; `mockable` the names of the functions that one replaces, `mocking` those of
+    the builtins that one replaces or calls. `observe` tells what the
     code is observed for, `functions` names its Python functions and where they stand, `sites`
     are the places that the code gives numbers.
     """
@@ -86,6 +90,8 @@ class Program:
     hideable: Mapping[int, tuple[tuple[str, ...], frozenset[tuple[str, ...]]]] = field(
         default_factory=dict, repr=False
     )
+    mockable: Mapping[int, str] = field(default_factory=dict, repr=False)
+    mocking: tuple[str, ...] = ()
     observe: Observe = ""
     functions: tuple[tuple[str, Site], ...] = field(default=(), repr=False)
     sites: tuple[Site, ...] = field(default=(), repr=False)
@@ -116,6 +122,8 @@ class Policy:
             names[f"I{number}"] = bind(node, [names[f"f{number}_{body}"] for body in range(count)])
         for number, (path, above) in program.hideable.items():
             names[f"f{number}"] = hideable(names[f"f{number}"], path, above)
+        for number, name in program.mockable.items():
+            names[f"f{number}"] = mockable(names[f"f{number}"], name)
         names["RULES"] = _tree(program, names)
         self.program = program
         self.data = _document(program, {} if data is None else data)
@@ -250,10 +258,14 @@ def _names(program: Program) -> dict[str, Any]:
     names.update(
         (f"b{index}", BUILTINS[name].function) for index, name in enumerate(program.builtins)
     )
+    for index, name in enumerate(program.mocking):
+        names[f"a{index}"] = alone(name)
+        names[f"ma{index}"] = mockable(names[f"a{index}"], name)
     return names
 
 
 _RUNTIME: Final[tuple[Callable[..., Any], ...]] = (
+    StandIn,
     agree,
     agree_function,
     call_dynamic,

@@ -16,7 +16,7 @@ from gateway.rego.compiler import NAMES, compile as compile_rego
 from gateway.rego.errors import CompileError
 from gateway.rego.faults import faults, hidden_builtins
 from gateway.rego.program import DEFAULT_STEPS, Policy
-from gateway.rego.scopes import variables_of
+from gateway.rego.scopes import declared_in, variables_of
 from gateway.rego.source import read_modules
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 FILE: Final = "query"
 """What faults of a query have for the name of their file."""
 
-_HEAD: Final = "package query__\n"
-_AS_BODY: Final = f"{_HEAD}row__ if {{\n"
+_PACKAGE: Final = "query__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +54,44 @@ class Row:
 
 
 class Query:
-    """A query over policies and data, ready to be asked; CompileError for faults of any."""
+    """A query over policies and data, ready to be asked; CompileError for faults of any.
+
+    It is read as in a module of `package`, if one is named, with `imports` (such as `data.a as b`).
+    """
 
     def __init__(
-        self, text: str, modules: Mapping[str, str], data: Value = None, *, strict: bool = True
+        self,
+        text: str,
+        modules: Mapping[str, str],
+        data: Value = None,
+        *,
+        strict: bool = True,
+        package: str = "",
+        imports: Sequence[str] = (),
     ) -> None:
-        source, rule = _read(text, modules)
+        head = "".join((f"package {package or _PACKAGE}\n", *(f"import {x}\n" for x in imports)))
+        before = f"{head}row__ if {{\n"
+        source, rule = _read(before, text, modules, len(imports))
         body = rule.branches[0].bodies[0]
         sources = read_modules(modules, NAMES)
-        functions = {**_BUILTIN_ARITIES, **_arities(sources)}
+        names = _Names(source, sources)
         self._data = {} if data is None else data
         told = [literal for literal in body if literal.kind != "some"]
-        self._kept = [_has_value(literal, functions) for literal in told]
-        self._names = sorted(variables_of(body))
-        self.expressions = tuple(_expression(source, literal) for literal in told)
+        self._kept = [_has_value(literal, names.functions) for literal in told]
+        self._names = sorted(variables_of(body) - (names.known - declared_in(body)))
+        self.expressions = tuple(_expression(source, literal, before) for literal in told)
         below = sorted({*self._data, *(each.package[0] for each in sources if each.package)})
-        wrapped = _Collected(source, _whole_data(below)).rows(body, told, self._kept, self._names)
-        program = compile_rego(modules, query=_prepared(wrapped, modules), strict=strict)
+        collected = _Collected(source, _whole_data(below), len(before))
+        wrapped = collected.rows(body, told, self._kept, self._names)
+        if package or imports:
+            modules = {**modules, FILE: f"{head}rows__ := {wrapped}\n"}
+            asked = _path(*source.package, "rows__")
+        else:
+            asked = _prepared(wrapped, modules)
+        try:
+            program = compile_rego(modules, query=asked, strict=strict)
+        except CompileError as error:  # what has no place is of the query
+            raise CompileError(tuple(map(_placed, error.problems))) from None
         self._policy = Policy(program, self._data)
 
     def ask(
@@ -98,47 +118,78 @@ class Query:
 # --- reading
 
 
-def _read(text: str, modules: Mapping[str, str]) -> tuple[Source, Rule]:
-    """Return a query as the body of a rule, or raise CompileError."""
-    sources = read_modules({**modules, FILE: f"{_AS_BODY}{text}\n}}\n"}, NAMES)
+def _read(before: str, text: str, modules: Mapping[str, str], imports: int) -> tuple[Source, Rule]:
+    """Return a query as the body of a rule that begins with `before`, or raise CompileError."""
+    sources = read_modules({**modules, FILE: f"{before}{text}\n}}\n"}, NAMES)
     source = sources[-1]
-    problems = list(faults(source, NAMES))
+    # A query is in none of the packages that it may name.
+    problems = [each for each in faults(source, NAMES) if each.code != "variable-package"]
     if not problems:
         found = hidden_builtins(sources, NAMES)
         problems += [problem for problem in found if problem.file == FILE]
-    if not problems and not _is_one_body(source.module):
-        problems = [source.problem((3, 1), "no-rego", "this is no query")]
+    lines = before.count("\n")
+    if not problems and not _is_one_body(source.module, imports):
+        problems = [source.problem((lines + 1, 1), "no-rego", "this is no query")]
     if problems:
-        raise CompileError(tuple(map(_moved, problems)))
+        raise CompileError(tuple(replace(each, row=max(each.row - lines, 1)) for each in problems))
     assert source.module is not None
     return source, source.module.rules[0]
 
 
-def _is_one_body(module: Module | None) -> bool:
+def _is_one_body(module: Module | None, imports: int) -> bool:
     """Whether a query is all in the braces that it was put into."""
     return (
         module is not None
-        and not module.imports
+        and len(module.imports) == imports
         and len(module.rules) == 1
         and [len(branch.bodies) for branch in module.rules[0].branches] == [1]
         and not module.rules[0].branches[0].bodies[0][-1].bare
     )
 
 
-def _moved(problem: RegoProblem) -> RegoProblem:
-    """Return a problem with its place in the query."""
-    return replace(problem, row=max(problem.row - _AS_BODY.count("\n"), 1))
+def _placed(problem: RegoProblem) -> RegoProblem:
+    return problem if problem.file else replace(problem, file=FILE, row=1, col=1)
 
 
-def _expression(source: Source, literal: Literal) -> Expression:
+def _expression(source: Source, literal: Literal, before: str) -> Expression:
     row, col = source.place(literal.start)
     text = source.text[literal.start : literal.end]
-    return Expression(text, row - _AS_BODY.count("\n"), col)
+    return Expression(text, row - before.count("\n"), col)
 
 
 # --- what has a value
 
 _BUILTIN_ARITIES: Final = {name: builtin.arity for name, builtin in BUILTINS.items()}
+
+
+class _Names:
+    """What names stand for in a query: `known` are those of no variables.
+
+    `functions` are the numbers of parameters, by all names that a function has here.
+    """
+
+    def __init__(self, source: Source, sources: Sequence[Source]) -> None:
+        assert source.module is not None
+        paths = {each.name: _dotted(each.path) for each in source.module.imports}
+        rules = {
+            rule.head.parts[0].text if rule.head.parts else rule.head.text
+            for each in sources
+            if each.module is not None and each.package == source.package
+            for rule in each.module.rules
+        }
+        paths |= {name: ".".join(("data", *source.package, name)) for name in rules}
+        self.known = frozenset(paths)
+        self.functions = {**_BUILTIN_ARITIES, **_arities(sources)}
+        for name, path in paths.items():
+            self.functions |= {
+                name + full[len(path) :]: arity
+                for full, arity in list(self.functions.items())
+                if f"{full}.".startswith(f"{path}.")
+            }
+
+
+def _dotted(path: Node) -> str:
+    return ".".join(part.text for part in path.parts) if path.kind == "ref" else path.text
 
 
 def _arities(sources: Sequence[Source]) -> dict[str, int]:
@@ -180,12 +231,13 @@ def _iterates(nodes: Iterator[Node] | Sequence[Node]) -> bool:
 
 
 class _Collected:
-    """Writes the comprehension of a query; `whole` stands in it for all of `data`.
+    """Writes the comprehension of a query that begins at `start`; `whole` stands for all of `data`.
 
     The compiler knows only parts of `data` that have names.
     """
 
-    def __init__(self, source: Source, whole: str) -> None:
+    def __init__(self, source: Source, whole: str, start: int) -> None:
+        self._start = start
         self._text = source.text
         self._end = source.module.rules[0].end - 1 if source.module else 0
         self._whole = whole
@@ -203,7 +255,7 @@ class _Collected:
         at = sorted(_dynamic(body))
         values: list[str] = []
         parts: list[str] = []
-        position = len(_AS_BODY)
+        position = self._start
         for literal, has_value in zip(told, kept, strict=True):
             if has_value:
                 name = f"value__{len(values)}"
@@ -226,6 +278,11 @@ class _Collected:
                 parts += [self._text[start:place], self._whole]
                 start = place + len("data")
         return "".join((*parts, self._text[start:end]))
+
+
+def _path(*names: str) -> str:
+    """Return the reference to a rule below `data`."""
+    return f"data{''.join(f'[{json.dumps(name, ensure_ascii=False)}]' for name in names)}"
 
 
 def _whole_data(names: Sequence[str]) -> str:
@@ -255,7 +312,7 @@ def _dynamic_in(node: Node) -> Iterator[int]:
 
 def _prepared(comprehension: str, modules: Mapping[str, str]) -> str:
     """Return the text that the compiler gets for a term."""
-    before = f"{_HEAD}row__ := "
+    before = f"package {_PACKAGE}\nrow__ := "
     source = read_modules({**modules, FILE: f"{before}{comprehension}\n"}, NAMES)[-1]
     start, end = source.prepared_span(len(before), len(before) + len(comprehension))
     return source.prepared[start:end]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from gateway.rego.builtins import BUILTINS
 from gateway.rego.builtins.operands import COMPARED_A_STEP, charge_sort, charge_value
-from gateway.rego.errors import ConflictError, InputLimitError, StepLimitExceeded
+from gateway.rego.errors import ConflictError, EvalError, InputLimitError, StepLimitExceeded
 from gateway.rego.values import (
     UNDEFINED,
     RegoSet,
@@ -19,7 +21,7 @@ from gateway.rego.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 Rule = tuple["Callable[..., Value]", int]
 """A rule or function, and the number of its parameters."""
@@ -31,15 +33,28 @@ MAX_INPUT_DEPTH: Final = 100
 MAX_INPUT_SIZE: Final = 200_000
 
 
+NOTHING: Final[Mapping[Any, Any]] = MappingProxyType({})
+
+
 class State:
     """The state of one decision; never shared between decisions or threads.
 
-    `rules` holds the values of rules that were evaluated, `hidden` the paths of data that `with`
-    replaced, `memo` is for builtins whose answer is constant within a decision, `output` receives
-    what `print` wrote, `observer` what observed code tells.
+    `rules` holds the values of rules that were evaluated, `replaced` the paths of data and the
+    functions that `with` replaced, `memo` is for builtins whose answer is constant within a
+    decision, `output` receives what `print` wrote, `observer` what observed code tells.
     """
 
-    __slots__ = ("hidden", "limit", "memo", "now", "observer", "output", "rules", "steps", "strict")
+    __slots__ = (
+        "limit",
+        "memo",
+        "now",
+        "observer",
+        "output",
+        "replaced",
+        "rules",
+        "steps",
+        "strict",
+    )
 
     def __init__(
         self, now: float, steps: int, *, strict: bool, output: list[str] | None = None
@@ -49,7 +64,7 @@ class State:
         self.now = now
         self.strict = strict
         self.rules: dict[int, Any] = {}
-        self.hidden: tuple[tuple[str, ...], ...] = ()
+        self.replaced: Mapping[tuple[str, ...] | str, Value] = NOTHING
         self.memo: dict[Any, Any] = {}
         self.output = output
         self.observer: Any = None
@@ -278,11 +293,55 @@ def hideable(
     """Return a rule that gives way to what `with` puts in the place of one of those `above` it."""
 
     def rule(state: State, given: Value, data: Value) -> Value:
-        if state.hidden and not above.isdisjoint(state.hidden):
+        if state.replaced and not above.isdisjoint(state.replaced):
             return _descend(state, data, path)
         return function(state, given, data)
 
     return rule
+
+
+class StandIn:
+    """The function that is called in place of one that `with` replaced."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[..., Value]) -> None:
+        self.function = function
+
+
+def mockable(function: Callable[..., Value], name: str) -> Callable[..., Value]:
+    """Return a function that gives way to what `with` puts in its place."""
+
+    def mocked(state: State, given: Value, data: Value, *arguments: Value) -> Value:
+        mock = state.replaced.get(name, UNDEFINED)
+        if mock is UNDEFINED:
+            return function(state, given, data, *arguments)
+        if mock.__class__ is not StandIn:
+            return mock
+        before = state.replaced, state.rules
+        # What stands in for a function sees the functions as they are.
+        state.replaced = {at: value for at, value in before[0].items() if isinstance(at, tuple)}
+        state.rules = {}
+        try:
+            return mock.function(state, given, data, *arguments)
+        finally:
+            state.replaced, state.rules = before
+
+    return mocked
+
+
+def alone(name: str) -> Callable[..., Value]:
+    """Return a builtin that takes what functions of a policy take; one that is none fails."""
+    known = BUILTINS.get(name)
+
+    def builtin(state: State, _given: Value, _data: Value, *arguments: Value) -> Value:
+        if known is None:
+            raise EvalError(f"the builtin {name} is not supported, and is replaced by nothing here")
+        return (
+            known.function(state, *arguments) if known.needs_state else known.function(*arguments)
+        )
+
+    return builtin
 
 
 def _document(

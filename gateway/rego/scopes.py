@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.rego.tokens import KEYWORDS, RESERVED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.rego.tree import Literal, Module, Node, Rule
 
@@ -33,7 +33,7 @@ class Local:
 
     `positive` tells that it stands outside of negations, too, `unified` that it is a side of `=`,
     `shared` that another one in the rule has its name. `uses` are its nodes but for the
-    declaration.
+    declaration. `place` tells it from others of its name.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Local:
     positive: bool = False
     unified: bool = False
     shared: bool = False
+    place: int = -1
 
 
 @dataclass(slots=True)
@@ -70,14 +71,29 @@ _OTHER_NAME: Final = "use another name, or `==` to compare"
 
 
 class Scopes:
-    """The variables of one module; `globals_` are the names of its package's rules and imports."""
+    """The variables of one module.
 
-    def __init__(self, module: Module, globals_: frozenset[str]) -> None:
+    `globals_` are the names of its package's rules and imports, `is_function` tells whether a term
+    that is no call names a function.
+    """
+
+    def __init__(
+        self, module: Module, globals_: frozenset[str], is_function: Callable[[Node], object]
+    ) -> None:
+        self._is_function = is_function
         self.globals = globals_ | RESERVED
         self.locals: list[Local] = []
         self.faults: list[Fault] = []
         self.of: dict[int, Local] = {}
         """The local that the variable at an offset is."""
+        self.named: list[Node] = []
+        """The variables that are no locals."""
+        self.functions: set[int] = set()
+        """Where a function is named that `with` puts in the place of another one."""
+        self.called: list[Node] = []
+        """The names of functions in calls."""
+        self._given: set[int] = set()
+        self._start = 0
         self._scopes: list[_Scope] = []
         for rule in module.rules:
             self._rule(rule)
@@ -87,6 +103,7 @@ class Scopes:
     def _rule(self, rule: Rule) -> None:
         arguments = _Scope(frozenset())
         self._scopes = []
+        self._start = rule.start
         for argument in rule.arguments or ():
             self._argument(argument)
             for node in pattern_variables(argument):
@@ -127,7 +144,7 @@ class Scopes:
     def _scope(
         self, body: Sequence[Literal], names: Sequence[Node], terms: Sequence[Node]
     ) -> _Scope:
-        declares = _declared(body) | {node.text for node in names}
+        declares = declared_in(body) | {node.text for node in names}
         return _Scope(declares, frozenset(_mentioned(body, terms)) - self.globals - {"_"})
 
     def _inner(self, body: Sequence[Literal], names: Sequence[Node], terms: Sequence[Node]) -> None:
@@ -144,6 +161,8 @@ class Scopes:
         self._scopes.append(scope)
         for node in names:
             self._declare(node, "declared", positive=True)
+            if node.start in self.of:
+                self._given.add(id(self.of[node.start]))
         for literal in body:
             self._literal(literal)
         for term in terms:
@@ -178,7 +197,16 @@ class Scopes:
                             self.of[node.start].unified = True
                 self._scopes[-1].negated = False
         for _, value in literal.replaced:
+            self._replacement(value)
+
+    def _replacement(self, value: Node) -> None:
+        """Read what `with` puts in a place, which may be the name of a function."""
+        name = value.parts[0].text if value.kind == "ref" else value.text
+        local = any(name in scope.locals or name in scope.declares for scope in self._scopes)
+        if local or not self._is_function(value):
             self._term(value)
+        else:
+            self.functions.add(value.start)
 
     def _matched(self, literal: Literal) -> None:
         """Declare the variables of `some … in`; one may come twice."""
@@ -189,6 +217,8 @@ class Scopes:
                     self._use(node)
                 else:
                     self._declare(node, "matched", positive=True)
+                    if node is pattern and node.start in self.of:
+                        self._given.add(id(self.of[node.start]))
                 found.add(node.text)
             self._keys(pattern)
 
@@ -202,6 +232,8 @@ class Scopes:
                 self._fault(node, "assigned-value", message, "write `==` or `=` to compare")
             else:
                 self._declare(node, "assigned", positive=True)
+                if node is literal.terms[0] and node.start in self.of:
+                    self._given.add(id(self.of[node.start]))
 
     # --- variables
 
@@ -220,6 +252,8 @@ class Scopes:
 
     def _add(self, scope: _Scope, local: Local) -> None:
         scope.locals[local.name] = local
+        # Several bodies share a head.
+        local.place = local.node.start if len(self._scopes) > 1 else self._start
         self.of[local.node.start] = local
         self.locals.append(local)
 
@@ -231,6 +265,7 @@ class Scopes:
             return
         depth = self._depth(name)
         if depth is None:
+            self.named.append(node)
             return
         scope = self._scopes[depth]
         own = depth == len(self._scopes) - 1
@@ -277,13 +312,30 @@ class Scopes:
                 self._called(node.parts[0])
                 for part in node.parts[1:]:
                     self._term(part)
-            case "template":
-                for part in node.parts:
-                    self._inserted(part)
-                    self._term(part)
             case _:
                 for part in node.parts:
                     self._term(part)
+        if node.kind == "template":
+            for part in node.parts:
+                self._inserted(part)
+        elif node.kind == "ref" and node.parts[0].text == "data" and node.parts[2:]:
+            self._package(node.parts[1])
+
+    def _package(self, key: Node) -> None:
+        """Find a variable in the place of a package that is not assigned by itself before.
+
+        The compiler does not survive it.
+        """
+        local = self.of.get(key.start) if key.kind == "var" else None
+        given = local is not None and id(local) in self._given
+        iterates = any(
+            part.kind == "var" and (part.text == "_" or part.start in self.of)
+            for part in key.parts[key.kind == "call" :]
+        )
+        if (local is not None and not given) or key.text == "_" or iterates:
+            message = "this may be any package, and nothing names those that are meant"
+            remedy = 'assign it before: `some name in ["a", "b"]` or `name := …`, then `data[name]`'
+            self._fault(key, "variable-package", message, remedy)
 
     def _inserted(self, node: Node) -> None:
         """Find what iterates in a template string: it is one text."""
@@ -300,6 +352,7 @@ class Scopes:
         scope = self._scopes[-1]
         if name.text in scope.declares and name.text not in scope.locals:
             self._add(scope, Local(name.text, "used", name, positive=True))
+        self.called.append(operator)
         for part in operator.parts[1:]:
             self._term(part)
 
@@ -331,7 +384,7 @@ class Scopes:
         self._fault(local.node, "unused-variable", message, "write `_` for it, or leave it out")
 
 
-def _declared(body: Iterable[Literal]) -> frozenset[str]:
+def declared_in(body: Iterable[Literal]) -> frozenset[str]:
     """Return the names that a body declares, those of bodies in it not among them."""
     return frozenset(
         node.text
@@ -389,7 +442,7 @@ def _mentioned(body: Iterable[Literal], terms: Iterable[Node]) -> Iterator[str]:
 
 def variables_of(body: Sequence[Literal]) -> frozenset[str]:
     """Return the names that a body binds or reads, but for what is in bodies inside of it."""
-    return (_declared(body) | frozenset(_mentioned(body, ()))) - RESERVED - {"_"}
+    return (declared_in(body) | frozenset(_mentioned(body, ()))) - RESERVED - {"_"}
 
 
 def direct_variables(literal: Literal) -> Iterator[Node]:

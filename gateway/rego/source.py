@@ -17,6 +17,7 @@ from gateway.rego.annotations import valued_calls
 from gateway.rego.errors import RegoProblem
 from gateway.rego.grammar import NoRego, read_module
 from gateway.rego.lifting import Lifting
+from gateway.rego.replacements import Scope, replacements_in
 from gateway.rego.rewrite import edits_of
 from gateway.rego.scopes import Scopes
 from gateway.rego.tokens import (
@@ -27,7 +28,6 @@ from gateway.rego.tokens import (
     Token,
     after_bracket,
     constant_path,
-    end_of_reference,
     tokens,
     too_deep,
 )
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gateway.rego.edits import Edit
-    from gateway.rego.tree import Module
+    from gateway.rego.replacements import Target
+    from gateway.rego.tree import Module, Node, Rule
 
 _GOES_ON: Final = frozenset(("with", "as", "else", ")", "]", "}"))
 
@@ -117,16 +118,18 @@ class Source:
         imported = {
             each.name for each in self.module.imports if each.path.parts[0].text in RESERVED
         }
-        return Scopes(self.module, self._known.globals_of(self.package) | imported)
+        is_function = Scope(self.module, self._known).function
+        return Scopes(self.module, self._known.globals_of(self.package) | imported, is_function)
 
     @cached_property
     def edits(self) -> list[Edit]:
         """What the compiler gets in other words, by where it is."""
         if self.module is None or self.scopes is None or self._known is NO_NAMES:
             return []
-        taken = self._known.taken_in(self.package) | self.scopes.globals
-        edits = [*edits_of(self.text, self.tokens, self.module, self._known), *self._valued]
-        made = Lifting(self.text, self.module, self.scopes, taken, edits).edits()
+        names, functions = Scope(self.module, self._known), self.scopes.functions
+        taken = self._known.inner | self.scopes.globals
+        edits = [*edits_of(self.text, self.tokens, self.module, names, functions), *self._valued]
+        made = Lifting(self.text, self.module, self.scopes, taken, edits, names).edits()
         return sorted(made, key=lambda edit: (edit.start, edit.order))
 
     @cached_property
@@ -243,26 +246,19 @@ class Source:
         following = self.tokens[index + 1].text if index + 1 < len(self.tokens) else ""
         return self.tokens[index].text in _GOES_ON and following != "."
 
-    def replacements(self, statement: list[Token]) -> list[Token]:
-        """Return each `with` of a statement that replaces a part of input or data."""
-        found: list[Token] = []
-        for index, token in enumerate(statement):
-            if token.text == "with" and token.kind == "name" and statement[index - 1].text != ".":
-                end = end_of_reference(statement, index + 1)
-                target = [part.text for part in statement[index + 1 : end]]
-                if target and target[0] in RESERVED and not self._known.is_function(target):
-                    found.append(token)
-        return found
-
     @property
-    def rule_names(self) -> frozenset[str]:
-        """The first names of the rules of the module's package."""
-        return self._known.globals_of(self.package)
+    def replaced(self) -> Iterator[tuple[Rule, Node, Target | None]]:
+        """What each `with` replaces, if it can be replaced, the reference to it and the rule."""
+        if self.module is None or "with" not in self.text:
+            return
+        scope = Scope(self.module, self._known)
+        for rule in self.module.rules:
+            for node, _ in replacements_in(rule):
+                yield rule, node, scope.target(node)
 
-    def is_replaceable(self, target: Sequence[str]) -> bool:
-        """Whether a reference, as its tokens, can be what `with` replaces."""
-        known = self._known
-        return target[0] in RESERVED | known.rules or known.is_function(target)
+    def calls(self, name: str) -> bool:
+        """Whether a function has a whole name."""
+        return name in self._known.functions
 
     def parted(self, left: Token, right: Token) -> bool:
         """Whether two tokens stand on different lines."""
@@ -361,64 +357,55 @@ def _line_starts(text: str) -> list[int]:
 class Names:
     """What the modules define.
 
-    `functions` are the last names of functions, their whole names (`data.package.name`) and the
-    builtins; `rules` the first and last names of rules and imports; `packages` the parts of the
-    names of packages; `heads` the first names of the rules of each package.
+    `functions` are the whole names of functions (`data.package.name`) and the builtins; `inner`
+    the parts of the names of packages and rules; `heads` the first names of the rules of each
+    package.
     """
 
     functions: frozenset[str]
-    rules: frozenset[str]
-    packages: frozenset[str] = frozenset()
+    inner: frozenset[str] = frozenset()
     heads: Mapping[tuple[str, ...], frozenset[str]] = field(default_factory=dict)
 
     def globals_of(self, package: tuple[str, ...]) -> frozenset[str]:
         """Return the names of a package's rules."""
         return self.heads.get(package, frozenset())
 
-    def taken_in(self, package: tuple[str, ...]) -> frozenset[str]:
-        """Return the names that the compiler takes for packages, or for rules of those above."""
-        above = (self.globals_of(package[:length]) for length in range(len(package)))
-        return self.packages.union(*above)
 
-    def is_function(self, name: Sequence[str]) -> bool:
-        """Tell whether a reference, as its tokens, names a function."""
-        if name[0] == "input":
-            return False
-        return "".join(name) in self.functions or (name[0] != "data" and name[-1] in self.functions)
-
-
-NO_NAMES: Final = Names(frozenset(), frozenset())
+NO_NAMES: Final = Names(frozenset())
 
 
 def read_modules(modules: Mapping[str, str], builtins: Iterable[str]) -> list[Source]:
     """Return modules (name to text) as sources."""
     functions = set(builtins)
-    rules: set[str] = set()
     heads: dict[tuple[str, ...], set[str]] = {}
     first = [Source(name, text) for name, text in modules.items()]
     for source in first:
         own = heads.setdefault(source.package, set())
         for statement in source.statements:
             if statement[0].text == "import" and statement[1:] and statement[1].text != ".":
-                if statement[1].text in RESERVED and statement[-1].kind == "name":
-                    rules.add(statement[-1].text)
                 continue
             head, is_function = head_name(statement)
             own.update(head[:1])
             if is_function and head:
-                functions |= {head[-1], ".".join(("data", *source.package, *head))}
-            else:
-                rules.update((*head[:1], *head[-1:]))
+                functions.add(".".join(("data", *source.package, *head)))
+    packages = (part for source in first for part in source.package)
+    named = (part.text.strip('"`') for source in first for part in _head_parts(source.module))
     known = Names(
         frozenset(functions),
-        frozenset(rules),
-        frozenset(part for source in first for part in source.package),
+        frozenset((*packages, *named)),
         {package: frozenset(names) for package, names in heads.items()},
     )
     return [
         source.among(known, valued, wrong)
         for source, (valued, wrong) in zip(first, valued_calls(first), strict=True)
     ]
+
+
+def _head_parts(module: Module | None) -> Iterator[Node]:
+    for rule in module.rules if module is not None else ():
+        first, *keys = rule.head.parts
+        yield first
+        yield from (key for key in keys if key.kind != "var")
 
 
 def head_name(statement: list[Token]) -> tuple[list[str], bool]:

@@ -158,19 +158,25 @@ def _is_object(found: Sequence[Token], index: int) -> bool:
     return colon
 
 
+_FIXED: Final = ("walk", "internal.")
+"""What the names of functions start with that have several results, or are no functions."""
+
+
 def _targets(source: Source) -> Iterator[RegoProblem]:
     """Find `with x as …` for an x that is nothing to replace."""
-    found = source.tokens
-    for index, token in enumerate(found):
-        if token.text != "with" or token.kind != "name" or found[index - 1].text == ".":
-            continue
-        target = [part.text for part in found[index + 1 : end_of_reference(found, index + 1)]]
-        if target == ["walk"]:
-            message = "`walk` has several results and cannot be replaced"
-            yield source.problem_at(found[index + 1], "with-target", message, "replace its input")
-        if not target or source.is_replaceable(target):
-            continue
-        close = difflib.get_close_matches(target[0], RESERVED, n=1)
-        message = "`with` replaces what is below input or data, or a function"
-        remedy = f"did you mean `{close[0]}`?" if close else "write `with input.x as value`"
-        yield source.problem_at(found[index + 1], "with-target", message, remedy)
+    for _, node, target in source.replaced:
+        first, *keys = node.parts
+        if target is not None:
+            if target.kind == "function" and target.shown.startswith(_FIXED):
+                message = f"`{target.shown}` cannot be replaced"
+                remedy = "replace its input, or the rule that calls it"
+                yield source.problem(source.place(node.start), "with-target", message, remedy)
+        elif any(key.kind != "name" for key in keys):
+            message = "what `with` replaces has names and texts for keys, nothing computed"
+            remedy = "replace the whole collection: `with input.x as value`"
+            yield source.problem(source.place(node.start), "with-target", message, remedy)
+        else:
+            close = difflib.get_close_matches(first.text, RESERVED, n=1)
+            message = "`with` replaces what is below input or data, or a function"
+            remedy = f"did you mean `{close[0]}`?" if close else "write `with input.x as value`"
+            yield source.problem(source.place(node.start), "with-target", message, remedy)

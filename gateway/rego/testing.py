@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from gateway.rego.cases import GENERATED, PREFIX, module_of_cases, rules_of_cases
+from gateway.rego.cases import (
+    GENERATED,
+    PREFIX,
+    module_of_cases,
+    plain_tests,
+    rule_of_alone,
+    rules_of_cases,
+)
 from gateway.rego.errors import EvalError
 from gateway.rego.program import DEFAULT_STEPS, PARAMETERS_OF_RULE, Policy, Program
 from gateway.rego.source import Source, head_name
@@ -97,9 +105,11 @@ def suites(modules: Mapping[str, str], tests: Mapping[str, str]) -> tuple[Suite,
         return frozenset(found)
 
     heads = _heads(sources.values())
+    shared = _shared(sources[name] for name in tests)
 
     def cases_of(name: str) -> str:
-        return module_of_cases(sources[name], heads.get(sources[name].package, set()))
+        package = sources[name].package
+        return module_of_cases(sources[name], heads.get(package, set()), shared.get(package, ()))
 
     grouped: dict[frozenset[str], set[str]] = {}
     for name in tests:
@@ -115,12 +125,37 @@ def suites(modules: Mapping[str, str], tests: Mapping[str, str]) -> tuple[Suite,
     )
 
 
+def names_of_tests(tests: Mapping[str, str]) -> set[str]:
+    """Return the full names of the test rules of some modules."""
+    made = set()
+    for source in (Source(name, text) for name, text in tests.items()):
+        for statement in source.statements:
+            names, is_function = head_name(statement)
+            if names and names[-1].startswith((PREFIX, SKIPPED)) and not is_function:
+                made.add(".".join(("data", *source.package, *names)))
+    return made
+
+
 def _heads(sources: Iterable[Source]) -> dict[tuple[str, ...], set[str]]:
     """Return the first names of the rules of each package."""
     made: dict[tuple[str, ...], set[str]] = {}
     for source in sources:
         for statement in source.statements:
             made.setdefault(source.package, set()).update(head_name(statement)[0][:1])
+    return made
+
+
+def _shared(
+    sources: Iterable[Source],
+) -> dict[tuple[str, ...], set[tuple[str, ...]]]:
+    """Return for each package the tests without cases that several rules have the name of."""
+    counts = Counter(
+        (source.package, path) for source in sources for path, *_ in plain_tests(source)
+    )
+    made: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for (package, path), count in counts.items():
+        if count > 1:
+            made.setdefault(package, set()).add(path)
     return made
 
 
@@ -132,6 +167,18 @@ def _overlap(path: tuple[str, ...], package: tuple[str, ...]) -> bool:
 
 def _digest(modules: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(list(modules.items())).encode()).hexdigest()
+
+
+def tests_among(modules: Mapping[str, str]) -> dict[str, str]:
+    """Return the modules that have test rules, whatever they are called."""
+
+    def has_tests(name: str, text: str) -> bool:
+        heads = (head_name(statement)[0] for statement in Source(name, text).statements)
+        return any(part.startswith((PREFIX, SKIPPED)) for names in heads for part in names)
+
+    return {
+        name: text for name, text in modules.items() if PREFIX in text and has_tests(name, text)
+    }
 
 
 def run_tests(
@@ -147,8 +194,9 @@ def run_tests(
 ) -> Iterator[TestResult]:
     """Run the test rules of the modules named in `tests`, by file and row.
 
-    A test passes if its value is true. One whose last names are found in its bodies is a table of
-    cases: each that was begun must be true. `todo_test_` rules are skipped. `selected` gets the
+    A test passes if its value is true, and each rule of several that share its name is. One whose
+    last names are found in its bodies is a table of cases: each that was begun must be true.
+    `todo_test_` rules are skipped. `selected` gets the
     full name. `clock` counts nanoseconds; `observer` is that of `Policy.decide`. CompileError if
     data and a rule define the same.
     """
@@ -159,7 +207,11 @@ def run_tests(
             package=".".join(("data", *package)), name=name, file=file, row=row, outcome="skip"
         )
         if selected(test.full_name):
-            if not name.startswith(SKIPPED):
+            if not name.startswith((PREFIX, SKIPPED)):
+                # OPA takes it for a part of the test's value, which is no boolean then.
+                message = f"a test is named `{PREFIX}…` at the end: rename `{name}`"
+                test = replace(test, outcome="fail", message=message)
+            elif not name.startswith(SKIPPED):
                 began = clock()
                 test = _run(policy, test, path, now, steps, observer)
                 test = replace(test, nanoseconds=clock() - began)
@@ -171,9 +223,19 @@ def _found(program: Program, tests: Container[str]) -> list[tuple[str, int, tupl
         (*program.places[path], path)
         for path, (_, parameters) in program.rules.items()
         if parameters == PARAMETERS_OF_RULE
-        and path[-1].startswith((PREFIX, SKIPPED))
+        and any(name.startswith((PREFIX, SKIPPED)) for name in _below_package(path, program))
         and program.places[path][0] in tests
     )
+
+
+def _below_package(path: tuple[str, ...], program: Program) -> tuple[str, ...]:
+    """Return the names of a rule in its package."""
+    package: Mapping[str, Any] = program.skeleton
+    for number, name in enumerate(path):
+        if name not in package:
+            return path[number:]
+        package = package[name]
+    return path[-1:]
 
 
 def _run(
@@ -195,17 +257,23 @@ def _run(
 
     try:
         value = decided(path, output, observer)
-        cases = _cases(to_json(value)) if value.__class__ is dict else ()
         table = list(rules_of_cases(path, policy.program.rules))
+        cases = _cases(to_json(value)) if table and value.__class__ is dict else ()
         for noted, done in table:
             ended = None if done is None else decided(done, [], None)
             for keys in decided(noted, [], None).values():
                 if ended is None or key_form(keys) not in ended:
                     cases = _begun(cases, list(map(_name, keys)), failed=ended is not None)
+        alone = rule_of_alone(path, policy.program.rules)
+        failed = [
+            f"the rule of this name in {file}:{row}"
+            for file, row, held in sorted(decided(alone, [], None).values() if alone else ())
+            if not held
+        ]
     except EvalError as error:
         outcome, message = "error", error.told
     else:
-        message = _shortfall(value, cases, is_table=bool(table))
+        message = _shortfall(value, cases, failed, is_table=bool(table))
         outcome = "fail" if message else "pass"
     return replace(test, outcome=outcome, message=message, output=tuple(output), cases=cases)
 
@@ -242,13 +310,18 @@ def _by_name(case: Case) -> str:
     return case.name
 
 
-def _shortfall(value: Value, cases: tuple[Case, ...], *, is_table: bool) -> str:
-    """Say why a test's value is no pass; empty if it is one."""
+def _shortfall(value: Value, cases: tuple[Case, ...], failed: list[str], *, is_table: bool) -> str:
+    """Say why a test's value is no pass; empty if it is one.
+
+    `failed` are those of several rules of its name that are not true.
+    """
     if value is UNDEFINED:
         return "undefined"
+    failed = failed or list(_failed(cases))
+    if failed:
+        return "not true: " + ", ".join(failed)
     if cases:
-        failed = list(_failed(cases))
-        return "not true: " + ", ".join(failed) if failed else ""
+        return ""
     return "" if value is True or (is_table and value == {}) else "not true"
 
 

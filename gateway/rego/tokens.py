@@ -70,7 +70,7 @@ def _template_end(text: str, position: int) -> int:
     quote = text[position - 1]
     while position < len(text):
         mark = text[position]
-        if mark == "\\" and quote == '"':
+        if mark == "\\" and (quote == '"' or text[position + 1 : position + 2] in ("{", "}")):
             position += 2
         elif mark == quote:
             return position + 1

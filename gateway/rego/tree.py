@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(slots=True)
@@ -27,7 +31,8 @@ class Literal:
     """One statement of a body.
 
     `kind` is one of: term, assign (`:=`), unify (`=`), some (which declares `terms`), in (`some …
-    in`) and every, whose `terms` are key, if there is one, value and domain.
+    in`), every, whose `terms` are key, if there is one, value and domain, and none (`not { … }`),
+    whose term is a comprehension without a head.
     """
 
     kind: str
@@ -94,3 +99,20 @@ class Module:
         """The imports and rules, as they stand."""
         rows: list[Import | Rule] = [*self.imports, *self.rules]
         return sorted(rows, key=lambda row: row.start)
+
+
+def parts_of(rule: Rule) -> Iterator[Node | Literal]:
+    """Yield the terms and statements of a rule, and those in them."""
+    terms = (*rule.head.parts, *(rule.arguments or ()), rule.member)
+    pending: list[Node | Literal] = [term for term in terms if term is not None]
+    for branch in rule.branches:
+        pending += [branch.value] if branch.value is not None else []
+        pending += (literal for body in branch.bodies for literal in body)
+    while pending:
+        part = pending.pop()
+        yield part
+        pending += part.body
+        if isinstance(part, Node):
+            pending += part.parts
+        else:
+            pending += (*part.terms, *(value for _, value in part.replaced))

@@ -12,6 +12,7 @@ from gateway.rego.plan import (
     Const,
     Insert,
     Make,
+    Mock,
     Operand,
     Reset,
     Statement,
@@ -59,7 +60,7 @@ class Usage:
         for step in block:
             self._clock += 1
             self._read(step, block)
-            if isinstance(step, With):
+            if isinstance(step, (With, Mock)):
                 # The block completes or what follows is not reached: its locals stay visible.
                 self._write(step, block, added)
                 added += self._enter(step.block)

@@ -18,7 +18,7 @@ from gateway.config.model import is_loopback_host
 from gateway.errors import Code, GatewayError
 from gateway.record.encode import encode
 from gateway.record.event import rfc3339
-from gateway.record.metrics import Gauges, expose
+from gateway.record.metrics import Gauges, UpstreamGauges, expose
 from gateway.serve.edge import with_host
 
 if TYPE_CHECKING:
@@ -75,6 +75,22 @@ class IssuerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BundleStatus:
+    """A bundle: where it comes from, the revision that its manifest names, its entity tag.
+
+    `remote` tells that it comes from a URL. `checked_at` is when its source last confirmed it, in
+    Unix seconds; None where it never did.
+    """
+
+    source: str
+    revision: str
+    remote: bool
+    etag: str = ""
+    checked_at: float | None = None
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdminState:
     """What the listener shows, read anew for every request.
 
@@ -94,6 +110,7 @@ class AdminState:
     gauges: Callable[[], Gauges]
     config: Callable[[], Mapping[str, Any]]
     workers: Workers
+    bundles: Callable[[], Mapping[str, BundleStatus]] = dict
     unix: bool = False
 
 
@@ -125,7 +142,7 @@ class Pages:
         return _json({"ready": not missing, "reasons": missing}, 503 if missing else 200)
 
     async def status(self) -> Response:
-        """Revision, reloads, issuers, logs."""
+        """Revision, reloads, workers, issuers, bundles, upstreams, logs."""
         await self.state.workers.refresh()
         return _json(status_document(self.state))
 
@@ -204,6 +221,7 @@ def status_document(state: AdminState) -> dict[str, Any]:
     """What /status shows."""
     now = state.clock()
     reload = state.reload()
+    gauges = state.gauges()
     missing = list(state.ready())
     return {
         "version": state.version,
@@ -218,9 +236,16 @@ def status_document(state: AdminState) -> dict[str, Any]:
         "restart_required": list(reload.restart_required),
         "workers": [_worker(worker) for worker in state.workers.status()],
         "issuers": {name: _issuer(issuer, now) for name, issuer in state.issuers().items()},
+        "rate_limits": {
+            "storage": gauges.rate_limits.storage,
+            "error": gauges.rate_limits.error or None,
+            "evicted": gauges.rate_limits.evicted,
+        },
+        "upstreams": {name: _upstream(each) for name, each in gauges.upstreams.items()},
+        "bundles": {name: _bundle(bundle) for name, bundle in state.bundles().items()},
         "log": {
             name: {"written": sink.written, "dropped": sink.dropped, "errors": sink.errors}
-            for name, sink in state.gauges().sinks.items()
+            for name, sink in gauges.sinks.items()
         },
     }
 
@@ -306,6 +331,34 @@ def _issuer(issuer: IssuerStatus, now: float) -> dict[str, Any]:
         "age": None if issuer.fetched_at is None else round(max(0.0, now - issuer.fetched_at), 3),
         "last_error": issuer.last_error or None,
         "problems": issuer.problems,
+    }
+
+
+def _upstream(upstream: UpstreamGauges) -> dict[str, Any]:
+    return {
+        "targets": {
+            url: {
+                "addresses": {
+                    address: {name: getattr(found, name) for name in type(found).__slots__}
+                    for address, found in target.addresses.items()
+                },
+                "ejections": target.ejections,
+                "last_error": target.error or None,
+            }
+            for url, target in upstream.targets.items()
+        },
+        "retries": upstream.retries,
+        "retries_over_budget": upstream.over_budget,
+    }
+
+
+def _bundle(bundle: BundleStatus) -> dict[str, Any]:
+    return {
+        "source": bundle.source,
+        "revision": bundle.revision,
+        "etag": bundle.etag or None,
+        "last_success": _time(bundle.checked_at),
+        "last_error": bundle.last_error or None,
     }
 
 

@@ -14,11 +14,11 @@ from gateway.config.model import Listener
 from gateway.config.secrets import admin_token
 from gateway.config.show import effective
 from gateway.errors import ConfigError
-from gateway.record.metrics import Gauges, KeyGauges
-from gateway.serve.admin import AdminState, IssuerStatus, ReloadStatus, admin_app
+from gateway.record.metrics import BundleGauges, Gauges, KeyGauges
+from gateway.serve.admin import AdminState, BundleStatus, IssuerStatus, ReloadStatus, admin_app
 from gateway.serve.hypercorn import BoundListener, bind
 from gateway.serve.jwks import KeyService
-from gateway.serve.reload import Reloader, Start
+from gateway.serve.reload import Reloader, Start, revisions
 from gateway.serve.supervisor import Supervisor
 from gateway.serve.worker import missing_keys
 from gateway.serve.workers import InProcess, Switch, Workers
@@ -104,7 +104,7 @@ class Gateway:
             except ConfigError as error:
                 raise self.begun.candidate.loaded.located(error) from None
             await self.reloader.start()
-            log.info("policy revision %s", self.reloader.status.revision)
+            log.info("policy revision %s", revisions(self.begun.snapshot))
             others = (self.admin,) if self.admin else ()
             self.serving = asyncio.create_task(self.workers.serve(*others))
             try:
@@ -156,6 +156,7 @@ class Gateway:
             ready=self.ready,
             reload=lambda: self.reloader.status,
             issuers=self.issuers,
+            bundles=self.bundles,
             gauges=self.gauges,
             config=self.masked_config,
             workers=self.workers,
@@ -193,6 +194,10 @@ class Gateway:
             )
         return found
 
+    def bundles(self) -> dict[str, BundleStatus]:
+        """The bundles of the active configuration."""
+        return self.reloader.bundle_statuses()
+
     def gauges(self) -> Gauges:
         """What the metrics show of this moment."""
         now = time.time()
@@ -203,6 +208,16 @@ class Gateway:
             revision=status.revision,
             reloaded_at=status.last_success,
             reload_ok=not status.problems,
+            bundles={
+                name: BundleGauges(
+                    revision=bundle.revision,
+                    age=None
+                    if bundle.checked_at is None or not bundle.remote
+                    else now - bundle.checked_at,
+                    fresh=not bundle.last_error,
+                )
+                for name, bundle in self.bundles().items()
+            },
             issuers={
                 name: KeyGauges(
                     keys=issuer.keys,
@@ -215,6 +230,7 @@ class Gateway:
             },
             upstreams=self.workers.upstreams(),
             sinks=self.workers.sinks(),
+            rate_limits=self.workers.rate_limits(),
         )
 
     def masked_config(self) -> Mapping[str, Any]:

@@ -31,6 +31,7 @@ from gateway.serve.link import (
     Wanted,
 )
 from gateway.serve.loop import run_loop, settle
+from gateway.serve.quota import Table
 from gateway.serve.shared import sharing
 from gateway.serve.stderr import messages_on_stderr
 from gateway.serve.worker import Worker
@@ -193,7 +194,12 @@ class Child:
         candidate = order.candidate
         snapshot = build(candidate, now=0.0, previous=self.snapshot, programs=programs)
         if self.worker is None:
-            self.worker = Worker(self.setting.config, self.keys, sharing(self.setting.turns))
+            self.worker = Worker(
+                self.setting.config,
+                self.keys,
+                Table(self.setting.counts, shared=True),
+                sharing(self.setting.turns),
+            )
             self.worker.adopt(self.setting.listeners)
         activate = self.worker.prepare(snapshot)
         if named_files(candidate.loaded.config) != candidate.named:
@@ -274,10 +280,8 @@ class Child:
             in_flight=worker.metrics.in_flight,
             connections=worker.load.connections,
             logs=self._logs(worker),
-            upstreams={
-                url: (gauges.in_use, gauges.idle, gauges.waiting)
-                for url, gauges in worker.upstreams().items()
-            },
+            upstreams=worker.runtime.upstreams(),
+            rate_limits=worker.runtime.quotas.gauges(),
             keyrings={
                 name: keyring.revision for name, keyring in worker.runtime.snapshot.keyrings.items()
             },

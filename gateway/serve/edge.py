@@ -21,23 +21,36 @@ OWN_PREFIX: Final = b"/.well-known/gateway/"
 """Paths that the gateway answers itself, on every host."""
 
 JSON: Final = b"application/json"
+JWKS: Final = b"application/jwk-set+json"
+KEPT: Final = b"public, max-age=5"
+"""Less than a key is published before it signs."""
 METHODS: Final = ("GET", "HEAD")
 LIVE: Final = b'{"status":"live"}\n'
 READY: Final = b'{"ready":true}\n'
 NOT_READY: Final = b'{"ready":false}\n'
 
 
-def own_app(ready: Callable[[], Sequence[str]]) -> App:
-    """What is below OWN_PREFIX: `live`, and `ready`, which is 503 while `ready` names something."""
+def own_app(
+    ready: Callable[[], Sequence[str]], jwks: Callable[[], bytes | None] = lambda: None
+) -> App:
+    """What is below OWN_PREFIX.
+
+    `live`; `ready`, which is 503 while `ready` names something; `jwks.json`, which verifies
+    assertions, where there are any.
+    """
 
     async def own(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["raw_path"].removeprefix(OWN_PREFIX)
         if scope["type"] != "http":
             await _refuse(scope, receive, send, Code.UPGRADE_REFUSED)
-        elif path not in {b"live", b"ready"}:
+        elif path not in {b"live", b"ready", b"jwks.json"} or (
+            path == b"jwks.json" and jwks() is None
+        ):
             await _refuse(scope, receive, send, Code.ROUTE_UNKNOWN)
         elif scope["method"] not in METHODS:
             await _refuse(scope, receive, send, Code.METHOD_NOT_ALLOWED)
+        elif path == b"jwks.json":
+            await _answer(scope, send, 200, JWKS, jwks() or b"", cache=KEPT)
         elif path == b"live":
             await _answer(scope, send, 200, JSON, LIVE)
         elif ready():
@@ -73,12 +86,20 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, code: Code) -> Non
     await _answer(scope, send, code.status, CONTENT_TYPE, PROBLEMS[code])
 
 
-async def _answer(scope: Scope, send: Send, status: int, media_type: bytes, body: bytes) -> None:
+async def _answer(
+    scope: Scope,
+    send: Send,
+    status: int,
+    media_type: bytes,
+    body: bytes,
+    *,
+    cache: bytes = b"no-store",
+) -> None:
     kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
     headers = [
         (b"content-type", media_type),
         (b"content-length", b"%d" % len(body)),
-        (b"cache-control", b"no-store"),
+        (b"cache-control", cache),
     ]
     if status == Code.METHOD_NOT_ALLOWED.status:
         headers.append((b"allow", ", ".join(METHODS).encode()))

@@ -1,10 +1,12 @@
-"""Bounded HTTP GETs to issuers: no surprise in address, redirect, size, encoding or time."""
+"""Bounded HTTP GETs: no surprise in address, redirect, size, encoding or time."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -13,7 +15,11 @@ from yarl import URL
 
 from gateway.config.model import is_loopback_host, is_secure_url, public_url
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 MAX_BYTES = 512 * 1024
+JSON = {"accept": "application/json"}
 MAX_REDIRECTS = 3
 
 
@@ -51,6 +57,14 @@ def may_reach(host: str, address: str, allow_private: bool) -> bool:
     return ip.is_global or allow_private
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A document and its entity tag; no document where the one of `if-none-match` is current."""
+
+    body: bytes | None
+    etag: str = ""
+
+
 async def fetch(
     url: str, *, seconds: float, allow_private: bool = False, insecure_http: bool = False
 ) -> bytes:
@@ -58,6 +72,23 @@ async def fetch(
 
     Redirects are followed on the same origin only. `seconds` is the limit for everything.
     """
+    answer = await get(
+        url, seconds=seconds, allow_private=allow_private, insecure_http=insecure_http
+    )
+    assert answer.body is not None
+    return answer.body
+
+
+async def get(
+    url: str,
+    *,
+    seconds: float,
+    headers: Mapping[str, str] = JSON,
+    max_bytes: int = MAX_BYTES,
+    allow_private: bool = False,
+    insecure_http: bool = False,
+) -> Answer:
+    """Like `fetch`, with headers and a limit of one's own; 304 is taken if they ask for it."""
     connector = aiohttp.TCPConnector(
         resolver=GuardedResolver(allow_private=allow_private), force_close=True
     )
@@ -68,16 +99,16 @@ async def fetch(
                 connector=connector,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"accept": "application/json", "accept-encoding": "identity"},
+                headers={**headers, "accept-encoding": "identity"},
                 trust_env=False,
             ) as session,
         ):
             for _ in range(MAX_REDIRECTS + 1):
                 _check(url, allow_private=allow_private, insecure_http=insecure_http)
-                body, location = await _get(session, url)
-                if location is None:
-                    return body
-                target = urljoin(url, location)
+                answer = await _get(session, url, max_bytes, known="if-none-match" in headers)
+                if isinstance(answer, Answer):
+                    return answer
+                target = urljoin(url, answer)
                 if _origin(target) != _origin(url):
                     raise FetchError(f"{public_url(url)} redirects to another host or scheme")
                 url = target
@@ -91,10 +122,16 @@ async def fetch(
         raise FetchError(f"{public_url(url)}: {reason or type(error).__name__}") from None
 
 
-async def _get(session: aiohttp.ClientSession, url: str) -> tuple[bytes, str | None]:
+async def _get(
+    session: aiohttp.ClientSession, url: str, max_bytes: int, *, known: bool
+) -> Answer | str:
+    """What one request brings: a document, or the place of it."""
     async with session.get(URL(url, encoded=True), allow_redirects=False) as response:
+        etag = response.headers.get("etag", "")
         if response.status in (301, 302, 303, 307, 308):
-            return b"", response.headers.get("location", "")
+            return response.headers.get("location", "")
+        if response.status == 304 and known:
+            return Answer(body=None, etag=etag)
         if response.status != 200:
             raise FetchError(f"{public_url(url)} answered {response.status}")
         if response.headers.get("content-encoding", "identity") != "identity":
@@ -102,9 +139,9 @@ async def _get(session: aiohttp.ClientSession, url: str) -> tuple[bytes, str | N
         body = bytearray()
         async for chunk in response.content.iter_any():
             body += chunk
-            if len(body) > MAX_BYTES:
-                raise FetchError(f"{public_url(url)} answered more than {MAX_BYTES} bytes")
-        return bytes(body), None
+            if len(body) > max_bytes:
+                raise FetchError(f"{public_url(url)} answered more than {max_bytes} bytes")
+        return Answer(body=bytes(body), etag=etag)
 
 
 def _check(url: str, *, allow_private: bool, insecure_http: bool) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter
 
 from gateway.errors import Problem  # noqa: TC001  pydantic reads it
+from gateway.record.metrics import RateLimitGauges, UpstreamGauges
 
 if TYPE_CHECKING:
     import socket
@@ -38,7 +39,7 @@ class Setting:
 
     `config` is the one of the start, with this worker's share of the limits. `listeners` are
     addresses with the descriptors of their sockets, `board` and `turns` those of balance.Board
-    and shared.sharing.
+    and shared.sharing, `counts` that of the table of rate limits.
     """
 
     config: Config
@@ -46,6 +47,7 @@ class Setting:
     board: int
     places: int
     turns: int
+    counts: int
     verbose: bool
 
 
@@ -163,7 +165,7 @@ class Report(Said):
     """What was counted since the last report, and what is now.
 
     `counts` are those of record.counts. `logs` has written, dropped and failed since the last
-    report and what is queued now, by sink; `upstreams` what is in use, idle and waiting.
+    report and what is queued now, by sink; `upstreams` are by name, and their counters grow.
     """
 
     kind: Literal["report"] = "report"
@@ -172,7 +174,8 @@ class Report(Said):
     in_flight: NonNegativeInt = 0
     connections: NonNegativeInt = 0
     logs: dict[str, tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt]] = {}
-    upstreams: dict[str, tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]] = {}
+    upstreams: dict[str, UpstreamGauges] = {}
+    rate_limits: RateLimitGauges = RateLimitGauges(storage="memory")
     keyrings: dict[str, str] = {}
 
 

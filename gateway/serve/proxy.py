@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import Code, GatewayError
 from gateway.forward import response_headers
 from gateway.model import Answer, Forward, Need, Trail
-from gateway.pipeline import NO_FACTS, plan, refuse
+from gateway.pipeline import NO_FACTS, plan, refuse, settled
 from gateway.record.event import Exchange
 from gateway.serve.asgi import DISCONNECT
 from gateway.serve.edge import OWN_PREFIX
@@ -22,7 +22,7 @@ from gateway.serve.upstream import Response, connect_websocket
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.model import Facts, Refuse
+    from gateway.model import Facts, Headers, Refuse
     from gateway.record.event import Recorded
     from gateway.serve.asgi import App, Receive, Scope, Send
     from gateway.serve.runtime import Runtime
@@ -60,7 +60,7 @@ class Request:
     __slots__ = (
         "body_ended", "bytes_in", "bytes_out", "content_seen", "first_byte", "head", "known",
         "left", "notify", "receive", "recorder", "runtime", "scope", "send", "snapshot",
-        "status", "task",
+        "status", "task", "upstream",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,6 +76,7 @@ class Request:
         self.bytes_in = 0
         self.bytes_out = 0
         self.first_byte = 0.0
+        self.upstream = ""
         self.content_seen: bytes | None = None
         self.body_ended = not has_content(self.head)
         self.known: Trail | None = None
@@ -125,6 +126,7 @@ class Request:
                 code=code,
                 detail=detail,
                 complete=complete,
+                upstream=self.upstream,
             )
             self.recorder.record(outcome or self.undecided(), exchange)
 
@@ -135,7 +137,10 @@ class Request:
             while True:
                 outcome = plan(self.head, facts, self.snapshot, time.time())
                 if not isinstance(outcome, Need):
-                    return outcome
+                    trail = outcome.trail
+                    if not (trail.charges or trail.taken):
+                        return outcome
+                    return await self.charged(outcome)
                 self.known = outcome.trail
                 facts = await self.bring(outcome, facts)
         except GatewayError as error:
@@ -146,6 +151,12 @@ class Request:
             log.exception("a request could not be planned")
             fault = GatewayError(Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
         return refuse(fault, self.trail, self.snapshot)
+
+    async def charged(self, outcome: Recorded) -> Recorded:
+        """The outcome after its charges."""
+        charges = outcome.trail.charges
+        taken = await self.runtime.quotas.take(charges) if charges else None
+        return settled(outcome, taken, self.snapshot)
 
     @property
     def trail(self) -> Trail:
@@ -161,6 +172,8 @@ class Request:
         if need.kind == "keys":
             keyring = await self.runtime.keys.newest(need.issuer)
             return replace(facts, keyrings={**facts.keyrings, need.issuer: keyring})
+        if need.kind == "quota":
+            return replace(facts, admitted=await self.runtime.quotas.take(need.charges))
         self.content_seen = await self.whole_body(need.max_bytes)
         return replace(facts, body=self.content_seen)
 
@@ -205,13 +218,18 @@ class Request:
         content, length = await self.content(forward)
         self.notify(self.leave)
         response = await self.runtime.pool(forward.upstream).request(
-            forward.method, forward.target, forward.headers, content, length=length
+            forward.method, forward.target, self.signed(forward), content, length=length
         )
         self.first_byte = time.perf_counter()
+        self.upstream = response.address
         try:
             await self.respond(response, forward)
         finally:
             response.close()
+
+    def signed(self, forward: Forward) -> Headers:
+        """The request headers, with the assertion where there is one."""
+        return (*forward.headers, *self.runtime.signers.sign(forward.assertion))
 
     def leave(self) -> None:
         """The client is gone: end what is done for it."""
@@ -281,11 +299,12 @@ class Request:
         socket = await connect_websocket(
             self.runtime.pool(forward.upstream),
             forward.target,
-            forward.headers,
+            self.signed(forward),
             subprotocols=tuple(self.scope["subprotocols"]),
             max_message=self.snapshot.config.limits.websocket_message,
         )
         self.first_byte = time.perf_counter()
+        self.upstream = socket.address
         if isinstance(socket, Response):
             await self.refused_by_upstream(socket, forward)
             return

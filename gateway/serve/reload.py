@@ -6,24 +6,34 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.bundle.root import root_paths
 from gateway.config import load as config_load
+from gateway.config.model import public_url
 from gateway.errors import ConfigError, Problem
-from gateway.files import read_own_file
+from gateway.files import read_own_file, replace_own_file
 from gateway.rego.children import Children
-from gateway.serve.admin import ReloadStatus
+from gateway.serve.admin import BundleStatus, ReloadStatus
+from gateway.serve.bundles import BundleService, remote_bundles
 from gateway.serve.watch import Watcher
-from gateway.snapshot import Candidate, Snapshot, build, candidate_of, is_current, read
+from gateway.snapshot import (
+    Candidate,
+    Snapshot,
+    build,
+    candidate_of,
+    is_current,
+    read,
+    read_config,
+    read_policies,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from gateway.config.load import Loaded
     from gateway.config.model import Config
@@ -57,7 +67,7 @@ def start(path: Path, environ: Mapping[str, str]) -> Start:
     Blocking.
     """
     try:
-        candidate = read(path, environ)
+        candidate = read(path, environ, now=time.time())
         snapshot = build(candidate, now=time.time(), cache=_plans(candidate))
     except ConfigError as error:
         return _start_with_last_good(path, environ, error)
@@ -95,14 +105,7 @@ def keep(candidate: Candidate) -> None:
     state = _state(candidate)
     place = last_good(state, loaded.path)
     try:
-        for left in state.glob(f"{place.name}.*"):  # by a process that was killed
-            left.unlink()
-        handle, name = tempfile.mkstemp(dir=state, prefix=f"{place.name}.")  # mode 0600
-        with os.fdopen(handle, "w") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(handle)
-        Path(name).replace(place)
+        replace_own_file(place, json.dumps(document).encode())
     except OSError as error:
         log.warning("the last good set cannot be kept in %s: %s", state, error.strerror)
 
@@ -124,7 +127,7 @@ def kept(state: Path, path: Path, environ: Mapping[str, str]) -> tuple[Candidate
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigError((Problem("is damaged", file=str(file)),)) from None
     loaded = config_load.read(text, path, environ)
-    if not numbers <= set(range(len(loaded.config.policy.paths))):
+    if not numbers <= set(range(len(root_paths(loaded.config.policy)))):
         raise ConfigError((Problem("is damaged", file=str(file)),))
     return candidate_of(loaded, text, files), kept_at
 
@@ -186,6 +189,7 @@ class Reloader:
         self.retry_at = float("inf")
         reload = self.first.reload
         self.watcher = Watcher(self.reload, debounce=reload.debounce, rescan=reload.rescan)
+        self.bundles = BundleService(self.watcher.touch)
 
     async def start(self) -> None:
         """Keep what the gateway begins with, and begin to watch."""
@@ -196,6 +200,7 @@ class Reloader:
         await self.watch(self.snapshot.config)
         self.warming = asyncio.create_task(asyncio.to_thread(self.children.start_ahead))
         self.watcher.start()
+        await self.bundles.take_up(self.snapshot.config.policy)
         self.watcher.touch()  # what changed since the files were read
 
     async def watch(self, config: Config) -> None:
@@ -204,9 +209,34 @@ class Reloader:
             await self.watcher.watch(config_load.watched_files(config, self.path))
 
     def force(self) -> None:
-        """Build anew, even if no file changed."""
+        """Build anew, even if no file changed, and ask for bundles at once."""
         self.forced = True
+        self.bundles.ask()
         self.watcher.touch()
+
+    def bundle_statuses(self) -> dict[str, BundleStatus]:
+        """The bundles of the active configuration: what serves, and how the fetching goes."""
+        policy, revisions = self.snapshot.config.policy, self.snapshot.bundles
+        found = {
+            name: BundleStatus(
+                source=str(bundle.file),
+                remote=False,
+                revision=revisions[name],
+                checked_at=self.status.last_success,
+            )
+            for name, bundle in policy.bundles.items()
+        }
+        for path, name, bundle in remote_bundles(policy):
+            remote = self.bundles.remote.get(path)
+            found[name] = BundleStatus(
+                source=public_url(bundle.url or ""),
+                remote=True,
+                revision=revisions[name],
+                etag=remote.etag if remote else "",
+                checked_at=remote.checked_at if remote else None,
+                last_error=remote.last_error if remote else "",
+            )
+        return found
 
     async def reload(self) -> None:
         """Read the files and, if they differ from what was seen, try to activate them."""
@@ -214,7 +244,9 @@ class Reloader:
         seen = "unreadable"
         try:
             await self.watch(self.snapshot.config)
-            candidate = await asyncio.to_thread(read, self.path, self.environ)
+            loaded, text = await asyncio.to_thread(read_config, self.path, self.environ)
+            await self.bundles.ensure(loaded.config.policy)
+            candidate = await asyncio.to_thread(read_policies, loaded, text, time.time())
             seen = candidate.digest
             if seen != self.seen or forced or asyncio.get_running_loop().time() >= self.retry_at:
                 await self.replace(candidate)
@@ -246,6 +278,7 @@ class Reloader:
         self.seen = candidate.digest
         before, self.snapshot = self.snapshot, snapshot
         self.succeeded(before, candidate.loaded, time.perf_counter() - began)
+        await self.bundles.keep(snapshot.config.policy)
         await self.watch(snapshot.config)
 
     async def prepared(self, candidate: Candidate, snapshot: Snapshot) -> Activate | None:
@@ -260,6 +293,7 @@ class Reloader:
     async def close(self) -> None:
         """Stop watching."""
         try:
+            await self.bundles.close()
             await self.watcher.close()
         finally:
             if self.warming is not None:
@@ -279,7 +313,8 @@ class Reloader:
         self.patience, self.retry_at = FIRST_PATIENCE, float("inf")
         self.reported(True)
         changed = ", ".join(changes(before, self.snapshot)) or "nothing changed"
-        log.info("reloaded: policy revision %s in %.0f ms (%s)", revision, seconds * 1000, changed)
+        shown = revisions(self.snapshot)
+        log.info("reloaded: policy revision %s in %.0f ms (%s)", shown, seconds * 1000, changed)
         for warning in loaded.warnings:
             if warning not in self.warnings:
                 log.warning("%s", warning)
@@ -299,6 +334,12 @@ class Reloader:
             self.reported(False)
             shown = "; ".join(str(problem) for problem in problems)
             log.error("reload refused, revision %s goes on: %s", self.snapshot.revision, shown)
+
+
+def revisions(snapshot: Snapshot) -> str:
+    """The revision of a snapshot, and those of its bundles, for people."""
+    bundles = ", ".join(f"{name} {revision!r}" for name, revision in snapshot.bundles.items())
+    return f"{snapshot.revision} of {bundles}" if bundles else snapshot.revision
 
 
 def changes(before: Snapshot, after: Snapshot) -> list[str]:

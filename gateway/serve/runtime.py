@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.serve.quota import QuotaService
+from gateway.serve.signer import SignerService
 from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
@@ -11,7 +13,9 @@ if TYPE_CHECKING:
 
     from gateway.config.model import Upstream
     from gateway.identify import Keyring
+    from gateway.record.metrics import UpstreamGauges
     from gateway.record.recorder import Recorder
+    from gateway.serve.quota import RedisCounts, Table
     from gateway.snapshot import Snapshot
 
 
@@ -35,8 +39,10 @@ class Runtime:
     snapshot: Snapshot
     recorder: Recorder
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, counts: Table) -> None:
         self.keys = keys
+        self.quotas = QuotaService(counts)
+        self.signers = SignerService()
         self.pools: dict[Upstream, Pool] = {}
         self.retired: list[Pool] = []
 
@@ -47,10 +53,15 @@ class Runtime:
             for upstream in snapshot.forwarder.upstreams
         }
 
+    def prepare_redis(self, snapshot: Snapshot) -> RedisCounts | None:
+        """The Redis that a snapshot counts in; ConfigError. Blocking."""
+        return self.quotas.prepare(snapshot.config, changed=not self._same_files(snapshot))
+
+    def _same_files(self, snapshot: Snapshot) -> bool:
+        return bool(self.pools) and snapshot.named == self.snapshot.named
+
     def _fits(self, upstream: Upstream, snapshot: Snapshot) -> bool:
-        return upstream in self.pools and (
-            not _names_files(upstream) or snapshot.named == self.snapshot.named
-        )
+        return upstream in self.pools and (not _names_files(upstream) or self._same_files(snapshot))
 
     def activate(
         self,
@@ -70,6 +81,14 @@ class Runtime:
             pool.retire()
         self.retired = [pool for pool in (*self.retired, *replaced) if any(pool.counts())]
 
+    def upstreams(self) -> dict[str, UpstreamGauges]:
+        """The upstreams' connections, by configured name, or by URL where a route gives that."""
+        names = {each: name for name, each in self.snapshot.config.upstreams.items()}
+        return {
+            names.get(upstream, str(upstream)): pool.gauges()
+            for upstream, pool in self.pools.items()
+        }
+
     def pool(self, upstream: Upstream) -> Pool:
         """The connections to an upstream; ConfigError only where a reload took it away."""
         pool = self.pools.get(upstream)
@@ -87,8 +106,10 @@ class Runtime:
     async def close(self) -> None:
         """End the wait for keys, and all connections."""
         self.keys.close()
+        self.signers.close()
         for pool in (*self.pools.values(), *self.retired):
             await pool.close()
+        await self.quotas.close()
 
 
 def _names_files(upstream: Upstream) -> bool:

@@ -28,6 +28,7 @@ from gateway.serve.link import (
     Setting,
 )
 from gateway.serve.member import Lost, Member
+from gateway.serve.quota import Table
 from gateway.serve.shared import SLOTS, anonymous, sharing
 from gateway.serve.tally import Tally
 from gateway.serve.worker import SINK_TIMEOUT
@@ -76,14 +77,17 @@ class Supervisor:
         self.find = tally.find
         self.sinks = tally.sinks
         self.upstreams = tally.upstreams
+        self.rate_limits = tally.rate_limits
         self.status = tally.status
         self._reported = tally.add
+        self._tallied = tally.ended
         self._verbose = verbose
         self._editions = itertools.count(1)
         self._edition: Edition | None = None
         self._board = Board.create(workers)
         self._turns = anonymous(SLOTS)
         self.turns = sharing(self._turns)
+        self._counts = Table.create(config.rate_limits.keys, shared=True)
         self._forks: ForkServer | None = None
         self._forking = asyncio.Lock()
         self._lacking = asyncio.Event()
@@ -226,10 +230,11 @@ class Supervisor:
                 board=self._board.descriptor,
                 places=self.count,
                 turns=self._turns,
+                counts=self._counts.fd,
                 verbose=self._verbose,
             )
             sockets = itertools.chain.from_iterable(numbers for _, numbers in listeners)
-            inherited = (*sockets, self._board.descriptor, self._turns)
+            inherited = (*sockets, self._board.descriptor, self._turns, self._counts.fd)
             self._forks = ForkServer(setting, inherited)
         return self._forks.fork()
 
@@ -238,6 +243,7 @@ class Supervisor:
             await member.listen()
         finally:
             self.members.remove(member)
+            self._tallied(member)
             member.active = False
             self._ended(member)
 

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from gateway.record import counts
-from gateway.record.metrics import Metrics, SinkCounts, UpstreamGauges
+from gateway.record.metrics import (
+    AddressGauges,
+    Metrics,
+    RateLimitGauges,
+    SinkCounts,
+    TargetGauges,
+    UpstreamGauges,
+)
 from gateway.serve.link import Count, Recall, Recalled, Report
 from gateway.serve.workers import WorkerStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gateway.serve.link import Answer, Order
     from gateway.serve.member import Member
+
+_Each = TypeVar("_Each")
 
 ANSWER_WITHIN: Final = 2.0
 """Seconds that a worker may take to report, or to look for a decision."""
@@ -31,6 +40,7 @@ class Tally:
         self.members = members
         self.metrics = Metrics()
         self._logs: dict[str, tuple[int, int, int]] = {}
+        self._ended: dict[str, UpstreamGauges] = {}
 
     def add(self, member: Member, report: Report) -> None:
         """Add what a worker has counted since its last report; ValueError."""
@@ -79,17 +89,27 @@ class Tally:
             for name, (written, dropped, errors) in self._logs.items()
         }
 
+    def ended(self, member: Member) -> None:
+        """Keep what a worker that has ended counted of the upstreams."""
+        counted = {name: _without_now(gauges) for name, gauges in member.report.upstreams.items()}
+        self._ended = _sum(self._ended, counted)
+
     def upstreams(self) -> dict[str, UpstreamGauges]:
-        """The connections of all workers to the upstreams, by URL."""
-        totals: dict[str, tuple[int, int, int]] = {}
+        """The connections of all workers to the upstreams, by name."""
+        found: dict[str, UpstreamGauges] = {}
         for member in self.members:
-            for url, (in_use, idle, waiting) in member.report.upstreams.items():
-                before = totals.get(url, (0, 0, 0))
-                totals[url] = (before[0] + in_use, before[1] + idle, before[2] + waiting)
-        return {
-            url: UpstreamGauges(in_use=in_use, idle=idle, waiting=waiting)
-            for url, (in_use, idle, waiting) in totals.items()
-        }
+            found = _sum(found, member.report.upstreams)
+        gone = {name: gauges for name, gauges in self._ended.items() if name in found}
+        return _sum(found, gone)
+
+    def rate_limits(self) -> RateLimitGauges:
+        """How rate limits are counted."""
+        found = [member.report.rate_limits for member in self.members]
+        return RateLimitGauges(
+            storage=found[0].storage if found else "memory",
+            error=next((gauges.error for gauges in found if gauges.error), ""),
+            evicted=sum(gauges.evicted for gauges in found),
+        )
 
     def status(self) -> list[WorkerStatus]:
         """Each worker, by its place, the spare one last."""
@@ -109,3 +129,56 @@ class Tally:
             )
             for member in active
         ]
+
+
+def _sum(
+    one: Mapping[str, UpstreamGauges], other: Mapping[str, UpstreamGauges]
+) -> dict[str, UpstreamGauges]:
+    return _joined(one, other, _both)
+
+
+def _both(one: UpstreamGauges, other: UpstreamGauges) -> UpstreamGauges:
+    return UpstreamGauges(
+        targets=_joined(one.targets, other.targets, _target),
+        retries=_joined(one.retries, other.retries, int.__add__),
+        over_budget=one.over_budget + other.over_budget,
+    )
+
+
+def _target(one: TargetGauges, other: TargetGauges) -> TargetGauges:
+    return TargetGauges(
+        addresses=_joined(one.addresses, other.addresses, _address),
+        ejections=one.ejections + other.ejections,
+        error=one.error or other.error,
+    )
+
+
+def _address(one: AddressGauges, other: AddressGauges) -> AddressGauges:
+    """An address as two workers see it; it is as bad as the one says that finds it worse."""
+    return AddressGauges(
+        in_use=one.in_use + other.in_use,
+        idle=one.idle + other.idle,
+        waiting=one.waiting + other.waiting,
+        state=max(one.state, other.state, key=WORSE.index),
+    )
+
+
+WORSE: Final = ("leaving", "healthy", "probing", "ejected")
+
+
+def _joined(
+    one: Mapping[str, _Each], other: Mapping[str, _Each], join: Callable[[_Each, _Each], _Each]
+) -> dict[str, _Each]:
+    made = dict(one)
+    for name, each in other.items():
+        made[name] = join(made[name], each) if name in made else each
+    return made
+
+
+def _without_now(gauges: UpstreamGauges) -> UpstreamGauges:
+    """What only grows."""
+    targets = {
+        url: TargetGauges(addresses={}, ejections=target.ejections)
+        for url, target in gauges.targets.items()
+    }
+    return UpstreamGauges(targets=targets, retries=gauges.retries, over_budget=gauges.over_budget)

@@ -7,14 +7,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway.record.mask import Mask
-from gateway.record.metrics import Metrics, UpstreamGauges
+from gateway.record.metrics import Metrics
 from gateway.record.recorder import Recorder
 from gateway.record.ring import Ring
 from gateway.serve.balance import Load
 from gateway.serve.edge import own_app
-from gateway.serve.hypercorn import BoundListener, adopt, bind, serve
 from gateway.serve.proxy import Proxy
 from gateway.serve.runtime import Keys, Runtime
+from gateway.serve.servers import server_for
 from gateway.serve.shared import alone
 from gateway.serve.sink import open_sinks
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from gateway.config.model import Config
     from gateway.identify import Keyring
+    from gateway.serve.hypercorn import BoundListener
+    from gateway.serve.quota import Table
     from gateway.serve.shared import Turns
     from gateway.snapshot import Snapshot
 
@@ -35,31 +37,34 @@ class Worker:
     """Serves requests in one event loop, with the snapshot that was activated last.
 
     `config` is that of the start, for what no reload changes. ConfigError where a log cannot be
-    opened. `load` counts the connections.
+    opened. `load` counts the connections, `counts` what rate limits allow.
     """
 
-    def __init__(self, config: Config, keys: Keys, turns: Turns = alone) -> None:
+    def __init__(self, config: Config, keys: Keys, counts: Table, turns: Turns = alone) -> None:
         self.config = config
+        self.server = server_for(config)
         self.metrics = Metrics()
         self.ring = Ring(config.log.decisions.ring)
         self.sinks = open_sinks(config.log, lambda text: log.warning("%s", text), turns)
-        self.runtime = Runtime(keys)
+        self.runtime = Runtime(keys, counts)
         self.edge: list[BoundListener] = []
         self.load = Load()
         self.stopping = asyncio.Event()
-        self.app = Proxy(self.runtime, own_app(self.missing))
+        self.app = Proxy(self.runtime, own_app(self.missing, self.runtime.signers.jwks))
 
     def bind(self) -> None:
         """Take the addresses of the configuration; ConfigError."""
         for number, listener in enumerate(self.config.listeners):
-            self.edge.append(bind(listener, self.app, key=f"listeners.{number}"))
+            self.edge.append(self.server.bind(listener, self.app, key=f"listeners.{number}"))
 
     def adopt(self, bound: Iterable[tuple[str, tuple[int, ...]]]) -> None:
         """Take what another process has bound: addresses and descriptors; ConfigError."""
         for number, (address, descriptors) in enumerate(bound):
             listener, key = self.config.listeners[number], f"listeners.{number}"
             self.edge.append(
-                adopt(listener, self.app, address=address, descriptors=descriptors, key=key)
+                self.server.adopt(
+                    listener, self.app, address=address, descriptors=descriptors, key=key
+                )
             )
 
     def prepare(self, snapshot: Snapshot) -> Callable[[Mapping[str, Keyring]], None]:
@@ -70,6 +75,8 @@ class Worker:
         """
         recorder = self.recorder(snapshot)
         pools = self.runtime.prepare(snapshot)
+        redis = self.runtime.prepare_redis(snapshot)
+        signer = self.runtime.signers.prepare(snapshot.config)
         certificates = [
             (listener.certificate, listener.certificate.load())
             for listener in self.edge
@@ -79,6 +86,8 @@ class Worker:
         def activate(keyrings: Mapping[str, Keyring]) -> None:
             for certificate, context in certificates:
                 certificate.context = context
+            self.runtime.quotas.activate(redis)
+            self.runtime.signers.activate(signer)
             self.runtime.activate(snapshot, recorder, pools, keyrings)
 
         return activate
@@ -92,6 +101,7 @@ class Worker:
             mask=Mask.build(snapshot.config),
             labels=snapshot.config.log.labels,
             entrypoints=snapshot.decider.entrypoints,
+            bundles=snapshot.bundles,
             decisions=sinks.decisions.put if sinks.decisions else None,
             access=sinks.access.put if sinks.access else None,
         )
@@ -101,14 +111,6 @@ class Worker:
         if self.stopping.is_set():
             return ["shutting down"]
         return missing_keys(self.runtime.snapshot.config, self.runtime.snapshot.keyrings)
-
-    def upstreams(self) -> dict[str, UpstreamGauges]:
-        """The connections to the upstreams, by URL."""
-        return {
-            upstream.url: UpstreamGauges(in_use=in_use, idle=idle, waiting=waiting)
-            for upstream, pool in self.runtime.pools.items()
-            for in_use, idle, waiting in (pool.counts(),)
-        }
 
     async def serve(self, *others: BoundListener) -> None:
         """Serve, other listeners too, until `stopping` is set; then drain.
@@ -125,7 +127,7 @@ class Worker:
 
         task = asyncio.create_task(ending())
         try:
-            await serve(
+            await self.server.serve(
                 [*self.edge, *others],
                 shutdown=shutdown,
                 limits=self.config.limits,

@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.serve.quota import Table
 from gateway.serve.shared import alone
 from gateway.serve.worker import Worker
 
 if TYPE_CHECKING:
     from gateway.config.model import Config
-    from gateway.record.metrics import Metrics, SinkCounts, UpstreamGauges
+    from gateway.record.metrics import Metrics, RateLimitGauges, SinkCounts, UpstreamGauges
     from gateway.serve.hypercorn import BoundListener
     from gateway.serve.jwks import KeyService
     from gateway.serve.shared import Turns
@@ -87,7 +88,10 @@ class Workers(Protocol):
         """What became of the log lines, by target."""
 
     def upstreams(self) -> dict[str, UpstreamGauges]:
-        """The connections to the upstreams, by URL."""
+        """The connections to the upstreams, by name."""
+
+    def rate_limits(self) -> RateLimitGauges:
+        """How rate limits are counted."""
 
     def status(self) -> list[WorkerStatus]:
         """Each of them."""
@@ -108,7 +112,7 @@ class InProcess:
     def __init__(self, config: Config, keys: KeyService) -> None:
         self.keys = keys
         self.started = time.time()
-        self.worker = Worker(config, keys)
+        self.worker = Worker(config, keys, Table.create(config.rate_limits.keys))
         self.metrics = self.worker.metrics
         self.turns: Turns = alone
         self.edge = self.worker.edge
@@ -117,7 +121,8 @@ class InProcess:
         self.close = self.worker.close
         self.reopen = self.worker.sinks.reopen
         self.sinks = self.worker.sinks.counts
-        self.upstreams = self.worker.upstreams
+        self.upstreams = self.worker.runtime.upstreams
+        self.rate_limits = self.worker.runtime.quotas.gauges
         try:
             self.worker.bind()
         except BaseException:

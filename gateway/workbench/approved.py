@@ -34,11 +34,15 @@ Texts = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_listed)
 Codes = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
+NARROW = ("rule", "route", "subject", "before", "decision_id")
+"""Of these one at least must say which requests are to be allowed that were refused."""
+
+
 class Approval(Section):
     """A kind of change that is meant. All that is given must fit; a list is a choice."""
 
-    change: Kind | None = None
-    """`deny-to-allow`, `allow-to-deny`, or `result` for a result with the same outcome."""
+    change: Kind
+    """Refused requests that are allowed, the reverse, or another result with the same outcome."""
     entrypoint: Texts | None = None
     """The rule that was asked, as `gateway/authz/decision`."""
     route: Texts | None = None
@@ -60,26 +64,28 @@ class Approval(Section):
 
     @model_validator(mode="after")
     def _says_what(self) -> Approval:
-        if not self.model_fields_set - {"because"}:
-            raise Malformed("approves every change", "say which: change, route, rule …")
+        for name in self.model_fields_set:
+            if getattr(self, name) is None:
+                raise Malformed("is empty, and would fit every change", "leave it out", key=(name,))
+        if self.change == "deny-to-allow" and not self.model_fields_set.intersection(NARROW):
+            remedy = f"say which: {', '.join(NARROW[:-1])} or {NARROW[-1]}"
+            raise Malformed("approves every request that was refused", remedy)
         return self
 
     def covers(self, change: Mapping[str, Any]) -> bool:
         """Whether it approves a change: `before` and `after` are tuples, `rule` its names."""
         for name in self.model_fields_set - {"because"}:
             wanted, found = getattr(self, name), change[name]
-            if wanted is None:
-                continue
-            if name in ("before", "after"):
-                if set(wanted) != set(found):
-                    return False
-            elif name == "rule":
-                if not set(wanted) & set(found):
-                    return False
-            elif name == "change":
-                if wanted != found:
-                    return False
-            elif found not in wanted:
+            match name:
+                case "change":
+                    fits = wanted == found
+                case "before" | "after":
+                    fits = set(wanted) == set(found)
+                case "rule":
+                    fits = not set(wanted).isdisjoint(found)
+                case _:
+                    fits = found in wanted
+            if not fits:
                 return False
         return True
 

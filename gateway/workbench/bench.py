@@ -45,8 +45,8 @@ class Measured:
     """What a decision took; times are in nanoseconds.
 
     `steps` are those of the work limit. Of the rules with an index that were evaluated, `tried`
-    bodies were picked by it and `skipped` were not. `error` says why there is no decision, which
-    is measured as well.
+    bodies were picked by it and `skipped` were not. `reused` values of rules were known already in
+    the same decision. `error` says why there is no decision, which is measured as well.
     """
 
     question: Question
@@ -57,6 +57,7 @@ class Measured:
     steps: int
     tried: int
     skipped: int
+    reused: int
     error: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,6 +69,7 @@ class Measured:
             "us": {name: round(getattr(self, name) / 1000, 3) for name in ("mean", "p50", "p99")},
             "steps": self.steps,
             "bodies": {"tried": self.tried, "skipped": self.skipped},
+            "reused": self.reused,
             "error": self.error or None,
         }
 
@@ -101,7 +103,7 @@ def measure(
     except EvalError as caught:
         error = caught.told
     times = sorted(_times(decide, seconds, clock))
-    tried, skipped = _picked(question, policy, traced, steps)
+    tried, skipped, reused = _picked(question, policy, traced, steps)
     return Measured(
         question=question,
         count=len(times),
@@ -111,6 +113,7 @@ def measure(
         steps=_steps(decide, steps),
         tried=tried,
         skipped=skipped,
+        reused=reused,
         error=error,
     )
 
@@ -155,8 +158,10 @@ def _steps(decide: Callable[[int], None], limit: int) -> int:
     return low
 
 
-def _picked(question: Question, policy: Policy, traced: Observed, steps: int) -> tuple[int, int]:
-    """Return how many bodies the indexes pick, and how many they spare.
+def _picked(
+    question: Question, policy: Policy, traced: Observed, steps: int
+) -> tuple[int, int, int]:
+    """Return how many bodies the indexes pick, how many they spare, and how many values are reused.
 
     The trace tells which rules are evaluated and with which arguments; observed code has no
     indexes itself.
@@ -177,14 +182,15 @@ def _picked(question: Question, policy: Policy, traced: Observed, steps: int) ->
             observer=trace,
         )
     state = State(question.now, steps, strict=program.strict)
-    tried = total = 0
+    tried = total = reused = 0
     for found in _evaluations(trace.roots):
+        reused += found.again
         if found.name in indexes and not found.again:
             test, count = indexes[found.name]
             arguments = (question.document, policy.data, *found.arguments)
             tried += len(select(state, bind(test, range(count)), arguments))
             total += count
-    return tried, total - tried
+    return tried, total - tried, reused
 
 
 def _evaluations(found: Sequence[Evaluation]) -> Iterator[Evaluation]:
@@ -196,7 +202,7 @@ def _evaluations(found: Sequence[Evaluation]) -> Iterator[Evaluation]:
 
 def as_table(found: Sequence[Measured]) -> list[str]:
     """The same for people: a row for each decision."""
-    head = ("p50 µs", "p99 µs", "steps", "bodies", "skipped", "decision")
+    head = ("p50 µs", "p99 µs", "steps", "bodies", "skipped", "reused", "decision")
     rows = [head]
     rows += [
         (
@@ -205,6 +211,7 @@ def as_table(found: Sequence[Measured]) -> list[str]:
             str(each.steps),
             str(each.tried),
             str(each.skipped),
+            str(each.reused),
             each.question.name + (f": {each.error}" if each.error else ""),
         )
         for each in found

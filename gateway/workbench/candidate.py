@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.rego import CompileError, EvalError, Policy, compile as compile_rego
 from gateway.rego.trace import Evaluation
-from gateway.workbench.events import allows, parts
+from gateway.workbench.events import MAX_NAME, allows, parts
 from gateway.workbench.observed import Observed, observed
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MAX_REMEMBERED: Final = 1024
 """So many unknown entrypoints, and lists of what was erased, are remembered."""
+
+MAX_POINTERS: Final = 4096
+"""Longer lists of what was erased are not remembered."""
 
 BY_CHANCE: Final = frozenset(
     ("io.jwt.encode_sign", "io.jwt.encode_sign_raw", "rand.intn", "uuid.rfc4122")
@@ -52,10 +55,11 @@ class Entry:
         """Those of the JSON pointers into an event that lead to what is read of the input."""
         found = self._hidden.get(pointers)
         if found is None:
-            if len(self._hidden) >= MAX_REMEMBERED:
-                self._hidden.clear()
             found = tuple(pointer for pointer in pointers if self._is_read(pointer))
-            self._hidden[pointers] = found
+            if sum(map(len, pointers)) <= MAX_POINTERS:
+                if len(self._hidden) >= MAX_REMEMBERED:
+                    self._hidden.clear()
+                self._hidden[pointers] = found
         return found
 
     def _is_read(self, pointer: str) -> bool:
@@ -79,6 +83,8 @@ class Candidate:
 
     def entry(self, name: str) -> Entry | None:
         """The entrypoint of this name; None where the policies do not define it."""
+        if len(name) > MAX_NAME:
+            return None
         if name in self._entries:
             return self._entries[name]
         found = self._made(name) if self._has(name) else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
+from gateway.record.text import one_line
 from gateway.rego.coverage import FileCoverage, coverage
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Coverage:
                 f"{start}-{end}" if end > start else str(start)
                 for start, end in _spans(found.not_covered)
             )
-            yield f"{name:<{width}} {found.percent:6.1f} %" + (f"  not {missed}" if missed else "")
+            line = f"{name:<{width}} {found.percent:6.1f} %" + (f"  not {missed}" if missed else "")
+            yield one_line(line)
         total = self.total
         lines = len(total.covered) + len(total.not_covered)
         yield f"{'all':<{width}} {total.percent:6.1f} %  {len(total.covered)} of {lines} lines"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import ceil, exp, log
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.record.event import readable
+from gateway.record.text import readable
 from gateway.workbench.events import allows, codes_of, failure_of, text_at, time_of
 from gateway.workbench.tally import Tally
 
@@ -21,6 +21,8 @@ FINE: Final = log(1.01)
 """Latencies are counted in steps of 1 %."""
 QUANTILES: Final = (0.5, 0.95, 0.99)
 KINDS: Final = ("outcome", "route", "code", "reason", "subject")
+MAX_TIME: Final = 2**63
+"""Nanoseconds that a timer of OPA's cannot have."""
 NOBODY: Final = "-"
 
 _HEAD: Final = (
@@ -117,10 +119,8 @@ def as_text(event: dict[str, Any], write: Callable[[Any], str]) -> Iterator[str]
     for name in _HEAD:
         if name in event:
             yield readable(f"{name:16}{event[name]}")
-    metrics = event.get("metrics")
-    for name, value in metrics.items() if isinstance(metrics, dict) else ():
-        if isinstance(value, int) and name.startswith("timer_") and name.endswith("_ns"):
-            yield readable(f"{name[6:-3]:16}{value / 1e6:.3f} ms")
+    for name, nanoseconds in _timers(event):
+        yield readable(f"{name:16}{nanoseconds / 1e6:.3f} ms")
     for name in ("partial", "incomplete"):
         if event.get(name) is True:
             yield f"{name:16}yes"
@@ -129,6 +129,15 @@ def as_text(event: dict[str, Any], write: Callable[[Any], str]) -> Iterator[str]
             yield ""
             yield f"{name}:"
             yield from (readable(f"  {line}") for line in write(event[name]).split("\n"))
+
+
+def _timers(event: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """The names of the timers of an event, and their nanoseconds."""
+    metrics = event.get("metrics")
+    for name, value in metrics.items() if isinstance(metrics, dict) else ():
+        is_time = value.__class__ is int and 0 <= value < MAX_TIME
+        if is_time and name.startswith("timer_") and name.endswith("_ns"):
+            yield name[6:-3], value
 
 
 @dataclass(slots=True)
@@ -176,10 +185,9 @@ class Stats:
             self.tallies["code"].add(code)
         for reason in reasons_of(event):
             self.tallies["reason"].add(reason)
-        metrics = event.get("metrics")
-        timer = metrics.get("timer_server_handler_ns") if isinstance(metrics, dict) else None
-        if isinstance(timer, int) and timer >= 0:
-            self.latency.add(timer / 1e9)
+        for name, nanoseconds in _timers(event):
+            if name == "server_handler":
+                self.latency.add(nanoseconds / 1e9)
 
     def quantiles(self) -> dict[str, float]:
         """The latencies in milliseconds."""

@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gateway.rego.coverage import FileCoverage, coverage
+from gateway.workbench.candidate import BY_CHANCE
 from gateway.workbench.contrast import Place, contrast
 from gateway.workbench.generate import Generator
 from gateway.workbench.hints import Hints
@@ -30,6 +31,13 @@ MOST_SHRUNK: Final = 20
 
 MOST_STARTS: Final = 100
 """Of more cases only those that reach something new are starts for others."""
+
+MOST_NAMES: Final = 100
+"""So many scenarios and recorded decisions are kept of each difference."""
+
+MOST_FOUND: Final = 1000
+MOST_WAYS: Final = 20_000
+"""So many differences are told apart, and so many ways through the rules."""
 
 Key = tuple[str, Change, tuple[Place, ...]]
 """What differences of one reason have in common: entrypoint, change and lines."""
@@ -75,6 +83,10 @@ class Report:
     tried: dict[Source, int]
     reached: tuple[FileCoverage, FileCoverage]
     """The lines of OLD and of NEW, all files as one."""
+    chance: tuple[str, ...] = ()
+    """Builtins whose values differ each time, and with them what both say."""
+    stopped: bool = False
+    """Whether the time was over before all was tried."""
 
 
 @dataclass(slots=True)
@@ -111,13 +123,15 @@ def diff(
     seed: int = 0,
     now: float = 0.0,
     progress: Callable[[int], None] = lambda _: None,
+    over: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Ask both versions with `cases` and with `tries` generated inputs.
 
     The same arguments give the same report. `now` is the time of inputs that are generated of
-    nothing; `progress` gets the number of inputs now and then.
+    nothing; `progress` gets the number of inputs now and then. When `over` says so no more are
+    generated, nor are those that were found made smaller.
     """
-    search = _Search(old, new)
+    search = _Search(old, new, over)
     generators = {
         name: _generator(old, new, name, Random(f"{seed} {name}"))  # noqa: S311  no secrets
         for name in entrypoints
@@ -126,6 +140,9 @@ def diff(
         if search.ask(case) or number < MOST_STARTS:
             generators[case.entrypoint].keep(case.document, case.now)
     for number in range(tries):
+        if over():
+            search.stopped = True
+            break
         entrypoint = entrypoints[number % len(entrypoints)]
         generator = generators[entrypoint]
         made = generator.next()
@@ -140,7 +157,7 @@ def diff(
         if number % 500 == 0:
             progress(number)
     progress(tries)
-    return search.report()
+    return search.report(entrypoints)
 
 
 def _generator(old: Version, new: Version, entrypoint: str, random: Random) -> Generator:
@@ -157,8 +174,9 @@ def _generator(old: Version, new: Version, entrypoint: str, random: Random) -> G
 class _Search:
     """Asks both versions, and keeps what differs by its reason."""
 
-    def __init__(self, old: Version, new: Version) -> None:
-        self.old, self.new = old, new
+    def __init__(self, old: Version, new: Version, over: Callable[[], bool]) -> None:
+        self.old, self.new, self.over = old, new, over
+        self.stopped = False
         self.reached: tuple[set[int], set[int]] = set(), set()
         self.tried: Counter[Source] = Counter()
         self.found: dict[Key, _Found] = {}
@@ -170,26 +188,31 @@ class _Search:
         old, reached_old = self.old.decide(case.entrypoint, case.document, case.now)
         new, reached_new = self.new.decide(case.entrypoint, case.document, case.now)
         way = case.entrypoint, reached_old, reached_new
-        is_new = way not in self.ways
+        is_new = way not in self.ways and len(self.ways) < MOST_WAYS
         if is_new:
-            self.reached[0].update(reached_old)
-            self.reached[1].update(reached_new)
-        key = self.ways.setdefault(way, None)
+            self.ways[way] = None
+        self.reached[0].update(reached_old)
+        self.reached[1].update(reached_new)
+        key = self.ways.get(way)
         change = changed(old, new)
         if change is not None:
             # What went the same way differs for the same reason: to trace all takes too long.
             if key is None or key[1] != change or case.source != "generated":
-                key = self.ways[way] = self.key(change, case)
+                key = self.key(change, case)
+                if way in self.ways:
+                    self.ways[way] = key
             self.note(key, case)
         return is_new
 
     def note(self, key: Key, case: Case) -> None:
         """Keep a difference with those of the same reason."""
+        if key not in self.found and len(self.found) >= MOST_FOUND:
+            key = (*key[:2], ())
         found = self.found.setdefault(key, _Found(case))
         if size(case.document) < size(found.case.document) and self.key(key[1], case) == key:
             found.case = case
         found.counts[case.source] += 1
-        if case.name:
+        if case.name and len(found.names) < MOST_NAMES:
             found.names[case.name] = None
 
     def key(self, change: Change, case: Case) -> Key:
@@ -206,7 +229,7 @@ class _Search:
         asked = case.entrypoint, case.document, case.now
         return contrast(self.old.account(*asked), self.new.account(*asked))
 
-    def report(self) -> Report:
+    def report(self, entrypoints: Iterable[str]) -> Report:
         """Return what was found, each difference by its smallest input."""
         by_size = sorted(
             self.found.items(),
@@ -222,13 +245,22 @@ class _Search:
             ),
             tried={source: self.tried[source] for source in SOURCES},
             reached=(_lines(self.old, self.reached[0]), _lines(self.new, self.reached[1])),
+            chance=tuple(sorted(BY_CHANCE & self.impure(entrypoints))),
+            stopped=self.stopped or self.over(),
         )
+
+    def impure(self, entrypoints: Iterable[str]) -> set[str]:
+        """Return the impure builtins that the decisions call."""
+        read = (each.footprint(name) for name in entrypoints for each in (self.old, self.new))
+        return {name for footprint in read if footprint for name in footprint.impure}
 
     def difference(self, key: Key, found: _Found, *, shrinking: bool) -> Difference:
         """Make the input of a difference smaller, as long as its reason stays."""
         case = found.case
 
         def still(document: Any) -> bool:
+            if self.over():
+                return False
             asked = case.entrypoint, document, case.now
             change = changed(self.old.says(*asked), self.new.says(*asked))
             return change == key[1] and self.key(change, replace(case, document=document)) == key

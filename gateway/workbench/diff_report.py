@@ -29,6 +29,10 @@ def as_lines(report: Report) -> Iterator[str]:
     yield f"tried {', '.join(_counted(count, name) for name, count in report.tried.items())}"
     old, new = report.reached
     yield f"lines reached: {_reached(old)} of OLD, {_reached(new)} of NEW"
+    if report.stopped:
+        yield "the time was over before all was tried"
+    if report.chance:
+        yield f"the policies call {', '.join(report.chance)}: what differs may be chance"
     if not report.differences:
         yield "no difference found, which is no proof that there is none"
 
@@ -81,6 +85,8 @@ def as_json(report: Report) -> dict[str, Any]:
             for each in report.differences
         ],
         "tried": report.tried,
+        "stopped": report.stopped,
+        "by_chance": list(report.chance),
         "lines": {
             side: {"covered": len(found.covered), "not_covered": len(found.not_covered)}
             for side, found in (("old", old), ("new", new))

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 MAX_EVENT: Final = 16 * 1024**2
 """Longest event in bytes; our own have 512 KiB at most."""
-MAX_MEMBERS: Final = 1_000_000
+MAX_MEMBERS: Final = 250_000
+"""Most members of an event, which take some hundred bytes each."""
+MAX_SKIPPED: Final = 1024**3
+"""A line that is still longer ends the reading of its log."""
+MAX_NAME: Final = 256
+"""So much of an entrypoint's name, and of a decision's id, is told apart."""
 MAX_CODES: Final = 8
 MAX_CODE: Final = 128
 """So many codes of a decision's reasons are told apart, and so much of each."""
@@ -46,7 +51,8 @@ _OWN_DENIALS: Final = frozenset(
 class Read(NamedTuple):
     """An event and where it begins, or why there is none: `fault` is empty, or `event` is.
 
-    `small` vouches that its input is within the engine's limits.
+    `small` vouches that its input is within the engine's limits; `cut` tells that nothing behind
+    a fault was read.
     """
 
     name: str
@@ -54,6 +60,7 @@ class Read(NamedTuple):
     event: dict[str, Any]
     fault: str = ""
     small: bool = False
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ def read_events(file: BinaryIO, name: str) -> Iterator[Read]:
         spread = _SPREAD.match(plain.peek(_CHUNK))
         yield from _spread(plain, name) if spread else _lines(plain, name)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        yield Read(name, 0, {}, f"the compressed log is damaged or cut off: {error}")
+        yield Read(name, 0, {}, f"the compressed log is damaged or cut off: {error}", cut=True)
 
 
 def unpacked(file: BinaryIO) -> io.BufferedReader:
@@ -92,12 +99,14 @@ def parse(text: bytes) -> Any:
     orjson rounds long numbers and keeps the last of duplicate names. Where it writes again what
     it has read, it has done neither; otherwise the strict parser reads, which is slower.
     """
-    try:
-        value = orjson.loads(text)
-        if orjson.dumps(value) == text:
-            return value
-    except (ValueError, TypeError):
-        pass  # the strict parser says what is wrong
+    # Before anything is built, as the strict parser does; marks in strings count here.
+    if len(text) <= MAX_MEMBERS or sum(map(text.count, (b",", b"[", b"{"))) <= MAX_MEMBERS:
+        try:
+            value = orjson.loads(text)
+            if orjson.dumps(value) == text:
+                return value
+        except (ValueError, TypeError):
+            pass  # the strict parser says what is wrong
     return loads(text, max_depth=MAX_DEPTH + 2, max_members=MAX_MEMBERS)
 
 
@@ -124,9 +133,15 @@ def _lines(file: BinaryIO, name: str) -> Iterator[Read]:
     while line := file.readline(MAX_EVENT):
         number += 1
         if len(line) == MAX_EVENT and not line.endswith(b"\n"):
-            yield Read(name, number, {}, f"longer than {MAX_EVENT} bytes")
-            while line and not line.endswith(b"\n"):
+            skipped = len(line)
+            while line and not line.endswith(b"\n") and skipped < MAX_SKIPPED:
                 line = file.readline(_CHUNK)
+                skipped += len(line)
+            if skipped >= MAX_SKIPPED:
+                why = f"longer than {MAX_SKIPPED} bytes; the rest is not read"
+                yield Read(name, number, {}, why, cut=True)
+                return
+            yield Read(name, number, {}, f"longer than {MAX_EVENT} bytes")
             continue
         yield from read_line(line, name, number)
 
@@ -140,11 +155,17 @@ def _spread(file: BinaryIO, name: str) -> Iterator[Read]:
             yield from read_line(text, name, line)
         if len(splitter.held) > MAX_EVENT:
             why = f"longer than {MAX_EVENT} bytes; the rest is not read"
-            yield Read(name, splitter.line, {}, why)
+            yield Read(name, splitter.line, {}, why, cut=True)
             return
         # A long event is looked through again and again: in ever larger pieces.
         size = size * 2 if len(splitter.held) > before else _CHUNK
     yield from read_line(splitter.held.strip(_BETWEEN), name, splitter.line)
+    if splitter.arrays + _arrays(splitter.held) > 0:
+        yield Read(name, splitter.line, {}, "the log is cut off: an array has no end", cut=True)
+
+
+def _arrays(text: bytes) -> int:
+    return text.count(b"[") - text.count(b"]")
 
 
 class _Splitter:
@@ -153,6 +174,7 @@ class _Splitter:
     def __init__(self) -> None:
         self.held = b""
         self.line = 1
+        self.arrays = 0  # that have begun before, around the objects
         self._at = 0  # up to here the text held is counted into the depth
         self._depth = 0
 
@@ -174,6 +196,8 @@ class _Splitter:
                 end = done if self._depth else at
             if end > done:
                 text = held[done:end]
+                if token == b"{":
+                    self.arrays += _arrays(text)
                 if piece := text.strip(_BETWEEN):
                     yield self.line, piece
                 self.line += text.count(b"\n")
@@ -224,38 +248,66 @@ def codes_of(result: Any) -> tuple[str, ...]:
     if not isinstance(reasons, list):
         return ()
     named = (each.get("code") if isinstance(each, dict) else each for each in reasons)
-    return tuple(sorted({each[:MAX_CODE] for each in named if isinstance(each, str)})[:MAX_CODES])
+    found = sorted({shortened(each, MAX_CODE) for each in named if isinstance(each, str)})
+    return (*found[:MAX_CODES], MORE) if len(found) > MAX_CODES else tuple(found)
 
 
-def recorded(event: dict[str, Any]) -> Outcome | None:
-    """What the event says that was decided; None where that was erased and nothing else tells."""
-    hidden = "erased" in event and not _OUTCOME.isdisjoint(pointers(event, "erased"))
-    if "result" in event and not hidden:
-        result = event["result"]
-        return Outcome(allows(result), codes_of(result))
+MORE: Final = "…"
+"""Stands for what is left out, so that it is not taken for what is like the rest."""
+
+
+def shortened(text: str, length: int) -> str:
+    """A text of at most `length` characters, and a mark if it had more."""
+    return text if len(text) <= length else text[:length] + MORE
+
+
+def recorded(event: dict[str, Any], gone: tuple[str, ...] = ()) -> Outcome | None:
+    """What the event says that was decided; None where that is gone and nothing else tells.
+
+    `gone` are the JSON pointers to what was erased or masked.
+    """
     code = failure_of(event)
-    if not hidden:
+    told = _told(event, code)
+    if gone and not _OUTCOME.isdisjoint(gone):
+        if told is None:
+            return None
+        return Outcome(told, codes_of(event) if told or code == "policy-denied" else (code,))
+    if "result" not in event:
         return Outcome(False, (code or "undefined",))
-    if event.get("outcome") in ("forwarded", "failed"):
-        return Outcome(True)
-    if event.get("outcome") == "refused" and code in _OWN_DENIALS:
-        return Outcome(False, codes_of(event) if code == "policy-denied" else (code,))
-    return None
+    result = event["result"]
+    return Outcome(allows(result) if told is None else told, codes_of(result))
+
+
+def _told(event: dict[str, Any], code: str) -> bool | None:
+    """What the gateway did with its policy's result, whatever dialect that is in; None of OPA."""
+    outcome = event.get("outcome")
+    if outcome in ("forwarded", "failed"):
+        return True
+    return False if outcome == "refused" and code in _OWN_DENIALS else None
 
 
 def failure_of(event: dict[str, Any]) -> str:
     """The code that a request ended with, or of OPA's error; empty without."""
     error = event.get("error")
     code = event.get("code") or (error.get("code") if isinstance(error, dict) else error)
-    return code if isinstance(code, str) else ""
+    return shortened(code, MAX_CODE) if isinstance(code, str) else ""
 
 
-def pointers(event: dict[str, Any], name: str) -> tuple[str, ...]:
-    """The JSON pointers in `erased` or `masked`."""
-    found = event.get(name)
-    return (
-        tuple([each for each in found if each.__class__ is str]) if found.__class__ is list else ()
-    )
+def hidden(event: dict[str, Any]) -> tuple[str, ...]:
+    """The JSON pointers to what was erased or masked; ValueError where those are none."""
+    found: list[Any] = []
+    if "erased" not in event and "masked" not in event:
+        return ()
+    for name in ("erased", "masked"):
+        listed = event.get(name)
+        if listed is None:
+            continue
+        if listed.__class__ is not list:
+            raise ValueError(f"{name} is no array of JSON pointers")
+        found += listed
+    if not all(each.__class__ is str and each.startswith("/") for each in found):
+        raise ValueError("what was erased or masked is told by no JSON pointer")
+    return tuple(found)
 
 
 def parts(pointer: str) -> list[str]:

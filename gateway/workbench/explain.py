@@ -58,7 +58,7 @@ class _Told:
     def _body(self, body: Body, indent: str) -> Iterator[str]:
         if body.steps or body.held:
             yield f"{indent}body{' holds' if body.held else ''}{_at(body.site)}"
-        for step in body.steps:
+        for step in _telling(body, self._excerpts):
             if isinstance(step, Failure):
                 yield from self._failure(step, indent + "  ")
             else:
@@ -70,6 +70,22 @@ class _Told:
         yield f"{indent}{f'`{text}`' if text else 'an expression'} {said}{_at(step.site)}"
         for name, value in _seen(step, self._excerpts):
             yield f"{indent}  {name or 'a value'} is {shown(value)}"
+
+
+def _telling(body: Body, excerpts: Excerpts) -> Iterator[Failure | Evaluation]:
+    """Yield the steps of a body, but for what the compiler made of one expression besides.
+
+    A `print` fails for what is undefined in it, and holds nevertheless; an expression with a `with`
+    fails a second time, around the first.
+    """
+    last: Failure | Evaluation | None = None
+    for step in body.steps:
+        if isinstance(step, Failure):
+            outer = isinstance(last, Failure) and last.site == step.site and not step.seen
+            if outer or excerpts.expression(step.site).startswith("print("):
+                continue
+        yield step
+        last = step
 
 
 def _seen(step: Failure, excerpts: Excerpts) -> list[tuple[str, Value]]:
@@ -132,7 +148,7 @@ class _Json:
                 {
                     **_place(body.site),
                     "holds": body.held,
-                    "steps": [self._step(step) for step in body.steps],
+                    "steps": [self._step(step) for step in _telling(body, self._excerpts)],
                 }
                 for body in found.bodies
             ],

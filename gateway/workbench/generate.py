@@ -32,6 +32,7 @@ MOST_EQUAL: Final = 12
 MOST_EDITS: Final = 2000
 MOST_PLACES: Final = 2000
 MOST_COPIED: Final = 100
+MOST_TEXT: Final = 20_000
 DEEPEST: Final = 40
 """Documents that are larger or deeper are not changed on, and larger parts are not copied: where a
 part must be equal to the whole, each change would double it."""
@@ -92,9 +93,17 @@ def places(document: Any, below: Place = ()) -> Iterator[Place]:
 
 
 def is_small(document: Any, most: int = MOST_PLACES, deepest: int = DEEPEST) -> bool:
-    """Whether a document has few places, none of them deep."""
+    """Whether a document has few places, none of them deep, and little text."""
     found = list(islice(places(document), most + 1))
-    return len(found) <= most and max(map(len, found), default=0) <= deepest
+    if len(found) > most or max(map(len, found), default=0) > deepest:
+        return False
+    return sum(map(_length, (value_at(document, place) for place in ((), *found)))) <= MOST_TEXT
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(map(len, value))
+    return len(value) if isinstance(value, str) else 0
 
 
 def meant(document: Any, path: Path, *, new: bool) -> list[Place]:

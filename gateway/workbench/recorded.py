@@ -9,26 +9,24 @@ from gateway.workbench.diff import Case
 from gateway.workbench.events import entrypoint_of, time_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from gateway.workbench.events import Read
 
 
-def cases_of(events: Iterable[Read]) -> Iterator[Case]:
-    """Yield the decisions of a log that have an input; ConfigError for what is no event.
+def case_of(read: Read) -> Case | None:
+    """The decision of an event, None where it has no input; ConfigError for what is no event.
 
     Requests that were refused before the policy was asked have none.
     """
-    for read in events:
-        if read.fault:
-            raise ConfigError((Problem(read.fault, file=read.name, line=read.line),))
-        event = read.event
-        entrypoint, document = entrypoint_of(event), event.get("input")
-        if entrypoint and document is not None and not event.get("partial"):
-            yield Case(
-                source="recorded",
-                entrypoint=entrypoint,
-                document=document,
-                now=time_of(event) or 0.0,
-                name=f"{read.name}:{read.line}",
-            )
+    if read.fault:
+        raise ConfigError((Problem(read.fault, file=read.name, line=read.line),))
+    event = read.event
+    entrypoint = entrypoint_of(event)
+    if not entrypoint or "input" not in event or event.get("partial"):
+        return None
+    return Case(
+        source="recorded",
+        entrypoint=entrypoint,
+        document=event["input"],
+        now=time_of(event) or 0.0,
+        name=f"{read.name}:{read.line}",
+    )

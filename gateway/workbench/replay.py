@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway import wire
-from gateway.decide import DIALECTS
+from gateway.decide import read_value, reserved_names
 from gateway.errors import Code, DecisionError
 from gateway.record.mask import edited, without
 from gateway.rego import UNDEFINED, EvalError, StepLimitExceeded
 from gateway.rego.values import equal, to_json
 from gateway.workbench.events import (
+    MAX_NAME,
     Outcome,
     allows,
     codes_of,
     entrypoint_of,
+    hidden,
     parts,
-    pointers,
     recorded,
     text_at,
     time_of,
@@ -27,15 +27,16 @@ from gateway.workbench.events import (
 from gateway.workbench.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from gateway.config.model import Config
+    from gateway.model import Decision
     from gateway.rego import Undefined, Value
     from gateway.workbench.approved import Approved, Kind
     from gateway.workbench.candidate import Candidate, Entry, Rule
     from gateway.workbench.events import Read
 
-    Check = Callable[[Value], object]
+    Reading = Callable[[Value], Decision]
 
 MAX_GROUPS: Final = 1000
 """So many kinds of changes are told apart."""
@@ -43,16 +44,21 @@ MAX_PLACES: Final = 5
 """So many bad lines are named."""
 
 SKIPPED: Final = {
+    "cut": "a log was not read to its end",
     "malformed": "cannot be read",
     "other": "no decision event",
     "partial": "refused before the policy was asked",
     "query": "an ad-hoc query, which has no entrypoint",
+    "unwanted": "another entrypoint than those that were named",
     "entrypoint": "the policies do not define the entrypoint",
     "erased": "the policy reads what is erased or masked",
     "time": "no timestamp that can be read",
     "outcome": "what was decided is erased",
 }
 """Why events are not replayed."""
+
+PLACES: Final = frozenset(("cut", "malformed"))
+"""Of these, places in the logs are named."""
 
 
 @dataclass(slots=True)
@@ -79,23 +85,25 @@ class Replay:
         candidate: Candidate,
         approved: Sequence[Approved] = (),
         examples: int = 3,
-        shapes: Mapping[str, Check] | None = None,
+        readings: Mapping[str, Reading] | None = None,
+        entrypoints: Collection[str] = (),
     ) -> None:
         """Start with no event.
 
-        `examples` are kept of each kind of change; `shapes` raise DecisionError for a value that
-        the gateway would not take, by route id.
+        `examples` are kept of each kind of change; `readings` are how the gateway takes a value,
+        by route id; of `entrypoints`, where there are any, others are passed over.
         """
         self.candidate = candidate
-        self.shapes = shapes or {}
+        self.readings = readings or {}
+        self.entrypoints = entrypoints
         self.approvals = approved
         self.most_examples = examples
         self.events = self.replayed = self.unchanged = 0
         self.skips: Counter[str] = Counter()
         self.groups: dict[Any, Group] = {}
-        self.named = {
-            reason: Tally(MAX_PLACES if reason == "malformed" else 100) for reason in SKIPPED
-        }
+        self.named = {reason: Tally(MAX_PLACES if reason in PLACES else 100) for reason in SKIPPED}
+        self.asked: dict[str, bool] = {}
+        """Entrypoints, and whether any decision of theirs could be replayed."""
         self.chance: dict[str, tuple[str, ...]] = {}
         self._used: set[int] = set()
 
@@ -103,6 +111,11 @@ class Replay:
     def unused(self) -> list[Approved]:
         """The approvals that approved nothing."""
         return [each for index, each in enumerate(self.approvals) if index not in self._used]
+
+    @property
+    def untried(self) -> list[str]:
+        """The entrypoints of which no decision could be replayed."""
+        return [name for name, replayed in self.asked.items() if not replayed]
 
     def found(self, *kinds: str, approved: bool = False) -> list[Group]:
         """The groups of some kinds, the largest first."""
@@ -119,25 +132,34 @@ class Replay:
         event = read.event
         if read.fault:
             place = f"{read.name}:{read.line}" if read.line else read.name
-            return self._skip("malformed", f"{place}: {read.fault}")
+            return self._skip("cut" if read.cut else "malformed", f"{place}: {read.fault}")
         if event.get("partial") is True:
             return self._skip("partial")
         name = entrypoint_of(event)
         if not name:
             return self._skip("query" if "query" in event else "other")
+        if self.entrypoints and name not in self.entrypoints:
+            return self._skip("unwanted", name)
+        if len(self.asked) < MAX_GROUPS:
+            self.asked.setdefault(name[:MAX_NAME], False)
         entry = self.candidate.entry(name)
-        if entry is None:
-            return self._skip("entrypoint", name)
-        gone = pointers(event, "erased") + pointers(event, "masked")
-        hidden = entry.hidden(gone) if gone else ()
-        if hidden:
-            return self._skip("erased", *hidden)
+        return self._skip("entrypoint", name) if entry is None else self._asked(read, entry)
+
+    def _asked(self, read: Read, entry: Entry) -> None:
+        event = read.event
+        try:
+            gone = hidden(event)
+        except ValueError as error:
+            return self._skip("malformed", f"{read.name}:{read.line}: {error}")
+        if gone and (lost := entry.hidden(gone)):
+            return self._skip("erased", *lost)
         now = time_of(event)
         if now is None:
             return self._skip("time")
-        before = recorded(event)
+        before = recorded(event, gone)
         if before is None:
             return self._skip("outcome")
+        self.asked[entry.name] = True
         return self._decided(read, entry, before, now, gone)
 
     def _skip(self, reason: str, *names: str) -> None:
@@ -149,14 +171,11 @@ class Replay:
         self, read: Read, entry: Entry, before: Outcome, now: float, gone: tuple[str, ...]
     ) -> None:
         event = read.event
-        document = event.get("input")
-        value, after = decided(entry, document, now, self.candidate.steps, bounded=read.small)
-        check = self.shapes.get(text_at(event, "route")) if self.shapes else None
-        if check is not None and value is not UNDEFINED:
-            try:
-                check(value)
-            except DecisionError as error:
-                value, after = UNDEFINED, Outcome(False, (error.code.text,))
+        document = event.get("input", UNDEFINED)  # of OPA there may have been none
+        reading = self.readings.get(text_at(event, "route")) if self.readings else None
+        value, after = decided(
+            entry, document, now, self.candidate.steps, reading, bounded=read.small
+        )
         self.replayed += 1
         if entry.chance:
             self.chance[entry.name] = entry.chance
@@ -200,7 +219,7 @@ class Replay:
         group.routes.add(text_at(event, "route"))
         if len(group.examples) < self.most_examples:
             place = f"{read.name}:{read.line}"
-            group.examples.append((text_at(event, "decision_id"), place))
+            group.examples.append((text_at(event, "decision_id")[:MAX_NAME], place))
 
     def _approval(self, change: dict[str, Any]) -> int | None:
         for number, each in enumerate(self.approvals):
@@ -215,33 +234,37 @@ MANY: Final = Outcome(False, ("…",))
 
 
 def decided(
-    entry: Entry, document: Value, now: float, steps: int, *, bounded: bool
+    entry: Entry,
+    document: Value | Undefined,
+    now: float,
+    steps: int,
+    reading: Reading | None = None,
+    *,
+    bounded: bool,
 ) -> tuple[Value | Undefined, Outcome]:
     """The candidate's value, and what it comes to; UNDEFINED where it could not decide."""
     try:
         value = entry.policy.decide(entry.name, document, now=now, steps=steps, bounded=bounded)
+        if value is UNDEFINED:
+            return value, Outcome(False, (Code.UNDEFINED.text,))
+        allow = allows(value) if reading is None else reading(value).allow
+        return value, Outcome(allow, codes_of(value))
     except StepLimitExceeded:
-        return UNDEFINED, Outcome(False, (Code.WORK_LIMIT.text,))
+        code = Code.WORK_LIMIT
     except EvalError:
-        return UNDEFINED, Outcome(False, (Code.EVAL_ERROR.text,))
-    if value is UNDEFINED:
-        return value, Outcome(False, (Code.UNDEFINED.text,))
-    return value, Outcome(allows(value), codes_of(value))
+        code = Code.EVAL_ERROR
+    except DecisionError as error:
+        code = error.code
+    return UNDEFINED, Outcome(False, (code.text,))
 
 
-def shapes(config: Config) -> dict[str, Check]:
-    """How the gateway reads a value, by route id: as the route's dialect has it."""
-    reserved = wire.RESERVED | wire.spelled(config.identity_names)
+def readings(config: Config) -> dict[str, Reading]:
+    """How the gateway takes a value, by route id: as the route's dialect has it."""
+    reserved = reserved_names(config)
     return {
-        route.id: partial(_read, DIALECTS[route.dialect].decision, reserved)
+        route.id: partial(read_value, dialect=route.dialect, reserved=reserved)
         for route in config.routes
     }
-
-
-def _read(
-    reading: Callable[[Any, frozenset[bytes]], object], reserved: frozenset[bytes], value: Value
-) -> object:
-    return reading(value, reserved)
 
 
 def same(event: dict[str, Any], value: Value | Undefined, gone: tuple[str, ...]) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.record.event import readable
-from gateway.workbench.replay import SKIPPED
+from gateway.record.text import readable
+from gateway.workbench.replay import PLACES, SKIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,7 @@ def _lines(replay: Replay) -> Iterator[str]:
         yield f"  {SKIPPED[reason]}: {count:,}"
         tally = replay.named[reason]
         for name, times in tally.most(MOST_NAMED):
-            yield f"    {name}" if reason == "malformed" else f"    {name}: {times:,}"
+            yield f"    {name}" if reason in PLACES else f"    {name}: {times:,}"
         left = len(tally.counts) - MOST_NAMED
         if tally.others or left > 0:
             yield "    and more"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
-from gateway.record.event import readable
+from gateway.record.text import one_line, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,20 +39,10 @@ def summary(checks: Sequence[Check]) -> str:
     return ": ".join(filter(None, (counted(len(checks), "test"), ", ".join(parts))))
 
 
-_COMMAND: Final = re.compile(r"\A( *):(?=:)|#(?=#\[)")
-
-
-def one_line(text: str) -> str:
-    """Text of a policy, scenario or request on a line of its own, for terminals and CI systems.
-
-    What is unprintable is escaped, and what GitHub would take for a workflow command.
-    """
-    return _COMMAND.sub(
-        lambda found: "\\x23" if found[1] is None else f"{found[1]}\\x3a", readable(text)
-    )
-
-
 # --- pretty
+
+MOST_LINES: Final = 40
+"""So much of how a decision came about is shown of each test, unless all is asked for."""
 
 
 def pretty(checks: Sequence[Check], *, verbose: bool) -> str:
@@ -65,12 +55,16 @@ def pretty(checks: Sequence[Check], *, verbose: bool) -> str:
 
 
 def _pretty(check: Check, *, verbose: bool) -> Iterator[str]:
-    yield f"{check.file}:{check.row}: {check.full_name}: {check.outcome.upper()}"
+    name = check.full_name if check.is_rule else check.name
+    yield f"{check.file}:{check.row}: {name}: {check.outcome.upper()}"
     yield from (f"  {line}" for line in check.lines)
     if verbose:
         yield from _pretty_cases(check.cases, "  ")
     yield from (f"  | {line}" for line in check.output)
-    yield from (f"  {line}" for line in check.explained)
+    shown = check.explained if verbose else check.explained[:MOST_LINES]
+    yield from (f"  {line}" for line in shown)
+    if left := len(check.explained) - len(shown):
+        yield f"  … {counted(left, 'line')} more with --verbose"
 
 
 def _pretty_cases(cases: Iterable[Case], indent: str) -> Iterator[str]:
@@ -103,7 +97,8 @@ def _as_opa(check: Check) -> dict[str, Any]:
         if check.lines:
             made["message"] = "; ".join(check.lines)
     if check.output:
-        made["output"] = base64.b64encode("".join(f"{x}\n" for x in check.output).encode()).decode()
+        output = "".join(f"{line}\n" for line in check.output)
+        made["output"] = base64.b64encode(output.encode(errors="replace")).decode()
     if check.cases:
         made["sub_results"] = _sub_results(check.cases)
     return made
@@ -134,7 +129,7 @@ def junit(checks: Sequence[Check], _coverage: Coverage | None) -> str:
         suite = ET.SubElement(
             root,
             "testsuite",
-            name=_xml(name),
+            name=_xml(readable(name)),
             tests=str(len(members)),
             failures=str(sum(check.outcome == "fail" for check in members)),
             errors=str(sum(check.outcome == "error" for check in members)),
@@ -151,7 +146,7 @@ def _test_case(suite: ET.Element, check: Check) -> None:
     case = ET.SubElement(
         suite,
         "testcase",
-        classname=_xml(check.suite),
+        classname=_xml(readable(check.suite)),
         name=_xml(readable(check.name)),
         time=f"{check.seconds:.3f}",
     )
@@ -207,7 +202,7 @@ def sarif(checks: Sequence[Check], _coverage: Coverage | None) -> str:
         {
             "ruleId": _RULES[check.outcome],
             "level": "error",
-            "message": {"text": "\n".join((check.full_name, *check.lines))},
+            "message": {"text": _message((check.full_name, *check.lines))},
             "locations": [
                 {
                     "physicalLocation": {
@@ -229,8 +224,13 @@ def sarif(checks: Sequence[Check], _coverage: Coverage | None) -> str:
     return json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
 
+def _message(lines: Iterable[str]) -> str:
+    """Lines as the text of a message, in which no `[text](place)` is a link (§3.11.6)."""
+    return "\n".join(map(readable, lines)).replace("](", "\\](")
+
+
 def _uri(file: str) -> str:
-    return quote(file)
+    return quote(file, errors="surrogateescape")
 
 
 REPORTS: Final[Mapping[str, Callable[[Sequence[Check], Coverage | None], str]]] = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config.model import METHOD, TOKEN
 from gateway.config.values import Malformed
-from gateway.model import Facts, Forward, Head, Need, Refuse
+from gateway.model import Facts, Forward, Head, Need, Refuse, Taken
 from gateway.pipeline import plan
 
 if TYPE_CHECKING:
@@ -126,10 +126,14 @@ def send(
     """What the gateway would do with the request; a Need of keys where `keyrings` lack them."""
     head = request.head(snapshot)
     facts = Facts(keyrings=keyrings)
-    outcome = plan(head, facts, snapshot, now)
-    if isinstance(outcome, Need) and outcome.kind == "body":
-        outcome = plan(head, replace(facts, body=request.body), snapshot, now)
-    return outcome
+    while True:
+        outcome = plan(head, facts, snapshot, now)
+        if not isinstance(outcome, Need) or outcome.kind == "keys":
+            return outcome
+        if outcome.kind == "body":
+            facts = replace(facts, body=request.body)
+        else:  # a dry run spends nobody's quota
+            facts = replace(facts, admitted=Taken(charges=outcome.charges))
 
 
 def as_dict(outcome: Forward | Refuse | Answer) -> dict[str, Any]:
@@ -164,7 +168,7 @@ def as_dict(outcome: Forward | Refuse | Answer) -> dict[str, Any]:
         case Forward():
             told = {
                 "outcome": "forwarded",
-                "upstream": outcome.upstream.url,
+                "upstream": str(outcome.upstream),
                 "target": outcome.target.decode("latin-1"),
                 "response_headers": _lines(outcome.response_headers),
             }

@@ -45,7 +45,7 @@ class Check:
         return self.suite.startswith("data.")
 
 
-def of_test(result: TestResult) -> Check:
+def of_test(result: TestResult, explained: tuple[str, ...] = ()) -> Check:
     """A test rule's result."""
     return Check(
         suite=result.package,
@@ -56,6 +56,7 @@ def of_test(result: TestResult) -> Check:
         lines=(result.message,) if result.message else (),
         output=result.output,
         cases=result.cases,
+        explained=explained,
         seconds=result.nanoseconds / 1e9,
     )
 

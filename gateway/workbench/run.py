@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config.values import Malformed
 from gateway.model import Need
+from gateway.rego.values import equal
 from gateway.workbench.request import as_dict, make_request, send
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def differences(scenario: Scenario, outcome: dict[str, Any]) -> Iterator[Differe
     expect = scenario.expect
     for part in sorted(expect.model_fields_set - {"headers", "response_headers", "reasons"}):
         expected = getattr(expect, part)
-        if expected is not None and expected != outcome[part]:
+        given = expected is not None or part == "decision"
+        if given and not equal(expected, outcome[part]):
             yield Difference(part=part, expected=expected, got=outcome[part])
     if expect.reasons is not None:
         codes = sorted(reason["code"] for reason in outcome["reasons"])

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 LONGEST: Final = 200
 """Longer patterns have no samples."""
 
+MOST_FITTING: Final = 2000
+"""So many characters a sample of a pattern has; repetitions within others would fill the memory."""
+
+MOST_CHANGED: Final = 10_000
+"""Longer texts are left as they are."""
+
 FILLER: Final = "x"
 
 
@@ -57,7 +63,7 @@ def _regex(text: str) -> Iterator[str]:
     except (re.error, RecursionError, OverflowError):
         return
     for more in (0, 1):
-        found = "".join(_fits(tree, more))
+        found = _joined(_fits(tree, more))
         yield found
         yield found + FILLER
         yield FILLER + found
@@ -73,12 +79,23 @@ def _fits(tree: Any, more: int) -> Iterator[str]:
             yield _member(value)
         elif kind in (kinds.MAX_REPEAT, kinds.MIN_REPEAT):
             least, most, inner = value
-            yield "".join(_fits(inner, more)) * min(least + more, int(most), 20)
+            made = _joined(_fits(inner, more))
+            yield (made * min(least + more, int(most), 20))[:MOST_FITTING]
         elif kind is kinds.SUBPATTERN:
             yield from _fits(value[-1], more)
         elif kind is kinds.BRANCH:
             choices = value[1]
             yield from _fits(choices[more % len(choices)], more)
+
+
+def _joined(parts: Iterator[str]) -> str:
+    """Return a text of parts, as long as it may be: then no more of them are made."""
+    made = ""
+    for part in parts:
+        made += part
+        if len(made) >= MOST_FITTING:
+            break
+    return made[:MOST_FITTING]
 
 
 def _member(members: Any) -> str:
@@ -130,6 +147,8 @@ def near(value: Any) -> Iterator[Any]:
             yield not value
         case None:
             yield False
+        case str() if len(value) > MOST_CHANGED:
+            yield ""
         case str():
             yield from (value + FILLER, FILLER + value, f"{value}/{FILLER}", value[:-1])
             yield from (value.upper(), value.lower(), value.capitalize(), "")

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003  pydantic reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -33,18 +33,18 @@ from gateway.config.model import Duration, HeaderName, Section
 from gateway.config.validate import did_you_mean, validate
 from gateway.config.values import Malformed, described
 from gateway.errors import Code, ConfigError, Problem
+from gateway.workbench.variables import Room, filled, is_among
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 SUFFIX = ".scenario.yaml"
-MOST_COMBINATIONS = 10_000
 MOST_ALIKE = 32
 """Longest chain of tokens of which each is like the next."""
 ANONYMOUS = "none"
 """The name of no token, for matrices."""
 
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_NEARLY = re.compile(r"[._-]scenarios?\.ya?ml\Z", re.IGNORECASE)
 _CODES = {code.text: code for code in Code}
 
 
@@ -131,7 +131,7 @@ class Expectation(Section):
     reasons: tuple[str, ...] | None = None
     """Codes of the policy's reasons, all of them, in any order."""
     decision: Any = None
-    """The policy's whole result."""
+    """The policy's whole result; null where it makes none."""
     route: str | None = None
     """Id of the route."""
     subject: str | None = None
@@ -144,6 +144,15 @@ class Expectation(Section):
     """Headers of what is sent to the upstream, or to the client; null for one that is not there."""
     response_headers: dict[HeaderName, Any] = Field(default_factory=dict)
     """Headers that are added to the upstream's response."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Expectation:
+        if not any(
+            getattr(self, name) not in (None, {}) or name == "decision"
+            for name in self.model_fields_set
+        ):
+            raise Malformed("expects nothing, so that it would always pass", "say what must come")
+        return self
 
 
 def _request(value: object) -> object:
@@ -189,7 +198,7 @@ class ScenarioRecipe(Section):
 
     name: str = Field(min_length=1)
     """What is claimed."""
-    matrix: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    matrix: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
     """Variables and their values: one scenario for each combination. `${variable}` stands for its
     value in tokens, requests and expectations."""
     token: Annotated[TokenRecipe | None, BeforeValidator(_token)] = None
@@ -213,11 +222,18 @@ class ScenarioRecipe(Section):
         if (self.expect is None) == (self.allow is None):
             raise Malformed("expected either expect or allow")
         for index, entry in enumerate(self.allow or ()):
-            for name in entry.keys() - self.matrix.keys():
+            for name, value in entry.items():
                 at = ("allow", str(index), name)
-                raise Malformed(
-                    f"the matrix has no {name}", did_you_mean(name, self.matrix), key=at
-                )
+                if name not in self.matrix:
+                    remedy = did_you_mean(name, self.matrix)
+                    raise Malformed(f"the matrix has no {name}", remedy, key=at)
+                for each in value if isinstance(value, list) else (value,):
+                    if not is_among(each, self.matrix[name]):
+                        raise Malformed(
+                            f"no {name} of the matrix is {each!r}",
+                            "write a value as the matrix has it",
+                            key=at,
+                        )
         return self
 
 
@@ -262,39 +278,25 @@ def read_scenarios(path: Path, data: bytes) -> list[Scenario]:
         problems += map(document.problem, faults)
     made: list[Scenario] = []
     if found is not None and not problems:
+        room = Room(found)
         for index, recipe in enumerate(found.scenarios):
             row = document.locate(f"scenarios.{index}.name").line
             try:
+                room.take(recipe)
                 made += _scenarios(path, row, found, recipe)
             except Malformed as error:
                 key = draft.original(("scenarios", index, *error.key))
                 fault = Fault(key=key, message=str(error), remedy=error.remedy)
                 problems.append(document.problem(fault))
     if problems:
-        raise ConfigError(
-            tuple(
-                Problem(
-                    each.message,
-                    file=str(path),
-                    line=each.line,
-                    column=each.column,
-                    key=each.key,
-                    remedy=each.remedy,
-                )
-                for each in sorted(problems, key=lambda each: (each.line, each.column))
-            )
-        )
+        ordered = sorted(problems, key=lambda each: (each.line, each.column))
+        raise ConfigError(tuple(replace(each, file=str(path)) for each in ordered))
     return made
 
 
 def _scenarios(
     path: Path, row: int, file: ScenarioFile, recipe: ScenarioRecipe
 ) -> Iterator[Scenario]:
-    count = 1
-    for values in recipe.matrix.values():
-        count *= len(values)
-    if count > MOST_COMBINATIONS:
-        raise Malformed(f"{count} combinations, more than {MOST_COMBINATIONS}", key=("matrix",))
     bases: dict[str, TokenRecipe] = {}
     for values in itertools.product(*recipe.matrix.values()):
         chosen = dict(zip(recipe.matrix, values, strict=True))
@@ -316,7 +318,7 @@ def _scenarios(
 
 def _covers(entry: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
     return all(
-        chosen[name] in value if isinstance(value, list) else chosen[name] == value
+        is_among(chosen[name], value if isinstance(value, list) else (value,))
         for name, value in entry.items()
     )
 
@@ -376,61 +378,24 @@ def _over(base: TokenRecipe, recipe: TokenRecipe) -> TokenRecipe:
     return base.model_copy(update=update)
 
 
-def filled(section: Any, chosen: Mapping[str, Any], key: str) -> Any:
-    """Return a section with the values of a matrix put in."""
-    update = {}
-    for name in section.model_fields_set:
-        value = getattr(section, name)
-        update[name] = put(value, chosen, key)
-        if isinstance(value, str) and type(section).model_fields[name].annotation is not Any:
-            update[name] = _text(update[name], f"{key}.{name}", key)
-    return section.model_copy(update=update)
-
-
-def _text(value: Any, what: str, key: str) -> str:
-    """Return what must be a text; numbers are written."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise Malformed(f"{what} must be a text, got {described(value)}", key=(key,))
-    return value
-
-
-def put(value: Any, chosen: Mapping[str, Any], key: str) -> Any:
-    """Return a value with the values of a matrix in the place of `${variable}`.
-
-    A text that is nothing else becomes the value itself. Malformed for an unknown variable.
-    """
-    match value:
-        case str():
-            alone = _VARIABLE.fullmatch(value)
-            if alone:
-                return _value(alone, chosen, key)
-            return _VARIABLE.sub(lambda found: str(_value(found, chosen, key)), value)
-        case list() | tuple():
-            return type(value)(put(item, chosen, key) for item in value)
-        case dict():
-            return {
-                _text(put(name, chosen, key), "a name", key): put(item, chosen, key)
-                for name, item in value.items()
-            }
-        case _:
-            return value
-
-
-def _value(found: re.Match[str], chosen: Mapping[str, Any], key: str) -> Any:
-    if found[1] not in chosen:
-        raise Malformed(f"the matrix has no {found[1]}", did_you_mean(found[1], chosen), key=(key,))
-    return chosen[found[1]]
-
-
 def find_scenarios(paths: Iterable[Path]) -> list[Path]:
-    """Return the scenario files among and below `paths`, but for hidden ones."""
+    """Return the scenario files among and below `paths`, but for hidden ones.
+
+    ConfigError for files that are nearly named like some: nobody would miss them.
+    """
     found: dict[Path, None] = {}
+    problems: list[Problem] = []
     for root in paths:
-        below = sorted(root.rglob(f"*{SUFFIX}")) if root.is_dir() else [root]
+        below = sorted(root.rglob("*")) if root.is_dir() else [root]
         for path in below:
-            hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-            if path.name.endswith(SUFFIX) and not hidden:
+            if any(part.startswith(".") for part in path.relative_to(root).parts):
+                continue
+            if path.name.endswith(SUFFIX):
                 found[path] = None
+            elif _NEARLY.search(path.name):
+                message = "is no scenario file by its name"
+                remedy = f"name it …{SUFFIX}"
+                problems.append(Problem(message, file=str(path), remedy=remedy))
+    if problems:
+        raise ConfigError(tuple(problems))
     return list(found)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.rego.compiler import Unit, all_good, compile_all
 from gateway.rego.program import DEFAULT_STEPS
-from gateway.rego.testing import run_tests, suites
+from gateway.rego.testing import names_of_tests, run_tests, suites, tests_among
+from gateway.rego.trace import Trace
 from gateway.workbench.coverage import Coverage
 from gateway.workbench.explain import as_lines
 from gateway.workbench.held import Held
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.bundle.folder import PolicySources
     from gateway.rego import Program
     from gateway.rego.codegen import Observe
-    from gateway.rego.testing import Suite
+    from gateway.rego.testing import Suite, TestResult
     from gateway.rego.trace import Site
     from gateway.snapshot import Snapshot
     from gateway.workbench.results import Check
@@ -48,6 +50,12 @@ class Session:
     coverage: bool = False
     memory: dict[str, list[Check]] | None = None
 
+    @property
+    def size(self) -> int:
+        """How many results there will be."""
+        names = (*names_of_tests(self._all_tests()), *(each.full_name for each in self.scenarios))
+        return sum(map(self.selected, names)) * self.count
+
     def run(self) -> Iterator[Check | Coverage]:
         """Yield each result as it comes, and last the coverage, where it was asked for.
 
@@ -58,14 +66,21 @@ class Session:
             yield from self._tests(reached)
             yield from self._scenarios(reached)
         if self.coverage:
-            yield Coverage.of(reached, self.sources.modules)
+            yield self._coverage(reached)
+
+    def _coverage(self, reached: list[tuple[Program, set[int]]]) -> Coverage:
+        """What was reached of all modules, also of those that no test depends on."""
+        compiled = {name for program, _ in reached for name in program.files}
+        if not compiled.issuperset(self.sources.modules):
+            reached.append((observed(self.sources, "coverage").program, set()))
+        return Coverage.of(reached, self.sources.modules)
 
     def held(self) -> set[Site]:
         """Run all once, and return where the bodies begin that held.
 
         Raises CompileError.
         """
-        found = suites(self.sources.modules, self.sources.tests)
+        found = self._suites()
         units = [Unit(modules=suite.modules, observe="trace") for suite in found]
         sites: set[Site] = set()
         for suite, program in zip(found, all_good(compile_all(units)), strict=True):
@@ -86,30 +101,59 @@ class Session:
         return sites
 
     def _tests(self, reached: list[tuple[Program, set[int]]]) -> Iterator[Check]:
-        found = suites(self.sources.modules, self.sources.tests)
+        found = self._suites()
         known = self._known(found)
         stale = [suite for suite in found if suite.digest not in known]
         observe: Observe = "coverage" if self.coverage else ""
         units = [Unit(modules=suite.modules, observe=observe) for suite in stale]
+        now = time.time()
         for suite, program in zip(stale, all_good(compile_all(units)), strict=True):
             observer: set[int] = set()
-            results = run_tests(
-                program,
-                suite.tests,
-                self.sources.data,
-                now=time.time(),
-                selected=self.selected,
-                steps=self.steps,
-                clock=time.perf_counter_ns,
-                observer=observer if self.coverage else None,
+            results = list(
+                run_tests(
+                    program,
+                    suite.tests,
+                    self.sources.data,
+                    now=now,
+                    selected=self.selected,
+                    steps=self.steps,
+                    clock=time.perf_counter_ns,
+                    observer=observer if self.coverage else None,
+                )
             )
-            known[suite.digest] = list(map(of_test, results))
+            why = self._why(suite, [each for each in results if each.outcome == "fail"], now)
+            known[suite.digest] = [of_test(each, why.get(each.full_name, ())) for each in results]
             reached.append((program, observer))
         if self.memory is not None:
             self.memory.clear()
             self.memory.update((self._key(digest), checks) for digest, checks in known.items())
         checks = [check for made in known.values() for check in made]
         yield from sorted(checks, key=lambda check: (check.file, check.row))
+
+    def _why(
+        self, suite: Suite, failed: Sequence[TestResult], now: float
+    ) -> dict[str, tuple[str, ...]]:
+        """Run test rules that failed again, and return how each came to its value."""
+        if not failed:
+            return {}
+        (program,) = all_good(compile_all([Unit(modules=suite.modules, observe="trace")]))
+        made = {}
+        for each in failed:
+            trace = Trace(program.functions, program.sites)
+            again = run_tests(
+                program, suite.tests, self.sources.data, now=now,
+                selected=each.full_name.__eq__, steps=self.steps, observer=trace,
+            )  # fmt: skip
+            deque(again, maxlen=0)
+            made[each.full_name] = tuple(as_lines(trace, suite.modules))
+        return made
+
+    def _suites(self) -> tuple[Suite, ...]:
+        return suites(self.sources.modules, self._all_tests())
+
+    def _all_tests(self) -> dict[str, str]:
+        """All modules of tests, also served ones that hold some: OPA runs them, too."""
+        return {**self.sources.tests, **tests_among(self.sources.modules)}
 
     def _known(self, found: Iterable[Suite]) -> dict[str, list[Check]]:
         """What is remembered of suites, by their digests."""

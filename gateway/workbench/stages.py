@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gateway.model import Answer, Forward, Refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gateway.model import Decision, Principal
     from gateway.snapshot import Snapshot
+
+_LISTS: Final = ("scopes", "groups", "roles")
 
 State = Literal["ok", "refused", "answered", "not reached"]
 
@@ -50,6 +52,64 @@ def stages(outcome: Forward | Refuse | Answer, snapshot: Snapshot) -> list[Stage
     return made
 
 
+def recorded_stages(event: Mapping[str, Any], decided: tuple[str, ...]) -> list[Stage]:
+    """Tell what the stages did with a request whose event was recorded, as far as it says so.
+
+    `decided` are the lines of the policy's part, empty where it was not asked.
+    """
+    if "code" not in event and "outcome" not in event:  # OPA's, which knows of no stages
+        return [Stage(name="decide", state="ok", lines=decided)]
+    document = _Document(event.get("input"))
+    passed = [
+        ("route", "route" in event, (_routed(event, document),)),
+        ("identify", "subject" in event or bool(decided), tuple(_identified(document))),
+        ("decide", bool(decided), decided),
+        ("forward", event.get("outcome") == "forwarded", (f"answered with {event.get('status')}",)),
+    ]
+    made: list[Stage] = []
+    for name, is_passed, lines in passed:
+        if is_passed:
+            made.append(Stage(name=name, state="ok", lines=lines))
+        elif all(stage.state == "ok" for stage in made) and (name != "forward" or not decided):
+            error = _Document(event.get("error"))
+            told = (event.get("status"), event.get("code"), error["message"])
+            said = " ".join(str(each) for each in told if each)
+            made.append(Stage(name=name, state="refused", lines=(said,)))
+        else:
+            made.append(Stage(name=name, state="not reached"))
+    return made
+
+
+class _Document(dict[str, Any]):
+    """An object of a log, which anybody may have written: what is not there is None."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(value if isinstance(value, dict) else {})
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+
+def _routed(event: Mapping[str, Any], document: _Document) -> str:
+    params = _Document(_Document(document["route"])["params"])
+    more = "".join(f", {name} = {value}" for name, value in params.items())
+    return (
+        f"{event['route']}: {_Document(document['request'])['path'] or event.get('target')}{more}"
+    )
+
+
+def _identified(document: _Document) -> Iterator[str]:
+    identity = _Document(document["identity"])
+    if identity["authenticated"] is not True:
+        yield "anonymous"
+        return
+    yield f"{identity['subject']} (issuer {identity['issuer']})"
+    for name in _LISTS:
+        values = identity[name]
+        if values and isinstance(values, list):
+            yield f"{name}: {', '.join(map(str, values))}"
+
+
 def _found(outcome: Forward | Refuse | Answer, snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
     """Return what the stages found, by name, as far as they were passed."""
     trail = outcome.trail
@@ -67,7 +127,7 @@ def _found(outcome: Forward | Refuse | Answer, snapshot: Snapshot) -> dict[str, 
     found["decide"] = (f"{asked} allows", *_reasons(trail.decision))
     if isinstance(outcome, Forward):
         target = outcome.target.decode("latin-1")
-        found["forward"] = (f"to {outcome.upstream.url}{target}",)
+        found["forward"] = (f"to {outcome.upstream}{target}",)
     return found
 
 
@@ -76,7 +136,7 @@ def _identity(principal: Principal) -> Iterator[str]:
         yield "anonymous"
         return
     yield f"{principal.subject} (issuer {principal.issuer})"
-    for name in ("scopes", "groups", "roles"):
+    for name in _LISTS:
         values = getattr(principal, name)
         if values:
             yield f"{name}: {', '.join(values)}"

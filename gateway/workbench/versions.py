@@ -8,22 +8,28 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from gateway.errors import DecisionError
 from gateway.rego import UNDEFINED, EvalError, Policy
 from gateway.rego.compiler import Unit, all_good, compile_all, read_sources, request
 from gateway.rego.plan import AssignOnce, Const, IsUndefined, read_plan, steps
 from gateway.rego.plan_cache import find
+from gateway.rego.program import DEFAULT_STEPS
 from gateway.rego.values import equal
 from gateway.workbench.contrast import Account
+from gateway.workbench.events import allows
 from gateway.workbench.hints import Hints, hints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gateway.bundle.folder import PolicySources
+    from gateway.model import Decision
     from gateway.rego import Footprint, Value
     from gateway.rego.codegen import Observe
     from gateway.rego.plan import Plan
     from gateway.rego.trace import Trace
+
+    Reading = Callable[[Value], Decision]
 
 OBSERVED: Final[tuple[Observe, Observe]] = ("coverage", "trace")
 
@@ -36,16 +42,12 @@ class Said:
 
     value: Value = UNDEFINED
     error: str = ""
+    allow: bool = False
 
     @property
     def verdict(self) -> Verdict:
-        """Whether it allows; nothing but true does, as a result or in it."""
-        if self.error:
-            return "error"
-        value = self.value
-        if isinstance(value, dict):
-            value = value.get("allow", value.get("allowed"))
-        return "allow" if value is True else "deny"
+        """What that comes to."""
+        return "error" if self.error else "allow" if self.allow else "deny"
 
     def same(self, other: Said) -> bool:
         """Whether both say the same; two errors are, whatever their texts."""
@@ -59,9 +61,22 @@ class Said:
 class Version:
     """A policy set that is compared: it decides and tells what it did."""
 
-    def __init__(self, sources: PolicySources, entrypoints: Sequence[str]) -> None:
-        """Compile; CompileError, also where an entrypoint is not there."""
+    def __init__(
+        self,
+        sources: PolicySources,
+        entrypoints: Sequence[str],
+        *,
+        steps: int = DEFAULT_STEPS,
+        readings: Mapping[str, Reading] | None = None,
+    ) -> None:
+        """Compile; CompileError, also where an entrypoint is not there.
+
+        `steps` is the work limit of each decision, `readings` are how the gateway takes the values
+        of entrypoints.
+        """
         self.sources = sources
+        self._steps = steps
+        self._readings = readings or {}
         units = [
             Unit(modules=sources.modules, entrypoints=tuple(entrypoints), observe=observe)
             for observe in OBSERVED
@@ -88,18 +103,38 @@ class Version:
     def decide(self, entrypoint: str, document: Any, now: float) -> tuple[Said, frozenset[int]]:
         """Decide; return the numbers of the places that were reached, too."""
         reached: set[int] = set()
-        said = _said(self._policy, entrypoint, document, now, reached)
+        said = self._said(self._policy, entrypoint, document, now, reached)
         return said, frozenset(reached)
 
     def says(self, entrypoint: str, document: Any, now: float) -> Said:
         """Decide without noting what was reached."""
-        return _said(self._policy, entrypoint, document, now, set())
+        return self._said(self._policy, entrypoint, document, now, set())
 
     def account(self, entrypoint: str, document: Any, now: float) -> Account:
         """Decide, and tell how."""
         trace = self._traced.trace()
-        _said(self._traced, entrypoint, document, now, trace)
+        self._said(self._traced, entrypoint, document, now, trace)
         return Account(trace=trace, modules=self.sources.modules, granted=self._granted)
+
+    def _said(
+        self,
+        policy: Policy,
+        entrypoint: str,
+        document: Any,
+        now: float,
+        observer: set[int] | Trace,
+    ) -> Said:
+        reading = self._readings.get(entrypoint)
+        try:
+            value = policy.decide(
+                entrypoint, document, now=now, steps=self._steps, observer=observer
+            )
+            allow = allows(value) if reading is None else reading(value).allow
+        except EvalError as error:
+            return Said(error=str(error) or "cannot decide")
+        except DecisionError as error:
+            return Said(error=str(error))
+        return Said(value=value, allow=allow)
 
 
 def _granted(plan: Plan) -> Iterator[str]:
@@ -115,12 +150,3 @@ def _granted(plan: Plan) -> Iterator[str]:
                     yield ".".join(("data", *item.path))
                 case _:
                     pass
-
-
-def _said(
-    policy: Policy, entrypoint: str, document: Any, now: float, observer: set[int] | Trace
-) -> Said:
-    try:
-        return Said(value=policy.decide(entrypoint, document, now=now, observer=observer))
-    except EvalError as error:
-        return Said(error=str(error) or "cannot decide")

@@ -15,23 +15,19 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from gateway.rego import UNDEFINED, CompileError, EvalError, Policy
 from gateway.rego.children import Children
 from gateway.rego.compiler import Unit, compile_all
-from gateway.rego.values import to_json
+from tests.support.agreement import difference
 from tests.support.opa import needs_opa, opa
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.rego import Program
-    from tests.support.opa import Opa, Said
 
 pytestmark = needs_opa
 
 FOLDER = Path(__file__).parent
 KNOWN = yaml.safe_load((FOLDER / "opa_source_known.yaml").read_text())
-NOW = 1_700_000_000.0
 
 INPUTS = [
     None,
@@ -153,50 +149,6 @@ def _differences(texts: list[str]) -> Iterator[tuple[str, str]]:
             some = texts[start : start + 60]
             units = [Unit(modules={"a.rego": text}) for text in some]
             for text, made in zip(some, compile_all(units, children=children), strict=True):
-                why = _difference(process, text, made)
+                why = difference(process, {"a.rego": text}, made, INPUTS, DATA)
                 if why:
                     yield text, why
-
-
-def _difference(process: Opa, text: str, made: Program | CompileError) -> str:
-    """Say how OPA differs; a module that only its type checker refuses may differ."""
-    paths: list[str] = []
-    if not isinstance(made, CompileError):
-        rules = made.rules.items()
-        paths = ["/".join(path) for path, (_, parameters) in rules if parameters == 2]
-    asks = [(path.replace("/", "."), given) for path in paths for given in INPUTS]
-    said = process.ask({"a.rego": text}, asks or [("nothing", None)], DATA)
-    # Else it is what is asked that OPA refuses, for the characters in a rule's name.
-    refused = all(one.kind == "refused" and "a.rego" in one.text for one in said)
-    if refused and "rego_type_error" in said[0].text:
-        return ""
-    if isinstance(made, CompileError):
-        return "" if refused else f"refused here: {made}"
-    if refused:
-        return f"refused there: {said[0].text}"
-    ours = [_decided(made, path, given) for path in paths for given in INPUTS]
-    return next((f"{a} {b} {c}" for a, b, c in zip(asks, ours, said) if not _same(b, c)), "")
-
-
-def _decided(program: Program, path: str, given: object) -> tuple[str, object]:
-    try:
-        document = UNDEFINED if given is None else given
-        value = Policy(program, DATA).decide(path, document, now=NOW)
-    except EvalError as error:
-        return "error", error.code
-    return ("undefined", None) if value is UNDEFINED else ("value", to_json(value))
-
-
-def _same(ours: tuple[str, object], theirs: Said) -> bool:
-    return theirs.kind == "refused" or (  # a part of a rule that cannot be asked for by itself
-        ours[0] == theirs.kind and (ours[0] != "value" or _equal(ours[1], theirs.value))
-    )
-
-
-def _equal(ours: object, theirs: object) -> bool:
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        named = {key if isinstance(key, str) else str(key): value for key, value in ours.items()}
-        return named.keys() == theirs.keys() and all(_equal(named[k], theirs[k]) for k in named)
-    if isinstance(ours, list) and isinstance(theirs, list):
-        return len(ours) == len(theirs) and all(map(_equal, ours, theirs))
-    return ours == theirs and isinstance(ours, bool) == isinstance(theirs, bool)

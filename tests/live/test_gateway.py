@@ -3,8 +3,11 @@
 import asyncio
 
 from tests.support import http1
+from tests.support.gateway import either_server  # noqa: F401  a fixture
 from tests.support.gateway import live, running
 from tests.support.upstream import answers, ok
+
+HYPERCORN_ONLY = ("test_a_peer_on_a_unix_socket_has_no_address",)
 
 
 @live

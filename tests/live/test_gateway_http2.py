@@ -8,8 +8,11 @@ import pytest
 
 from tests.support import http1, http2
 from tests.support.certificates import Authority
+from tests.support.gateway import either_server  # noqa: F401  a fixture
 from tests.support.gateway import bearer, live, running, tls
 from tests.support.upstream import answers, ok
+
+HYPERCORN_ONLY = ("test_duplicates_and_smuggled_lines_are_refused",)
 
 
 @pytest.fixture(scope="module")

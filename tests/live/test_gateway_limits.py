@@ -5,8 +5,18 @@ import asyncio
 import pytest
 
 from tests.support import http1, http2
+from tests.support.gateway import either_server  # noqa: F401  a fixture
 from tests.support.gateway import bearer, live, running
 from tests.support.upstream import ok
+
+HYPERCORN_ONLY = (
+    "test_a_client_that_leaves_before_the_policy_has_its_body",
+    "test_refused_below_the_pipeline_and_counted",
+    "test_refused_on_http2_stream_by_stream",
+    "test_a_slow_head_is_408",
+    "test_continue_is_sent_when_the_body_is_needed",
+)
+
 
 OVER = b"GET /open/smuggled HTTP/1.1\r\nHost: a\r\n\r\n" * 50  # CONFIG's limit is 1 KiB
 EXPECT = ("Expect", "100-continue")

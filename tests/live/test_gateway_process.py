@@ -293,10 +293,10 @@ async def test_the_demo_says_what_was_expected(tmp_path):
     shutil.copytree(POLICIES, policies)
     for file in policies.iterdir():
         file.write_text(file.read_text().replace('"DELETE"', '"TRACE"'))
-    (policies / "authz_test.rego").unlink()
+    (policies / "orders_test.rego").unlink()
     async with started("demo", "--once", "--policies", "policies", folder=tmp_path) as process:
         assert await process.ended() == 1
     lines = [line.split() for line in process.output.decode().splitlines()]
-    failed = lines.index("admin deletes 403 policy-denied nothing FAILED".split())
-    assert lines[failed + 1] == ["expected", "200", "carol"]
+    failed = lines.index("cancels own orders 403 policy-denied nothing FAILED".split())
+    assert lines[failed + 1] == ["expected", "200", "alice"]
     assert "Not every row came out as stated" in process.output.decode()

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from tests.support import http1, http2
+from tests.support.gateway import either_server  # noqa: F401  a fixture
 from tests.support.gateway import live, running
 from tests.support.upstream import ok
 
@@ -132,7 +133,7 @@ async def test_a_request_body_is_passed_on_as_it_comes(tmp_path):
 
 @pytest.mark.parametrize("version", [1, 2])
 @live
-async def test_a_small_body_is_read_before_a_connection_is_taken(tmp_path, version):
+async def test_a_small_body_is_read_before_a_connection_is_taken(tmp_path, version, either_server):
     """Who sends it slowly holds no connection to the upstream."""
     config = {"upstreams": {"service": {"max_connections": 1}}}
     fields = [("expect", "100-continue"), ("content-length", "9")]
@@ -149,7 +150,8 @@ async def test_a_small_body_is_read_before_a_connection_is_taken(tmp_path, versi
             async with http2.connect(gateway.port) as client:
                 opened = client.open(http2.head("POST", "/open/slow", fields), end=False)
                 stream = client.streams[opened]
-                await client.until(lambda: stream.interim == [100])
+                if either_server == "hypercorn":  # hyper leaves it out in HTTP/2
+                    await client.until(lambda: stream.interim == [100])
                 client.h2.send_data(opened, b"half")
                 await client.flush()
                 assert (await gateway.ask("/open/other")).status == 200

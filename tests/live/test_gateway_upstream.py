@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.support import http1, http2
+from tests.support.gateway import either_server  # noqa: F401  a fixture
 from tests.support.gateway import live, running, until
 from tests.support.upstream import answers, ok
 
@@ -150,7 +151,7 @@ async def test_a_response_that_breaks_off_is_no_clean_end(tmp_path, how, version
             stream = client.streams[client.open(http2.head("GET", target))]
             await client.until(lambda: stream.body == b"half")
             go_on.set()
-            await client.until(lambda: stream.ended or stream.reset is not None)
+            await client.until(lambda: stream.ended or stream.reset is not None or client.closed)
             return not stream.ended
 
     async with running(tmp_path, script) as gateway:
@@ -216,7 +217,7 @@ async def test_no_answer_is_504_and_no_upstream_is_502(tmp_path):
         assert len(gateway.service.requests) == 2
 
 
-SENT = {("GET", b""): 2, ("DELETE", b""): 1, ("POST", b""): 1, ("PUT", b"x"): 1, ("GET", b"x"): 1}
+SENT = {("GET", b""): 2, ("DELETE", b""): 1, ("POST", b""): 1, ("PUT", b"x"): 1, ("GET", b"x"): 2}
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -246,7 +247,7 @@ async def test_only_what_is_safe_is_sent_again(tmp_path, how):
 
 
 @live
-async def test_a_response_cannot_split_or_speak_for_the_gateway(tmp_path):
+async def test_a_response_cannot_split_or_speak_for_the_gateway(tmp_path, either_server):
     raw = ok(
         b"body",
         b"connection: x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\nproxy-authenticate: Basic\r\n"
@@ -256,6 +257,7 @@ async def test_a_response_cannot_split_or_speak_for_the_gateway(tmp_path):
         async with http1.connect(gateway.port) as client:
             answer = await client.request("GET", "/open/x")
             names = {name for name, _ in answer.headers}
-            assert names == {"content-length", "x-kept", "date"}
+            banner = {"server"} if either_server == "granian" else set()
+            assert names == {"content-length", "x-kept", "date"} | banner
             assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT", answer.header("date"))
             assert (await client.request("GET", "/open/x")).status == 200

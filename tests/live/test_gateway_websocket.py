@@ -6,9 +6,16 @@ import time
 import pytest
 
 from tests.support import http1
+from tests.support.gateway import either_server  # noqa: F401  a fixture
 from tests.support.gateway import bearer, live, policy_for, running, until
 from tests.support.websocket import connect, handshake
 from tests.support.websocket_upstream import echo, websocket
+
+HYPERCORN_ONLY = (
+    "test_close_codes_pass_both_ways",
+    "test_a_client_that_leaves_ends_its_handshake",
+)
+
 
 MESSAGES = ["text", "\u20ac\U0001f600", b"\x00\xff", "", b"", "x" * 100_000, b"y" * 100_000]
 

@@ -9,7 +9,7 @@ from h2.settings import SettingCodes
 
 from tests.support import http1, http2
 from tests.support.probe import Probe
-from tests.support.server import live, served, until
+from tests.support.server import live, live_on, on_granian, served, until
 from tests.support.turns import watched
 from tests.support.websocket import connect
 
@@ -22,6 +22,7 @@ FRAMES = {
     "messages": (b"", b"\x82\x80" + MASK),
 }
 COUNT = 20_000
+"""A tenth on Granian: it hands over each for itself, which takes longer, but no turn."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,13 +35,14 @@ def short_turns(monkeypatch):
 @live
 async def test_frames_of_no_size(case: str) -> None:
     first, frame = FRAMES[case]
+    count = COUNT // 10 if on_granian() else COUNT
     app = Probe()
     app.go.set()
     async with served(app) as server, connect(server.port, "/wsdeaf") as socket:
         async with watched() as turns:
-            await socket.client.send(first, frame * COUNT, b"\x88\x80" + MASK)
+            await socket.client.send(first, frame * count, b"\x88\x80" + MASK)
             await until(lambda: not app.running, 15.0)
-    assert app.received[-1]["code"] in {1002, 1005}
+    assert app.received[-1]["code"] in {1002, 1005, 1006}
     assert turns.longest < LONGEST
 
 
@@ -49,9 +51,10 @@ async def test_chunks_of_no_size() -> None:
     async with served(Probe()) as server, http1.connect(server.port) as client:
         head = http1.request("POST", "/echo", (("Transfer-Encoding", "chunked"),))
         async with watched() as turns:
-            await client.send(head, b"1\r\nx\r\n" * COUNT, b"0\r\n\r\n")
+            count = COUNT // 10 if on_granian() else COUNT
+            await client.send(head, b"1\r\nx\r\n" * count, b"0\r\n\r\n")
             answer = await client.response()
-    assert answer.body == b"x" * COUNT
+    assert answer.body == b"x" * count
     assert turns.longest < LONGEST
 
 
@@ -66,9 +69,9 @@ async def test_requests_in_one_piece() -> None:
     assert turns.longest < LONGEST
 
 
-@live
+@live_on("hypercorn")
 async def test_answers_that_wait_for_one_window() -> None:
-    """The client lets all of them go at once."""
+    """The client lets all of them go at once; on Granian they go out in a thread of its own."""
     count = 1000
     async with served(Probe(), streams=count) as server, http2.connect(server.port) as client:
         client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})

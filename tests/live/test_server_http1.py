@@ -9,10 +9,9 @@ import pytest
 
 from gateway.config.model import Listener
 from gateway.errors import Code
-from gateway.serve.hypercorn import bind
-from tests.support.http1 import connect, request
+from tests.support.http1 import Client, connect, request
 from tests.support.probe import Probe
-from tests.support.server import live, served, until
+from tests.support.server import bind, live, live_on, on_granian, served, until
 
 HOST = b"Host: api.example\r\n"
 HANDSHAKE = (
@@ -152,20 +151,55 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", REFUSED)
+READ_BY_GRANIAN = (
+    "length and chunks",
+    "chunks and length",
+    "two equal lengths",
+    "bare LF",
+    "one bare LF",
+    "a fragment",
+    "a fragment in the query",
+    "absolute form, other host",
+    "absolute form, other port",
+    "absolute form, user",
+    "another scheme",
+    "WebSocket by POST",
+    "frames before the handshake's answer",
+)
+"""What Granian reads in one way of several: test_server_granian.py shows that it does no harm."""
+BODIES = ("a bad chunk size", "a chunk longer than its size")
+"""Granian does not tell a body that is none from a client that has left: it is not counted."""
+
+
+@pytest.mark.parametrize("case", sorted(REFUSED.keys() - set(READ_BY_GRANIAN)))
 @live
 async def test_refused_below_asgi(case: str) -> None:
+    await refused_below_asgi(case)
+
+
+@pytest.mark.parametrize("case", READ_BY_GRANIAN)
+@live_on("hypercorn")
+async def test_second_reading_is_refused(case: str) -> None:
+    await refused_below_asgi(case)
+
+
+async def refused_below_asgi(case: str) -> None:
     raw, code = REFUSED[case]
     app = Probe()
     async with served(app) as server, connect(server.port) as client:
         await client.send(raw)
         answer = await client.response()
-        assert (answer.status, answer.code) == (code.status, code.text)
-        assert answer.header("connection") == "close"
-        assert await client.ended() == b""
-        assert server.refused == [code]
+        if on_granian() and answer.code is None:  # hyper's own refusal has no document
+            assert answer.status in {400, 431}
+            assert (app.scopes, server.refused) == ([], [])
+        else:
+            assert (answer.status, answer.code) == (code.status, code.text)
+            assert server.refused == ([] if on_granian() and case in BODIES else [code])
+            assert answer.header("connection").endswith("close")
+            assert await client.ended() == b""
         await until(lambda: not app.running)
-        assert not any(message.get("body") for message in app.received)
+        seen = b"".join(message.get("body", b"") for message in app.received)
+        assert seen in {b"", b"x" if on_granian() else b""}  # what came before the fault
 
 
 ACCEPTED = {
@@ -260,22 +294,45 @@ CHUNKS = {
 }
 
 
-@pytest.mark.parametrize("case", CHUNKS)
+CHUNKS_READ_BY_GRANIAN = (
+    "NUL in an extension",
+    "DEL in an extension",
+    "a blank after the size",
+    "a tab after the size",
+    "a blank before an extension",
+    "a blank in the last line",
+    "a bare LF for the trailers",
+    "a bare LF at the trailers' end",
+)
+"""As READ_BY_GRANIAN."""
+
+
+@pytest.mark.parametrize("case", sorted(CHUNKS.keys() - set(CHUNKS_READ_BY_GRANIAN)))
 @live
 async def test_chunks_with_two_readings_are_refused(case: str) -> None:
+    await chunks_are_refused(case)
+
+
+@pytest.mark.parametrize("case", CHUNKS_READ_BY_GRANIAN)
+@live_on("hypercorn")
+async def test_chunks_with_a_second_reading_are_refused(case: str) -> None:
+    await chunks_are_refused(case)
+
+
+async def chunks_are_refused(case: str) -> None:
     app = Probe()
     head = request("POST", "/echo", (("Transfer-Encoding", "chunked"),))
     async with served(app) as server:
         for cut in (0, 1):
             async with connect(server.port) as client:
                 await client.send(head, CHUNKS[case][:cut])
-                await until(lambda: app.running)
+                await until(lambda cut=cut: len(app.scopes) > cut)
                 await client.send(CHUNKS[case][cut:], request("GET", "/smuggled"))
                 answer = await client.response()
                 assert (answer.status, answer.code) == (400, "bad-framing")
                 assert await client.ended() == b""
             await until(lambda: not app.running)
-        assert server.refused == [Code.BAD_FRAMING] * 2
+        assert server.refused == ([] if on_granian() else [Code.BAD_FRAMING] * 2)
         assert {scope["path"] for scope in app.scopes} == {"/echo"}
 
 
@@ -303,7 +360,8 @@ async def test_no_banner_one_date_and_no_log(caplog: pytest.LogCaptureFixture) -
     async with served(Probe()) as server, connect(server.port) as client:
         answer = await client.request()
         names = [name for name, _ in answer.headers]
-        assert sorted(names) == ["content-length", "content-type", "date"]
+        banner = ["server"] if on_granian() else []
+        assert sorted(names) == ["content-length", "content-type", "date", *banner]
     assert caplog.records == []
 
 
@@ -325,6 +383,8 @@ async def test_continue_goes_out_when_the_body_is_first_awaited() -> None:
             assert await client.ended() == b""
         async with connect(server.port) as client:  # a body that comes unasked
             await client.send(request("POST", "/echo", expect), b"abc")
+            if on_granian():  # it asks all the same (RFC 9110 §10.1.1: it may omit that)
+                assert (await client.head())[0] == 100
             assert (await client.response()).body == b"abc"
 
 
@@ -399,7 +459,7 @@ async def test_failure_before_a_response_is_a_problem() -> None:
 @live
 async def test_application_learns_that_the_client_left() -> None:
     app = Probe()
-    async with served(app) as server:
+    async with served(app, head_timeout=1.0) as server:
         async with connect(server.port) as client:
             await client.send(request("POST", "/hang", (("Content-Length", "10"),)), b"abc")
             await until(lambda: app.received)
@@ -466,27 +526,33 @@ async def test_stalled_head_is_answered_408() -> None:
     async with served(Probe(), head_timeout=0.2) as server:
         async with connect(server.port) as client:
             await client.send(b"GET / HTTP/1.1\r\nHost: a")
-            answer = await client.response()
-            assert (answer.status, answer.code) == (408, "head-timeout")
-            assert await client.ended() == b""
-        assert server.refused == [Code.HEAD_TIMEOUT]
+            await head_times_out(client)
+        assert server.refused == ([] if on_granian() else [Code.HEAD_TIMEOUT])
         async with connect(server.port) as client:  # nothing came: nothing to answer
             assert await client.ended() == b""
         async with connect(server.port) as client:  # the second head, too
             await client.request()
             await client.send(b"GET")
-            assert (await client.response()).status == 408
+            await head_times_out(client)
+
+
+async def head_times_out(client: Client) -> None:
+    """Hypercorn answers, hyper only closes."""
+    if not on_granian():
+        answer = await client.response()
+        assert (answer.status, answer.code) == (408, "head-timeout")
+    assert await client.ended() == b""
 
 
 @live
 async def test_drip_of_a_head_does_not_extend_its_time() -> None:
     async with served(Probe(), head_timeout=0.3) as server, connect(server.port) as client:
         await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n")
-        answer = asyncio.create_task(client.response())
+        answer = asyncio.create_task(client.ended())
         while not answer.done():
             client.writer.write(b"A: 1\r\n")
             await asyncio.sleep(0.02)
-        assert (await answer).status == 408
+        assert (b"408" in await answer) is not on_granian()
 
 
 @live
@@ -519,7 +585,7 @@ async def test_slow_application_is_not_timed_out() -> None:
             assert (await client.response()).body == b"hello"
 
 
-@live
+@live_on("hypercorn")
 async def test_connections_over_the_cap_are_turned_away() -> None:
     async with served(Probe(), connections=2) as server:
         async with connect(server.port) as one, connect(server.port) as two:
@@ -546,7 +612,7 @@ async def test_operators_connections_have_a_cap_of_their_own(
             ports = [server.port, server.port, own_port, own_port]
             clients = [await stack.enter_async_context(connect(port)) for port in ports]
             assert [(await c.request()).status for c in clients] == [200] * 4
-            for port in (server.port, own_port):
+            for port in (own_port,) if on_granian() else (server.port, own_port):
                 async with connect(port) as another:
                     assert (await another.response()).code == "too-many-connections"
         for port in (server.port, own_port):
@@ -585,7 +651,7 @@ async def test_shutdown_ends_what_does_not_end() -> None:
         assert not app.running
 
 
-@live
+@live_on("hypercorn")
 async def test_unix_socket(tmp_path) -> None:
     path = tmp_path / "gateway.sock"
     app = Probe()

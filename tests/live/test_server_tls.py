@@ -12,11 +12,10 @@ from cryptography.hazmat.primitives import serialization
 
 from gateway.config.model import Limits, Listener, Tls
 from gateway.errors import ConfigError
-from gateway.serve.hypercorn import bind, serve
 from tests.support import http1, http2, websocket
 from tests.support.certificates import Authority
 from tests.support.probe import Probe
-from tests.support.server import live, served
+from tests.support.server import bind, live, live_on, serve, served
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ async def test_http2_is_offered_only_where_configured(authority: Authority, tls:
                 assert session.selected_alpn_protocol() == chosen
 
 
-@live
+@live_on("hypercorn")
 async def test_prior_knowledge_does_not_work_on_tls(authority: Authority, tls: Tls) -> None:
     async with served(Probe(), tls=tls) as server:
         async with http1.connect(server.port, context=trusting(authority)) as client:
@@ -96,7 +95,7 @@ async def test_answer_is_read_though_the_body_was_not_all_sent(
             assert (await client.response()).body == b"hello"
 
 
-@live
+@live_on("hypercorn")
 async def test_certificate_reloads_and_a_broken_one_does_not(
     authority: Authority, tls: Tls, tmp_path: Path
 ) -> None:

@@ -12,8 +12,9 @@ from gateway.config.model import Upstream, UpstreamTls
 from gateway.errors import Code, ConfigError, ForwardError, GatewayError
 from gateway.serve.upstream import Pool
 from gateway.serve.upstream.connection import HIGH_WATER
+from gateway.serve.upstream.dial import dialers
 from tests.support.certificates import Authority
-from tests.support.upstream import answers, ok, until, upstream
+from tests.support.upstream import answers, ok, only, until, upstream
 
 HEADERS = ((b"host", b"orders.example"), (b"accept", b"*/*"))
 H = b"HTTP/1.1 200 OK\r\n"
@@ -47,9 +48,9 @@ async def pool_to(script, **settings):
             yield up, pool
         finally:
             await pool.close()
-            assert not pool._members
-            assert not pool._opening
-            assert not pool._waiters
+            assert not only(pool)._members
+            assert not only(pool)._opening
+            assert not only(pool)._waiters
 
 
 async def get(pool, method="GET", body=None, length=None, target=b"/"):
@@ -355,11 +356,11 @@ def test_a_second_response_split_anywhere_is_nobodys(run):
             for number in range(len(cuts)):
                 assert await get(pool) == (200, b"mine")
                 if number + 1 < len(cuts) or len(up.peers) % 2:
-                    await until(lambda: not pool._idle)
+                    await until(lambda: not only(pool)._idle)
                 assert await get(pool) == (200, b"well")
-                pool.retire()  # the well-behaved one
-                pool._retired = False
-                await until(lambda: not pool._members)
+                only(pool).retire()  # the well-behaved one
+                only(pool)._retired = False
+                await until(lambda: not only(pool)._members)
 
     run(scenario())
 
@@ -379,9 +380,9 @@ def test_a_response_that_arrives_on_an_unused_connection_is_nobodys(run):
         go = asyncio.Event()
         async with pool_to(script) as (up, pool):
             assert await get(pool) == (200, b"answer 0")
-            assert len(pool._idle) == 1
+            assert len(only(pool)._idle) == 1
             go.set()
-            await until(lambda: not pool._members)
+            await until(lambda: not only(pool)._members)
             assert await get(pool) == (200, b"answer 1")
             assert len(up.peers) == 2
 
@@ -414,7 +415,7 @@ def test_what_the_kernel_holds_before_a_request_is_not_its_answer(run, method, l
     async def scenario():
         pool = Pool(Upstream(url=f"http://127.0.0.1:{listener.getsockname()[1]}"))
         assert await get(pool, method) == (200, b"answer 0")
-        await until(lambda: len(pool._idle) == 1)
+        await until(lambda: len(only(pool)._idle) == 1)
         say.set()
         said.wait(5)  # and the loop stands still
         assert await get(pool, method) == (200, b"answer 1")
@@ -444,13 +445,13 @@ def test_an_upstream_that_speaks_first_is_not_answering(run):
 
     async def scenario():
         pool = Pool(Upstream(url=f"http://127.0.0.1:{listener.getsockname()[1]}"))
-        dial = pool._dialer.dial
+        dial = only(pool)._dialer.dial
 
         async def slow_dial(protocol):
             await dial(protocol)
             spoken.wait(5)
 
-        object.__setattr__(pool, "_dialer", Stub(slow_dial))
+        only(pool)._dialer = Stub(slow_dial)
         await refused(Code.UPSTREAM_PROTOCOL, pool.request("GET", b"/", HEADERS))
         await pool.close()
 
@@ -530,14 +531,17 @@ def once_then(start, *, then):
 
 
 @pytest.mark.parametrize("then", ["close", "reset"])
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_a_safe_request_is_sent_again_on_a_fresh_connection(run, method, then):
+@pytest.mark.parametrize(
+    ("method", "body"), [("GET", None), ("GET", b"a"), ("HEAD", None), ("OPTIONS", None)]
+)
+def test_a_safe_request_is_sent_again_on_a_fresh_connection(run, method, body, then):
     async def scenario():
         async with pool_to(once_then(b"", then=then)) as (up, pool):
             await get(pool)
-            status, body = await get(pool, method)
-            assert (status, body) == (200, b"" if method == "HEAD" else b"answer of 1")
+            status, answer = await get(pool, method, body)
+            assert (status, answer) == (200, b"" if method == "HEAD" else b"answer of 1")
             assert [len(peer.requests) for peer in up.peers] == [2, 1]
+            assert up.requests[1] == up.requests[2]
 
     run(scenario())
 
@@ -548,7 +552,6 @@ def test_a_safe_request_is_sent_again_on_a_fresh_connection(run, method, then):
         ("DELETE", None, None, b""),
         ("PUT", None, None, b""),
         ("POST", b"a", None, b""),
-        ("GET", b"a", None, b""),
         ("GET", "pieces", 1, b""),
         ("GET", "pieces", None, b""),
         ("PROPFIND", None, None, b""),
@@ -602,7 +605,7 @@ def test_a_safe_request_is_sent_again_on_a_fresh_connection_though_the_pool_is_f
     async def scenario():
         async with pool_to(script, max_connections=2) as (up, pool):
             await asyncio.gather(get(pool), get(pool))
-            assert len(pool._idle) == 2
+            assert len(only(pool)._idle) == 2
             assert await get(pool) == (200, b"fresh")
             assert sorted(len(peer.requests) for peer in up.peers[:2]) == [1, 2]
 
@@ -716,7 +719,7 @@ def test_an_unused_connection_is_closed_in_time(run):
             await get(pool)
             await get(pool)
             assert len(up.peers) == 1
-            await until(lambda: not pool._members)
+            await until(lambda: not only(pool)._members)
             await get(pool)
             assert len(up.peers) == 2
         async with pool_to(answers(ok()), keep_alive=0) as (up, pool):
@@ -857,7 +860,7 @@ def test_an_early_answer_ends_the_upload_and_the_connection(run, status):
             response = await pool.request("POST", b"/", HEADERS, source)
             assert await content(response) == b"no!"
             assert response.status == int(status[:3])
-            await until(lambda: ended and not pool._members)
+            await until(lambda: ended and not only(pool)._members)
             await source.aclose()
             assert len(up.peers) == 1
 
@@ -886,7 +889,7 @@ def test_an_early_error_stops_the_upload_before_its_content_ends(run):
         stopped = asyncio.Event()
         async with pool_to(script) as (_, pool):
             assert await get(pool, "POST", waiting()) == (403, b"no")
-            await until(lambda: not pool._members)
+            await until(lambda: not only(pool)._members)
 
     stopped = None
     run(scenario())
@@ -942,8 +945,12 @@ def test_content_that_cancels_itself_does_not_hang_the_request(run):
         yield b"abc"
         raise asyncio.CancelledError
 
+    async def script(peer):
+        await peer.head()
+        await peer.closed()
+
     async def scenario():
-        async with pool_to(sending(b"")) as (_, pool):
+        async with pool_to(script) as (_, pool):
             await refused(
                 Code.UPSTREAM_RESET, pool.request("POST", b"/", HEADERS, cancelled(), length=9)
             )
@@ -1000,9 +1007,9 @@ def test_too_many_that_wait_are_503(run):
         go = asyncio.Event()
         async with pool_to(gated, max_connections=1, max_pending=1) as (_, pool):
             first = asyncio.create_task(get(pool))
-            await until(lambda: len(pool._members) == 1)
+            await until(lambda: len(only(pool)._members) == 1)
             second = asyncio.create_task(get(pool))
-            await until(lambda: len(pool._waiters) == 1)
+            await until(lambda: len(only(pool)._waiters) == 1)
             await refused(Code.UPSTREAM_BUSY, get(pool))
             go.set()
             assert await first == await second == (200, b"ok")
@@ -1020,9 +1027,9 @@ def test_waiting_too_long_for_a_connection_is_503(run):
     async def scenario():
         async with pool_to(sending(b""), max_connections=1, connect_timeout=SHORT) as (_, pool):
             first = asyncio.create_task(get(pool))
-            await until(lambda: len(pool._members) == 1)
+            await until(lambda: len(only(pool)._members) == 1)
             await refused(Code.UPSTREAM_BUSY, get(pool))
-            assert not pool._waiters
+            assert not only(pool)._waiters
             first.cancel()
             await asyncio.wait([first])
 
@@ -1044,9 +1051,9 @@ def test_a_connection_that_dies_lets_the_next_one_open(run):
         go = asyncio.Event()
         async with pool_to(script, max_connections=1) as (_, pool):
             first = asyncio.create_task(get(pool))
-            await until(lambda: len(pool._members) == 1)
+            await until(lambda: len(only(pool)._members) == 1)
             second = asyncio.create_task(get(pool))
-            await until(lambda: len(pool._waiters) == 1)
+            await until(lambda: len(only(pool)._waiters) == 1)
             go.set()
             await refused(Code.UPSTREAM_RESET, first)
             assert await second == (200, b"ok")
@@ -1083,7 +1090,7 @@ def test_cancelling_closes_the_connection_and_frees_its_place(run, start):
             await until(lambda: up.requests)
             await asyncio.sleep(0.01)
             second = asyncio.create_task(get(pool))
-            await until(lambda: len(pool._waiters) == 1)
+            await until(lambda: len(only(pool)._waiters) == 1)
             task.cancel()
             assert await second == (200, b"ok")
             await asyncio.wait_for(gone.wait(), 1)
@@ -1133,9 +1140,9 @@ def test_cancelling_at_any_moment_loses_no_place(run):
                 for done in await asyncio.gather(*tasks[1::2]):
                     assert done == (200, b"ok")
                 await asyncio.gather(*tasks, return_exceptions=True)
-                assert len(pool._members) + pool._opening <= 2
-            assert not pool._opening
-            assert not pool._waiters
+                assert len(only(pool)._members) + only(pool)._opening <= 2
+            assert not only(pool)._opening
+            assert not only(pool)._waiters
 
     run(scenario())
 
@@ -1176,7 +1183,7 @@ def test_a_retired_pool_serves_but_keeps_nothing(run):
             await asyncio.sleep(0)
             pool.retire()
             assert await response == await get(pool) == (200, b"ok")
-            await until(lambda: not pool._members)
+            await until(lambda: not only(pool)._members)
             assert len(up.peers) == 2
 
     run(scenario())
@@ -1190,7 +1197,7 @@ def test_a_closed_pool_fails_what_is_under_way_and_refuses_the_rest(run):
         ):
             response = await pool.request("GET", b"/", HEADERS)
             waiting = asyncio.create_task(get(pool))
-            await until(lambda: len(pool._waiters) == 1)
+            await until(lambda: len(only(pool)._waiters) == 1)
             await pool.close()
             await refused(Code.SHUTTING_DOWN, response.read_chunk())
             await refused(Code.SHUTTING_DOWN, waiting)
@@ -1380,8 +1387,8 @@ def test_an_encrypted_key_does_not_ask_for_its_password(tmp_path, authority):
 
 
 def test_verification_cannot_be_off():
-    pool = Pool(Upstream(url="https://a.example"))
-    context = pool._dialer._tls
+    (dialer,) = dialers(Upstream(url="https://a.example"))
+    context = dialer.at("192.0.2.1")._tls
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2

@@ -15,7 +15,7 @@ from gateway.errors import Code, ForwardError
 from gateway.serve.upstream import Closed, Pool, Response, UpstreamSocket, connect_websocket
 from gateway.serve.upstream.connection import HIGH_WATER
 from tests.support.turns import watched
-from tests.support.upstream import ok, until, upstream
+from tests.support.upstream import ok, only, until, upstream
 
 HEADERS = ((b"host", b"orders.example"), (b"x-auth-subject", b"alice"))
 SHORT = 0.15
@@ -111,7 +111,7 @@ async def opened(script, *, max_message=1_000_000, subprotocols=(), **settings):
             yield up, pool, found
         finally:
             await pool.close()
-            assert not pool._members
+            assert not only(pool)._members
 
 
 def test_messages_go_both_ways(run):
@@ -125,7 +125,7 @@ def test_messages_go_both_ways(run):
                 assert await found.receive() == message
             await found.close(4000, "done")
             assert await found.receive() == Closed(code=4000, reason="done")
-            await until(lambda: not pool._members)
+            await until(lambda: not only(pool)._members)
             head = up.requests[0]
             assert (head.method, head.target) == ("GET", "/feed?a=%20")
             assert head.header("x-auth-subject") == "alice"
@@ -200,7 +200,7 @@ def test_a_bad_handshake_is_502(run, name):
                     pool, b"/", HEADERS, subprotocols=("a", "b"), max_message=100
                 )
             assert raised.value.code is Code.UPSTREAM_PROTOCOL
-            await until(lambda: not pool._members)
+            await until(lambda: not only(pool)._members)
             await pool.close()
 
     run(scenario())
@@ -228,7 +228,7 @@ def test_a_refused_handshake_is_the_upstreams_response(run, answer, status, body
             assert found.status == status
             assert (b"".join([await found.read_chunk()]) if not found.ended else b"") == body
             assert len(up.requests) == 1
-            assert len(pool._idle) == 1
+            assert len(only(pool)._idle) == 1
 
     run(scenario())
 
@@ -301,7 +301,7 @@ def test_a_message_over_the_limit_closes_with_1009(run, parts, fits):
             else:
                 assert first == Closed(code=1009, reason="message too big")
                 assert await found.receive() == first
-                await until(lambda: upstream_side.seen and not pool._members)
+                await until(lambda: upstream_side.seen and not only(pool)._members)
                 assert upstream_side.seen[-1].code == 1009
 
     upstream_side = None
@@ -339,7 +339,7 @@ def test_a_fault_in_the_frames_closes_the_socket(run, name):
             assert isinstance(closed, Closed)
             assert closed.code == code
             await found.send("nobody gets this")
-            await until(lambda: not pool._members)
+            await until(lambda: not only(pool)._members)
             await until(lambda: bool(upstream_side.seen))
             assert [event.code for event in upstream_side.seen] == [code]
 
@@ -364,7 +364,7 @@ def test_how_the_upstream_closes(run, said, heard):
 
     async def scenario():
         async with opened(websocket(script)) as (_, pool, found):
-            await until(lambda: not pool._members)
+            await until(lambda: not only(pool)._members)
             assert await found.receive() == "last"
             for _ in range(2):
                 assert await found.receive() == heard
@@ -417,7 +417,7 @@ def test_a_quiet_socket_whose_upstream_answers_pings_stays(run):
     async def scenario():
         async with opened(websocket(script), idle_timeout=SHORT) as (_, pool, found):
             await until(lambda: pings >= 4)
-            assert len(pool._members) == 1
+            assert len(only(pool)._members) == 1
             assert found._closed is None
 
     pings = 0
@@ -433,7 +433,7 @@ def test_an_upstream_that_does_not_answer_a_close_is_given_up(run, monkeypatch):
     async def scenario():
         async with opened(websocket(script), idle_timeout=1) as (_, pool, found):
             await found.close(1001)
-            assert not pool._members
+            assert not only(pool)._members
 
     run(scenario())
 

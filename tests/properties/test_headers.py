@@ -53,7 +53,7 @@ def forward(lines, principal=ALICE, trusted=False, decision=ALLOWED):
     asked = head("/x", *lines)
     return FORWARDER.forward(
         asked, match(CONFIG.routes[0]), principal, decision, source(trusted=trusted),
-        trail=trail(asked), cors=None,
+        trail=trail(asked), cors=None, now=0.0,
     )  # fmt: skip
 
 

@@ -79,8 +79,9 @@ class Case:
 
     `request` is method and target. `token` is a Token or `none`; it is sent as a bearer where no
     header mentions `<token>`. `config` changes the table's, `route` its first route. `decision`
-    is the Rego behind `decision :=`. `after` is an earlier request, `seconds` before, maybe with
-    another `request` or a changed `token`. `fetch` are the keys that the issuer publishes by now;
+    is the Rego behind `decision :=`. `after` is an earlier request, `seconds` before, maybe several
+    `times`, with another `request` or a changed `token`. `uncounted` tells that rate limits cannot
+    be counted. `fetch` are the keys that the issuer publishes by now;
     `needs` is all that the plan asks for.
 
     The outcome is one of `forward` (a target), `refuse` (a code) and `answer` (a status), each
@@ -102,6 +103,7 @@ class Case:
     decision: str = ""
     after: Mapping[str, Any] = field(default_factory=dict)
     fetch: list[Any] | None = None
+    uncounted: bool = False
     needs: list[str] = field(default_factory=list)
     forward: Any = None
     refuse: Any = None

@@ -26,11 +26,14 @@ class Authority:
         self.root = folder / f"{name.replace(' ', '-')}.pem"
         self.root.write_bytes(root.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, *names: str) -> tuple[Path, Path]:
+    def issue(self, *names: str, expired: bool = False) -> tuple[Path, Path]:
         """Files of a certificate for these host names or addresses, and of its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._sign(
-            _name(names[0]), key, [(x509.SubjectAlternativeName([_san(n) for n in names]), False)]
+            _name(names[0]),
+            key,
+            [(x509.SubjectAlternativeName([_san(n) for n in names]), False)],
+            end=datetime.timedelta(minutes=-1 if expired else 90 * 24 * 60),
         )
         files = self._folder / f"{names[0]}.crt", self._folder / f"{names[0]}.key"
         files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -43,16 +46,24 @@ class Authority:
         )
         return files
 
-    def server_context(self, *names: str, client_root: Path | None = None) -> ssl.SSLContext:
+    def server_context(
+        self, *names: str, client_root: Path | None = None, expired: bool = False
+    ) -> ssl.SSLContext:
         """A server's context; with `client_root` it demands a certificate signed by that."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*self.issue(*names))
+        context.load_cert_chain(*self.issue(*names, expired=expired))
         if client_root is not None:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(client_root)
         return context
 
-    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extensions: list):
+    def _sign(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        extensions: list,
+        end: datetime.timedelta = datetime.timedelta(days=90),
+    ):
         now = datetime.datetime.now(datetime.UTC)
         builder = (
             x509.CertificateBuilder()
@@ -61,7 +72,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=90))
+            .not_valid_after(now + end)
         )
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvloop
 import yaml
 
@@ -56,6 +57,9 @@ def policy_for(role: str) -> str:
     return POLICY.replace('"reader"', f'"{role}"')
 
 
+SERVER = "hypercorn"
+"""What the gateways of tests serve with; `either_server` changes it."""
+
 JWKS_FILE = "{jwks_file: jwks.json}"
 DEADLINE = 120.0
 Config = Mapping[str, Any]
@@ -79,6 +83,20 @@ def live(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
             runner.run(scenario(fixtures))
 
     return run
+
+
+@pytest.fixture(autouse=True, params=["hypercorn", "granian"])
+def either_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs each test of a module that imports this with each server.
+
+    The module's HYPERCORN_ONLY names the tests of what docs/servers.md lists as another thing.
+    """
+    only = getattr(request.module, "HYPERCORN_ONLY", ())
+    if request.param == "granian" and request.node.originalname in only:
+        pytest.skip("Granian does this otherwise: docs/servers.md")
+    monkeypatch.setattr("tests.support.gateway.SERVER", request.param)
+    server: str = request.param
+    return server
 
 
 async def echo(peer: Peer) -> None:
@@ -248,7 +266,7 @@ def write(
     (folder / "policies").mkdir(exist_ok=True)
     (folder / "policies" / "authz.rego").write_text(policy)
     path = folder / "gateway.yaml"
-    text = CONFIG.format(port=port(url), keys=keys)
+    text = f"server: {SERVER}\n" + CONFIG.format(port=port(url), keys=keys)
     path.write_text(configured(text, config) if config else text)
     return path
 

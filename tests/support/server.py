@@ -7,8 +7,10 @@ import contextlib
 import functools
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,25 +18,65 @@ import uvloop
 
 from gateway.config.model import Limits, Listener, Tls
 from gateway.errors import Code
+from gateway.serve import granian, hypercorn
 from gateway.serve.asgi import App
-from gateway.serve.hypercorn import BoundListener, bind, serve
+from gateway.serve.hypercorn import BoundListener
 
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+RUNS = {
+    "asyncio": (hypercorn, asyncio.new_event_loop),
+    "uvloop": (hypercorn, uvloop.new_event_loop),
+    "granian": (granian, uvloop.new_event_loop),
+}
+"""The server and the loop of each run of a test."""
 DEADLINE = 20.0
+
+_server: ContextVar[ModuleType] = ContextVar("server", default=hypercorn)
 
 
 def live(test: Callable[..., Any]) -> Callable[..., None]:
-    """Make a coroutine function a test that runs on asyncio's loop and on uvloop."""
+    """Make a coroutine function a test that runs on each of RUNS."""
+    return _on(RUNS, test)
+
+
+def live_on(server: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """Make a coroutine function a test of what only one server does (docs/servers.md)."""
+    module = {"hypercorn": hypercorn, "granian": granian}[server]
+    runs = [name for name, (runs_on, _) in RUNS.items() if runs_on is module]
+    return functools.partial(_on, runs)
+
+
+def _on(runs: Iterable[str], test: Callable[..., Any]) -> Callable[..., None]:
+    async def scenario(module: ModuleType, fixtures: dict[str, Any]) -> None:
+        _server.set(module)
+        async with asyncio.timeout(DEADLINE):
+            await test(**fixtures)
 
     @functools.wraps(test)
-    def run(loop: str, **fixtures: Any) -> None:
-        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-            runner.run(asyncio.wait_for(test(**fixtures), DEADLINE))
+    def run(server: str, **fixtures: Any) -> None:
+        module, factory = RUNS[server]
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(scenario(module, fixtures))
 
     signature = inspect.signature(test)
-    loop = inspect.Parameter("loop", inspect.Parameter.KEYWORD_ONLY)
-    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), loop])
-    return pytest.mark.parametrize("loop", LOOPS)(run)
+    server = inspect.Parameter("server", inspect.Parameter.KEYWORD_ONLY)
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), server])
+    return pytest.mark.parametrize("server", runs)(run)
+
+
+def bind(listener: Listener, app: App, **options: Any) -> BoundListener:
+    """Bind a listener of the server that the test runs on."""
+    bound: BoundListener = _server.get().bind(listener, app, **options)
+    return bound
+
+
+async def serve(listeners: Sequence[BoundListener], **options: Any) -> None:
+    """Serve listeners with the server that the test runs on."""
+    await _server.get().serve(listeners, **options)
+
+
+def on_granian() -> bool:
+    """Whether the test runs on Granian."""
+    return _server.get() is granian
 
 
 @dataclass(slots=True)

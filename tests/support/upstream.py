@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.serve.upstream import Pool
+from gateway.serve.upstream.endpoint import Endpoint
+
 DEADLINE = 5.0
 
 
@@ -109,7 +112,12 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def upstream(
-    script: Script, *, tls: ssl.SSLContext | None = None, path: Path | None = None
+    script: Script,
+    *,
+    tls: ssl.SSLContext | None = None,
+    path: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> AsyncIterator[Running]:
     """Serve each connection with `script`; an exception of a script fails the test."""
     running = Running(url="")
@@ -132,9 +140,9 @@ async def upstream(
                 await writer.wait_closed()
 
     if path is None:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+        server = await asyncio.start_server(serve, host, port, ssl=tls)
         scheme = "https" if tls else "http"
-        running.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        running.url = f"{scheme}://{host}:{server.sockets[0].getsockname()[1]}"
     else:
         server = await asyncio.start_unix_server(serve, path)
         running.url = f"http+unix:{path}"
@@ -162,6 +170,12 @@ def answers(*responses: bytes) -> Script:
 def ok(body: bytes = b"ok", headers: bytes = b"") -> bytes:
     """A well-formed 200."""
     return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n%b\r\n%b" % (len(body), headers, body)
+
+
+def only(pool: Pool) -> Endpoint:
+    """The one endpoint of a pool."""
+    (endpoint,) = pool._endpoints
+    return endpoint
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ RULE = "gateway/authz/allow"
 HEAD = "package gateway.authz\n\nimport rego.v1\n\n"
 
 
-def version(text, data=None):
+def version(text, data=None, **options):
     sources = PolicySources(
         modules={"a.rego": HEAD + text},
         tests={},
@@ -16,4 +16,4 @@ def version(text, data=None):
         data_digest="",
         revision="",
     )
-    return Version(sources, [RULE])
+    return Version(sources, [RULE], **options)

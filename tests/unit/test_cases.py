@@ -1,14 +1,16 @@
 """Every case of tests/cases but shell.yaml, through the real `plan` with a real policy."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
 from gateway.errors import Code
 from gateway.identify import Keyring
-from gateway.model import Answer, Facts, Forward, Need, Refuse
-from gateway.pipeline import plan
+from gateway.model import Answer, Facts, Forward, Need, Refuse, Taken
+from gateway.pipeline import plan, settled
+from gateway.serve.quota import Table
 from tests.support.cases import Snapshots, tables
 from tests.support.tables import NOW, SHELL, lines, load
 
@@ -24,28 +26,43 @@ def snapshots(tmp_path_factory):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case, snapshots):
     snapshot = snapshots.of(case)
-    if case.after:
-        before, _ = carry(case, case.earlier, snapshot, NOW - case.after["seconds"])
-        assert isinstance(before, Forward), "the request before must be allowed"
-    outcome, needs = carry(case, case.head, snapshot, NOW)
+    outcome, needs = everything(case, snapshot)
     check(case, outcome)
     assert needs == case.needs
     # What the first time has left in caches changes nothing.
-    assert carry(case, case.head, snapshot, NOW) == (outcome, needs)
+    assert everything(case, snapshot) == (outcome, needs)
 
 
-def carry(case, head, snapshot, now):
+def everything(case, snapshot):
+    """What becomes of the request, after the one before; nothing is counted yet."""
+    with closing(Table.create(64)) as counts:
+        if case.after:
+            for _ in range(case.after.get("times", 1)):
+                then = NOW - case.after["seconds"]
+                before, _ = carry(case, case.earlier, snapshot, then, counts)
+                assert isinstance(before, Forward), "the request before must be allowed"
+        return carry(case, case.head, snapshot, NOW, counts)
+
+
+def carry(case, head, snapshot, now, counts):
     """Plan a request and bring what it needs, as the shell does; the outcome and the needs."""
     facts, needs = Facts(), []
+
+    def take(charges):
+        return Taken(charges=charges, error="away") if case.uncounted else counts.take(charges, now)
+
     while isinstance(outcome := plan(head, facts, snapshot, now), Need):
         needs.append(outcome.kind)
         assert len(needs) == len(set(needs)), "asked twice for one thing"
         if outcome.kind == "body":
             facts = replace(facts, body=case.body.encode("latin-1"))
+        elif outcome.kind == "quota":
+            facts = replace(facts, admitted=take(outcome.charges))
         else:
             published = case.fetch and Keyring.from_jwks(case.table.jwks(case.fetch))
             facts = replace(facts, keyrings={outcome.issuer: published or Keyring.unloaded()})
-    return outcome, needs
+    charges = outcome.trail.charges
+    return settled(outcome, take(charges) if charges else None, snapshot), needs
 
 
 def check(case, outcome):

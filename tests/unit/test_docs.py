@@ -1,6 +1,7 @@
 """What the documentation names exists."""
 
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -59,19 +60,20 @@ def every_command(group, context):
 def test_the_help_of_every_command_shows_an_example():
     for command in every_command(main, click.Context(main)):
         help_ = command.get_help(click.Context(command))
-        assert re.search(r"^ *Examples?: *gateway ", help_, re.M), command.name
+        assert re.search(r"^ *Examples?:\s+gateway ", help_, re.M), command.name
 
 
 def test_the_rego_of_the_guide_compiles(tmp_path):
     """What authors copy works, its tests included."""
     from gateway.rego import Policy, compile as compile_rego
-    from gateway.rego.testing import run_tests
+    from gateway.rego.testing import run_tests, suites
 
     text = (ROOT / "docs/policies.md").read_text()
     policy, annotated, tests = re.findall(r"```rego\n(.*?)```", text, re.S)
     data = {"roles": {"reader": [{"methods": ["GET"], "path": "/orders/*"}]}}
-    program = compile_rego({"authz.rego": policy, "authz_test.rego": tests})
-    results = list(run_tests(program, {"authz_test.rego"}, data, now=0.0))
+    (suite,) = suites({"authz.rego": policy}, {"authz_test.rego": tests})
+    program = compile_rego(suite.modules)
+    results = list(run_tests(program, suite.tests, data, now=0.0))
     assert [result.outcome for result in results] == ["pass", "pass", "skip"], results
     asked = {"identity": {"roles": []}, "request": {"method": "GET", "path": "/orders/1"}}
     decision = Policy(program, data).decide("gateway/authz/decision", asked, now=0.0)
@@ -126,25 +128,60 @@ def test_every_reason_not_to_replay_is_explained():
         assert f"| `{name}` |" in page, name
 
 
-@pytest.mark.parametrize(("number", "codes"), [(0, [0, 2]), (1, [2])], ids=["diff", "replay"])
-def test_what_the_guide_shows_is_what_comes_out(monkeypatch, number, codes):
+CONSOLE = re.findall(r"```console\n(.*?)```", (ROOT / "docs/testing.md").read_text(), re.S)
+
+
+@pytest.mark.parametrize("shown", CONSOLE, ids=range(len(CONSOLE)))
+def test_what_the_guide_shows_is_what_comes_out(monkeypatch, shown):
     from click.testing import CliRunner
 
+    monkeypatch.chdir(ROOT)
+    _, *commands_and_output = re.split(r"^\$ (.*)\n", shown, flags=re.M)
+    lines, expected = commands_and_output[::2], commands_and_output[1::2]
+    results = [CliRunner().invoke(main, shlex.split(line)[1:]) for line in lines]
+    for result, wanted in zip(results, expected, strict=True):
+        beginning, more, _ = wanted.partition("…\n")
+        assert result.stdout[: len(beginning) if more else None] == beginning
+    assert [result.exit_code for result in results] == [CODES.get(line, 0) for line in lines]
+
+
+CODES = {
+    "gateway policy diff policies docs/examples/next": 2,
+    "gateway policy replay docs/examples/decisions.jsonl --against docs/examples/next": 2,
+}
+"""Exit codes of the commands that the guide shows, but for 0."""
+
+
+def test_the_guide_shows_both_tools_that_find_the_mistake():
+    assert set(CODES) <= set(re.findall(r"^\$ (.*)$", "".join(CONSOLE), re.M))
+
+
+@pytest.mark.parametrize(
+    "arguments", [("test", "--threshold", "100"), ("check", "--tests", "--strict")]
+)
+def test_the_example_is_tested_whole(monkeypatch, arguments):
+    from click.testing import CliRunner
+
+    monkeypatch.chdir(ROOT)
+    result = CliRunner().invoke(main, ["policy", *arguments])
+    assert result.exit_code == 0, result.output
+
+
+def test_the_rules_and_scenarios_of_the_walk_are_those_of_the_example():
     page = (ROOT / "docs/testing.md").read_text()
-    shown = re.findall(r"```console\n(.*?)```", page, re.S)[number]
-    folder, *commands_and_output = re.split(r"^\$ (.*)\n", shown, flags=re.M)[1:]
-    assert folder.startswith("cd docs/")
-    monkeypatch.chdir(ROOT / folder.removeprefix("cd "))
-    asked = commands_and_output[1::2], commands_and_output[2::2]
-    results = [CliRunner().invoke(main, line.split()[1:]) for line in asked[0]]
-    assert [result.stdout for result in results] == asked[1]
-    assert [result.exit_code for result in results] == codes
+    (rule,) = re.findall(r"```rego\n(.*?)```", page, re.S)
+    assert rule in (ROOT / "policies/orders.rego").read_text()
+    scenarios = next(
+        text for text in re.findall(r"```yaml\n(.*?)```", page, re.S) if "acme" in text
+    )
+    for line in scenarios.splitlines():
+        assert line in (ROOT / "policies/orders.scenario.yaml").read_text().splitlines()
 
 
-def test_the_example_of_the_guide_has_all_its_lines_tested(monkeypatch):
-    from click.testing import CliRunner
+def test_the_example_has_as_many_scenarios_as_the_guide_says(monkeypatch):
+    from gateway.workbench.scenario import find_scenarios, read_scenarios
 
-    monkeypatch.chdir(ROOT / "docs/examples/orders")
-    result = CliRunner().invoke(main, ["policy", "test", "--threshold", "100"])
-    assert result.exit_code == 0, result.stdout
-    assert result.stdout.startswith("38 tests: 38 passed\n")
+    files = find_scenarios([ROOT / "policies"])
+    number = sum(len(read_scenarios(file, file.read_bytes())) for file in files)
+    assert f"{number} scenarios" in (ROOT / "docs/testing.md").read_text()
+    assert number >= 25

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gateway.files import read_file, read_own_file
+from gateway.files import read_file, read_own_file, replace_own_file
 
 
 def test_a_file_up_to_the_limit(tmp_path):
@@ -45,3 +45,14 @@ def test_a_link_is_nobodys_own(tmp_path):
     (tmp_path / "link").symlink_to("state")
     with pytest.raises(OSError, match="symbolic links"):
         read_own_file(tmp_path / "link")
+
+
+def test_a_file_of_ones_own_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+    path.chmod(0o644)
+    replace_own_file(path, b"after")
+    assert read_own_file(path) == b"after"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(OSError, match="No such file"):
+        replace_own_file(tmp_path / "absent" / "file", b"")

@@ -7,11 +7,12 @@ match slow.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from gateway.rego.builtins import regex
 from gateway.rego.builtins.operands import (
-    charge_text,
+    CHARACTERS_A_STEP,
     string,
     utf8,
     wrong_element,
@@ -22,23 +23,25 @@ from gateway.rego.builtins.remembered import remembered
 from gateway.rego.errors import BuiltinError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.rego.values import Value
 
 
 def match(state: State, pattern: Value, delimiters: Value, value: Value) -> bool:
     """Tell whether a whole string matches; null: no delimiters, an empty array: the dot."""
-    source, marks, text = string(pattern), _delimiters(delimiters), string(value, 3)
-    key = ("glob", source, marks)
+    marks = "/" if delimiters == _SLASH else None
+    if marks is None or pattern.__class__ is not str or value.__class__ is not str:
+        pattern, marks, value = string(pattern), _delimiters(delimiters), string(value, 3)
+    key = (match, pattern, marks)
     test = state.memo.get(key)
     if test is None:
-        if len(source) + len(marks) > regex.MAX_PATTERN:
-            raise BuiltinError("glob too long")
-        wild = source.count("?") + source.count("*")
-        state.charge(len(source) + len(marks) + WILD_STEPS * wild)
-        test = state.memo[key] = _test(source, marks)
-    return test(state, text)
+        test, steps = _test(pattern, marks)
+        state.charge(steps)
+        state.memo[key] = test
+    return test(state, value)
+
+
+_SLASH: Final = ["/"]
+"""The usual delimiters, told apart by one comparison."""
 
 
 def _delimiters(value: Value) -> str:
@@ -63,7 +66,10 @@ WILD_STEPS: Final = 16
 """What translating and compiling a wildcard costs, beside its length."""
 
 
-def _weight(_: Callable[[State, str], bool], pattern: str, delimiters: str) -> int:
+_Test = Callable[[State, str], bool]
+
+
+def _weight(_: tuple[_Test, int], pattern: str, delimiters: str) -> int:
     """About the bytes of a test: its texts, and the pattern, which repeats the delimiters."""
     return (
         1_000
@@ -73,24 +79,30 @@ def _weight(_: Callable[[State, str], bool], pattern: str, delimiters: str) -> i
 
 
 @remembered(4 << 20, _weight)
-def _test(pattern: str, delimiters: str) -> Callable[[State, str], bool]:
+def _test(pattern: str, delimiters: str) -> tuple[_Test, int]:
+    """Return the test of a glob, and the steps that it costs to make it."""
+    length = len(pattern) + len(delimiters)
+    if length > regex.MAX_PATTERN:
+        raise BuiltinError("glob too long")
+    steps = length + WILD_STEPS * (pattern.count("?") + pattern.count("*"))
     simple = _SIMPLE.fullmatch(pattern)
     if simple is None:
-        return _by_regex(_translated(pattern, delimiters))
+        return _by_regex(_translated(pattern, delimiters)), steps
     prefix, star, suffix = simple.groups()
     if not star:
-        return lambda _, text: text == pattern
-    return _by_ends(prefix, suffix, delimiters if star == "*" else "")
+        return (lambda _, text: text == pattern), steps
+    return _by_ends(prefix, suffix, delimiters if star == "*" else ""), steps
 
 
-def _by_ends(prefix: str, suffix: str, barred: str) -> Callable[[State, str], bool]:
+def _by_ends(prefix: str, suffix: str, barred: str) -> _Test:
     start, tail = len(prefix), len(suffix)
 
     def test(state: State, text: str) -> bool:
         stop = len(text) - tail
         if stop < start or not text.startswith(prefix) or not text.endswith(suffix):
             return False
-        charge_text(state, text)
+        if len(text) >= CHARACTERS_A_STEP:
+            state.charge(len(text) // CHARACTERS_A_STEP)
         for mark in barred:  # noqa: SIM110  a generator costs more than the search
             if text.find(mark, start, stop) >= 0:
                 return False
@@ -99,7 +111,7 @@ def _by_ends(prefix: str, suffix: str, barred: str) -> Callable[[State, str], bo
     return test
 
 
-def _by_regex(source: str) -> Callable[[State, str], bool]:
+def _by_regex(source: str) -> _Test:
     return lambda state, text: regex.pattern(state, source).search(state, utf8(text)) is not None
 
 

@@ -30,8 +30,10 @@ from gateway.rego.plan import (
     Entry,
     Function,
     Make,
+    Mock,
     Plan,
     Scan,
+    Statement,
     With,
     inner_blocks,
     steps,
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     Observe = Literal["", "coverage", "trace"]
     Path = tuple[str, ...]
 
-__all__ = ["Generated", "Observe", "generate", "hideable_rules"]
+__all__ = ["Generated", "Observe", "generate", "hideable_rules", "mockable_functions"]
 
 WRITERS: Final[Mapping[str, type[Writer]]] = {
     "": Writer,
@@ -59,7 +61,8 @@ WRITERS: Final[Mapping[str, type[Writer]]] = {
 class Generated:
     """Python source and what it refers to.
 
-    `constants` are C0, C1 …; `builtins` are the names of b0, b1 …; `rules` maps the path of a
+    `constants` are C0, C1 …; `builtins` are the names of b0, b1 …, `mocking` those of a0, a1 …:
+    builtins that `with` replaces, or puts in the place of functions; `rules` maps the path of a
     rule or function to (its function's number, its number of parameters); `entries` maps the
     name of an entry to its function's number; `indexes` maps a function's number to its rule
     index and the number of its bodies; `sites` are the places that the code names by number.
@@ -68,6 +71,7 @@ class Generated:
     source: str
     constants: tuple[Value, ...]
     builtins: tuple[str, ...]
+    mocking: tuple[str, ...]
     rules: Mapping[tuple[str, ...], tuple[int, int]]
     entries: Mapping[str, int]
     indexes: Mapping[int, tuple[Test, int]]
@@ -101,6 +105,7 @@ def generate(
         source="\n\n".join(parts) + "\n",
         constants=tuple(program.shared.constants),
         builtins=tuple(program.shared.builtins),
+        mocking=tuple(program.shared.mocking),
         rules={
             item.path: (index, len(item.parameters))
             for index, item in enumerate(plan.functions)
@@ -113,22 +118,29 @@ def generate(
 
 
 def hideable_rules(plan: Plan) -> dict[int, tuple[Path, frozenset[Path]]]:
-    """Return the rules below a path that some `with` replaces, by number: their paths, and those.
+    """Return the rules at or below a path that some `with` replaces: their paths, and those.
 
-    The compiler has them answer though their values are replaced.
+    The keys are the numbers of their functions.
     """
-    blocks = [item.blocks for item in plan.functions] + [item.blocks for item in plan.entries]
-    replaced = {
-        step.path
-        for step in steps(tuple(itertools.chain.from_iterable(blocks)))
-        if isinstance(step, With) and step.local == DATA
-    }
+    replaced = {step.path for step in _all(plan) if isinstance(step, With) and step.local == DATA}
     found: dict[int, tuple[Path, frozenset[Path]]] = {}
-    for number, item in enumerate(plan.functions):
-        above = {item.path[:length] for length in range(len(item.path))} & replaced
+    for number, item in enumerate(plan.functions if replaced else ()):
+        above = {item.path[:length] for length in range(len(item.path) + 1)} & replaced
         if above and len(item.parameters) == 2:
             found[number] = (item.path, frozenset(above))
     return found
+
+
+def mockable_functions(plan: Plan) -> dict[int, str]:
+    """Return the names of the functions that some `with` replaces, by their numbers."""
+    replaced = {step.name for step in _all(plan) if isinstance(step, Mock)}
+    named = ((number, ".".join(("data", *f.path))) for number, f in enumerate(plan.functions))
+    return {number: name for number, name in named if name in replaced}
+
+
+def _all(plan: Plan) -> list[Statement]:
+    blocks = [item.blocks for item in plan.functions] + [item.blocks for item in plan.entries]
+    return steps(tuple(itertools.chain.from_iterable(blocks)))
 
 
 class _Program:

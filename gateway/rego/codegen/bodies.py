@@ -14,6 +14,7 @@ from gateway.rego.plan import (
     Insert,
     IsDefined,
     IsUndefined,
+    Mock,
     Operand,
     Reset,
     Scan,
@@ -158,7 +159,9 @@ def _results(
             found.append((step.source, scanned))
         elif result in targets(step) and not isinstance(step, Reset):
             return False
-        if isinstance(step, With) and any(result in targets(s) for s in steps((step.block,))):
+        if isinstance(step, (With, Mock)) and any(
+            result in targets(s) for s in steps((step.block,))
+        ):
             return False
         within = scanned or isinstance(step, Scan)
         if not all(_results(b, result, found, scanned=within) for b in inner_blocks(step)):

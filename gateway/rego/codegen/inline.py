@@ -47,14 +47,31 @@ def _count(arguments: list[Term], call: str) -> str:
     return f"len({value.text}) if {value.dotted}.__class__ in SIZED else {call}"
 
 
-def _member(arguments: list[Term], _call: str) -> str | None:
+MEMBERS, LETTERS = 8, 256
+"""Looking for a text among that many, not longer than that, costs no more than its expression."""
+
+
+def _member(arguments: list[Term], call: str) -> str | None:
     value, collection = arguments
     if collection.value.__class__ is RegoSet:
         text = value.text
         return (
             f"({text} if {value.dotted}.__class__ is str else form(s, {text})) in {collection.text}"
         )
-    return None
+    if collection.constant or (value.constant and not value.is_text):
+        return None
+    text, among = value.text, collection.text
+    test = f"{among}.__class__ is list and len({among}) < {MEMBERS}"
+    if not value.constant:
+        test += f" and {text}.__class__ is str and len({text}) < {LETTERS}"
+    elif len(value.value) >= LETTERS:
+        return None
+    return f"{text} in {among} if {test} else {call}"
+
+
+def _plain(_: list[Term], call: str) -> str:
+    """Stand for a builtin that never answers but with a boolean."""
+    return call
 
 
 CONDITIONS: Final[Mapping[str, Inline]] = {
@@ -66,6 +83,10 @@ CONDITIONS: Final[Mapping[str, Inline]] = {
     "startswith": _affix("startswith"),
     "endswith": _affix("endswith"),
     "internal.member_2": _member,
+    "contains": _plain,
+    "glob.match": _plain,
+    "net.cidr_contains": _plain,
+    "regex.match": _plain,
 }
 
 INLINE: Final[Mapping[str, Inline]] = {

@@ -20,6 +20,7 @@ class Shared:
         self.strict = strict
         self.constants: list[Value] = []
         self.builtins: dict[str, int] = {}
+        self.mocking: dict[str, int] = {}
         self.numbers = {item.name: index for index, item in enumerate(plan.functions)}
         self.places: dict[At, int] = {}
 
@@ -35,3 +36,7 @@ class Shared:
     def builtin(self, name: str) -> str:
         """Return the name that a builtin has in the generated code."""
         return f"b{self.builtins.setdefault(name, len(self.builtins))}"
+
+    def alone(self, name: str) -> str:
+        """Return the name of a builtin that `with` replaces, or that stands in for a function."""
+        return f"a{self.mocking.setdefault(name, len(self.mocking))}"

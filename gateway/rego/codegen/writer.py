@@ -42,6 +42,7 @@ from gateway.rego.plan import (
     Length,
     Make,
     Merge,
+    Mock,
     Not,
     Operand,
     PlanError,
@@ -55,6 +56,7 @@ from gateway.rego.plan import (
     operands,
     steps,
 )
+from gateway.rego.stand_ins import MOCKABLE
 from gateway.rego.usage import Usage
 from gateway.rego.values import (
     UNDEFINED,
@@ -406,14 +408,13 @@ class Writer:
 
     def dot(self, step: Dot) -> None:
         source, key = self.term(step.source), self.need(step.key)
-        if key.is_text:
-            name = source.dotted
-            found = (
-                f"{name}.get({key.text}, U) if {name}.__class__ is dict "
-                f"else lookup(s, {name}, {key.text})"
-            )
-        else:
-            found = f"lookup(s, {source.text}, {key.text})"
+        name = source.dotted
+        found = f"lookup(s, {name}, {key.text})"
+        if key.is_text or not key.constant:
+            test = f"{name}.__class__ is dict"
+            if not key.constant:
+                test += f" and {key.text}.__class__ is str"
+            found = f"{name}.get({key.text}, U) if {test} else {found}"
         self.store(step.target, found)
         self.leave_if(f"{self.name(step.target)} is U")
 
@@ -522,7 +523,8 @@ class Writer:
             each = self.temporary()
             kind = ("ordered_" if ordered else "") + ("pairs" if keyed else "members")
             state = "s, " if ordered else ""
-            self.body.append(f"{each} = {kind}({state}{source.text})")
+            listed = "" if keyed else f"{source.text} if {source.text}.__class__ is list else "
+            self.body.append(f"{each} = {listed}{kind}({state}{source.text})")
             self.leave_if(f"{each} is None")
             charge = f"{weight} * len({source.text})"
         inside = self.defined - assigned | {step.key, step.value}
@@ -606,9 +608,35 @@ class Writer:
         restore = f"{target}, s.rules = {kept}, {rules}"
         if step.local == DATA:
             hidden = self.temporary()
-            self.body.append(f"{hidden}, s.hidden = s.hidden, (*s.hidden, ({path}))")
-            restore = f"{target}, s.rules, s.hidden = {kept}, {rules}, {hidden}"
-        body, jumped, defined = self.inside(step.block, "break", self.defined | {step.local})
+            self.body.append(f"{hidden}, s.replaced = s.replaced, {{**s.replaced, ({path}): None}}")
+            restore = f"{target}, s.rules, s.replaced = {kept}, {rules}, {hidden}"
+        defined = self.within(step.block, restore, self.defined | {step.local})
+        self.defined = defined if before else defined - {step.local}
+
+    def mocked(self, step: Mock) -> None:
+        value = self.need(step.value).text
+        if step.called:
+            value = self.stand_in(step.value)
+        kept, rules = self.temporary(), self.temporary()
+        self.body.append(f"{kept}, {rules}, s.rules = s.replaced, s.rules, {{}}")
+        self.body.append(f"s.replaced = {{**s.replaced, {step.name!a}: {value}}}")
+        self.defined = self.within(
+            step.block, f"s.replaced, s.rules = {kept}, {rules}", set(self.defined)
+        )
+
+    def stand_in(self, operand: Operand) -> str:
+        """Return the source of what is called in the place of a replaced function."""
+        name = operand.value if isinstance(operand, Const) else None
+        number = self.program.numbers.get(f"g0.{name}")
+        if number is not None:
+            return f"StandIn(f{number})"
+        if not isinstance(name, str) or name not in BUILTINS:
+            raise PlanError(f"unknown function {name!a}")
+        return f"StandIn({self.program.alone(name)})"
+
+    def within(self, block: Block, restore: str, known: set[int]) -> set[int]:
+        """Write what is done inside of `with`, and return what is defined after."""
+        body, jumped, defined = self.inside(block, "break", known)
         ended = self.ended
         self.ended = False
         done = self.temporary()
@@ -621,7 +649,7 @@ class Writer:
             self.leave_if(f"not {done}")
         else:
             self.body += [*body, restore]
-        self.defined = defined if before else defined - {step.local}
+        return defined
 
     def give_back(self, step: Return) -> None:
         self.give(self.term(step.source).text)
@@ -654,9 +682,12 @@ class Writer:
             self.leave_if(f"{self.name(step.target)} is U")
 
     def builtin_call(self, name: str, arguments: list[Term]) -> str:
+        text = ", ".join(argument.text for argument in arguments)
+        if name.startswith(MOCKABLE):
+            builtin = self.program.alone(name.removeprefix(MOCKABLE))
+            return f"m{builtin}(s, input, data, {text})"
         if name not in BUILTINS:
             raise PlanError(f"unknown function {name!a}")
-        text = ", ".join(argument.text for argument in arguments)
         state = "s, " if BUILTINS[name].needs_state else ""
         return f"{self.program.builtin(name)}({state}{text})"
 
@@ -723,6 +754,7 @@ _WRITERS: Final[Mapping[type, Callable[[Writer, Any], None]]] = {
     Scan: Writer.scan,
     Not: Writer.negation,
     With: Writer.replaced,
+    Mock: Writer.mocked,
     Return: Writer.give_back,
     Result: Writer.row,
 }

@@ -74,7 +74,7 @@ def http1_head(request: h11.Request, raw: bytes, limits: Limits) -> RequestHead:
         method,
         _origin_form(method, target, fields.get(b"host", b"")),
         headers,
-        b"upgrade" in fields and _is_websocket(method, version, headers, framed=framed),
+        b"upgrade" in fields and is_websocket(method, version, headers, framed=framed),
     )
 
 
@@ -127,7 +127,7 @@ def _tokens(headers: Iterable[tuple[bytes, bytes]], field: bytes) -> set[bytes]:
     }  # fmt: skip
 
 
-def _is_websocket(method: bytes, version: bytes, headers: Lines, *, framed: bool) -> bool:
+def is_websocket(method: bytes, version: bytes, headers: Lines, *, framed: bool) -> bool:
     """Whether the request asks for a WebSocket; another upgrade is ignored (RFC 9110 §7.8).
 
     A handshake that is incomplete (RFC 6455 §4.2.1), or that could be read as another one, is
@@ -196,20 +196,28 @@ def _split_pseudo(lines: Iterable[tuple[bytes, bytes]]) -> tuple[dict[bytes, byt
     pseudo: dict[bytes, bytes] = {}
     headers: Lines = []
     for name, value in lines:
-        if FIELD_VALUE.fullmatch(value) is None:
-            raise Unacceptable(Code.BAD_HEADER)
         if name[:1] == b":":
+            _check_value(value)
             if headers or name in pseudo:  # RFC 9113 §8.3
                 raise Unacceptable(Code.BAD_HEADER)
             pseudo[name] = value
         else:
-            _check_field(name, value)
+            check_http2_field(name, value)
             headers.append((name, value))
     return pseudo, headers
 
 
-def _check_field(name: bytes, value: bytes) -> None:
-    # RFC 9113 §8.2: lower-case names, no connection-specific fields, `te` only for trailers.
+def _check_value(value: bytes) -> None:
+    if FIELD_VALUE.fullmatch(value) is None:
+        raise Unacceptable(Code.BAD_HEADER)
+
+
+def check_http2_field(name: bytes, value: bytes) -> None:
+    """Raise Unacceptable for a field that HTTP/2 must not carry.
+
+    RFC 9113 §8.2: lower-case names, no connection-specific fields, `te` only for trailers.
+    """
+    _check_value(value)
     if FIELD_NAME.fullmatch(name) is None or name in HOP_BY_HOP:
         raise Unacceptable(Code.BAD_HEADER)
     if name == b"te" and value != b"trailers":

@@ -52,16 +52,17 @@ class Certificate:
             # An encrypted key fails with the empty password, instead of asking the terminal.
             context.load_cert_chain(self._tls.certificate, self._tls.key, password="")
         except OSError as error:  # SSLError is one
-            raise ConfigError((_problem(self._tls, error, self._key),)) from None
+            raise certificate_problem(self._tls, error, self._key) from None
         return context
 
 
-def _problem(tls: Tls, error: OSError, key: str) -> Problem:
+def certificate_problem(tls: Tls, error: OSError, key: str) -> ConfigError:
+    """What is wrong with a certificate or its key, as reading them failed with `error`."""
     if isinstance(error, ssl.SSLError):
         message = f"the certificate and the key are no pair of readable PEM files: {explain(error)}"
     else:
         message = f"cannot read the certificate or its key: {error.strerror}"
-    return Problem(message, file=str(tls.certificate), key=key)
+    return ConfigError((Problem(message, file=str(tls.certificate), key=key),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,7 @@
-"""Upstreams over HTTP/1.1: our own connections and pool, and WebSockets on them.
+"""Upstreams over HTTP/1.1: our own connections, and WebSockets on them.
+
+A `Pool` sends requests to its targets; a target has an endpoint for each address, an endpoint
+connections. Who gets a request (`balance`) and what is sent once more (`retry`) are pure.
 
 aiohttp and httpx can hand one client the response to another's request, when an upstream sends
 bytes that nobody asked for.

@@ -28,14 +28,31 @@ class Owner(Protocol):
     def upstream(self) -> Upstream:
         """Where the time limits are."""
 
+    @property
+    def address(self) -> str:
+        """Where it connects to, as it is shown."""
+
     def opened(self, connection: Connection) -> None:
         """Count the connection."""
 
     def released(self, connection: Connection) -> None:
         """Take the connection back: its response is complete, and it may carry another."""
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, member: Member) -> None:
         """Forget the connection."""
+
+    def replace(self, connection: Connection, member: Member) -> None:
+        """Count `member` instead of the connection whose transport it took over."""
+
+
+class Member(Protocol):
+    """What counts as a connection and has deadlines."""
+
+    def expire(self, now: float) -> None:
+        """End if a deadline has passed."""
+
+    def fail(self, fault: BaseException) -> None:
+        """End at once."""
 
 
 class Connection(asyncio.Protocol):
@@ -47,7 +64,7 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self, owner: Owner) -> None:
-        self._owner = owner
+        self.owner = owner
         self._loop = asyncio.get_running_loop()
         self._poller = select.poll()
         self._response: Response | None = None
@@ -92,7 +109,7 @@ class Connection(asyncio.Protocol):
     async def write(self, data: bytes) -> None:
         """Write a piece of a request; waits while the upstream does not take it."""
         if self._read_deadline < math.inf:  # the response has begun, and this goes on as well
-            self._read_deadline = self._loop.time() + self._owner.upstream.idle_timeout
+            self._read_deadline = self._loop.time() + self.owner.upstream.idle_timeout
         self.transport.write(data)
         if self._drained is not None:
             await self._drained
@@ -101,11 +118,11 @@ class Connection(asyncio.Protocol):
         """Start the wait for the response: the whole request has been written."""
         response.sent = True
         if not response.reader.head_done:
-            self._read_deadline = self._loop.time() + self._owner.upstream.first_byte_timeout
+            self._read_deadline = self._loop.time() + self.owner.upstream.first_byte_timeout
 
     def await_content(self) -> None:
         """Start the wait for more of the response's content."""
-        self._read_deadline = self._loop.time() + self._owner.upstream.idle_timeout
+        self._read_deadline = self._loop.time() + self.owner.upstream.idle_timeout
         self.resume_reading()
 
     def resume_reading(self) -> None:
@@ -136,7 +153,7 @@ class Connection(asyncio.Protocol):
     def _finish(self, response: Response) -> None:
         self._response = None
         response.stop_upload()
-        keep_alive = self._owner.upstream.keep_alive
+        keep_alive = self.owner.upstream.keep_alive
         if not response.sent or self.transport.get_write_buffer_size():
             self.transport.abort()  # the rest of the request would be read as the next one
         elif not response.reader.keep_alive or not keep_alive:
@@ -145,14 +162,14 @@ class Connection(asyncio.Protocol):
             self.resume_reading()
             self.reused = True
             self._read_deadline = self._loop.time() + keep_alive
-            self._owner.released(self)
+            self.owner.released(self)
 
     # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._poller.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self._owner.opened(self)
+        self.owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
         response = self._response
@@ -194,11 +211,11 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.fail(ForwardError(Code.UPSTREAM_RESET, str(error or "the connection was lost")))
         self.resume_writing()
-        self._owner.lost(self)
+        self.owner.lost(self)
 
     def pause_writing(self) -> None:
         self._drained = self._loop.create_future()
-        self._write_deadline = self._loop.time() + self._owner.upstream.idle_timeout
+        self._write_deadline = self._loop.time() + self.owner.upstream.idle_timeout
 
     def resume_writing(self) -> None:
         drained, self._drained = self._drained, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,21 +20,37 @@ SHUTDOWN_TIMEOUT = 1.0  # an upstream that does not answer close_notify holds a 
 
 
 class Dialer:
-    """Knows where `upstream` is and how it is verified.
+    """Opens transports to `address`, or to the target at `url` itself where that has no host name.
 
-    Building it reads the TLS files; ConfigError with keys below the upstream's.
+    `tls` is not looked at unless the URL is https; what is verified stays the name. `name` is the
+    host name that has to be resolved before, empty where there is none.
     """
 
-    __slots__ = ("_host", "_port", "_server_name", "_tls", "_unix_path")
+    __slots__ = ("_host", "_port", "_server_name", "_tls", "_unix_path", "_url", "name")
 
-    def __init__(self, upstream: Upstream) -> None:
-        url = urlsplit(upstream.url)
-        is_unix = upstream.url.startswith(UNIX_SCHEME)
-        self._unix_path = upstream.url.removeprefix(UNIX_SCHEME) if is_unix else ""
-        self._host = url.hostname or ""
-        self._port = url.port or (443 if url.scheme == "https" else 80)
-        self._tls = _tls_context(upstream.tls) if url.scheme == "https" else None
-        self._server_name = upstream.tls.server_name or self._host
+    def __init__(
+        self, url: str, tls: ssl.SSLContext | None, server_name: str | None, address: str = ""
+    ) -> None:
+        parts = urlsplit(url)
+        is_unix = url.startswith(UNIX_SCHEME)
+        host = parts.hostname or ""
+        self._url = url
+        self._unix_path = url.removeprefix(UNIX_SCHEME) if is_unix else ""
+        self._host = address or host
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = tls if parts.scheme == "https" else None
+        self._server_name = server_name or host
+        self.name = "" if is_unix or _is_address(self._host) else host
+
+    def at(self, address: str) -> Dialer:
+        """The same for one of the name's addresses."""
+        return Dialer(self._url, self._tls, self._server_name, address)
+
+    @property
+    def address(self) -> str:
+        """Where it connects to, as it is shown: ADDRESS:PORT, or a Unix socket's path."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return self._unix_path or f"{host}:{self._port}"
 
     @property
     def is_plain(self) -> bool:
@@ -56,6 +73,21 @@ class Dialer:
                 server_hostname=self._server_name,
                 ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
             )
+
+
+def dialers(upstream: Upstream) -> list[Dialer]:
+    """One for each target; reads the TLS files. ConfigError with keys below the upstream's."""
+    secure = any(url.startswith("https:") for url in upstream.urls)
+    tls = _tls_context(upstream.tls) if secure else None
+    return [Dialer(url, tls, upstream.tls.server_name) for url in upstream.urls]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _tls_context(tls: UpstreamTls) -> ssl.SSLContext:

@@ -46,6 +46,12 @@ class Response:
         return self.reader.http_version
 
     @property
+    def address(self) -> str:
+        """Where the response comes from: ADDRESS:PORT, or a Unix socket's path."""
+        assert self.connection is not None
+        return self.connection.owner.address
+
+    @property
     def ended(self) -> bool:
         """Whether all content has been read."""
         return self.reader.complete and not self.reader.body

@@ -75,7 +75,7 @@ async def connect_websocket(
     except ForwardError as fault:
         response.connection.fail(fault)
         raise
-    return UpstreamSocket(pool, response, subprotocol, max_message)
+    return UpstreamSocket(response, subprotocol, max_message)
 
 
 def _check(headers: Headers, key: bytes, offered: Sequence[str]) -> str | None:
@@ -97,17 +97,18 @@ def _check(headers: Headers, key: bytes, offered: Sequence[str]) -> str | None:
 class UpstreamSocket(asyncio.Protocol):
     """An open WebSocket: `receive`, `send`, `close`; `subprotocol` and the answer's `headers`.
 
+    `address` is as in Response.
+
     Pings are answered here, and sent when the upstream has been silent for half its idle
     time-out; silence for all of it ends the connection with 1006.
     """
 
-    def __init__(
-        self, pool: Pool, response: Response, subprotocol: str | None, max_message: int
-    ) -> None:
+    def __init__(self, response: Response, subprotocol: str | None, max_message: int) -> None:
         assert response.connection is not None
         self.subprotocol = subprotocol
         self.headers = response.headers
-        self._pool = pool
+        self.address = response.address
+        self._owner = response.connection.owner
         self._loop = asyncio.get_running_loop()
         self._frames = Frames(ConnectionType.CLIENT)
         self._message = _Assembly(max_message)
@@ -123,7 +124,7 @@ class UpstreamSocket(asyncio.Protocol):
         self._pinged = False
         self._deadline = math.inf
         self._transport = response.connection.transport
-        pool.replace(response.connection, self)
+        self._owner.replace(response.connection, self)
         self._transport.set_protocol(self)
         if response.reader.rest:
             self.data_received(response.reader.rest)
@@ -161,11 +162,11 @@ class UpstreamSocket(asyncio.Protocol):
         self._take_more()
         await self._lost.wait()
 
-    # Called by the pool.
+    # Called by the endpoint.
 
     def expire(self, now: float) -> None:
         """End what has passed a deadline, and see whether a silent upstream is still there."""
-        idle = self._pool.upstream.idle_timeout
+        idle = self._owner.upstream.idle_timeout
         silent = now - self._heard if self._reading else 0.0
         if now >= self._deadline or silent >= idle:
             self._transport.abort()
@@ -194,11 +195,11 @@ class UpstreamSocket(asyncio.Protocol):
             self._end(Closed(code=CloseReason.ABNORMAL_CLOSURE))
         self.resume_writing()
         self._lost.set()
-        self._pool.lost(self)
+        self._owner.lost(self)
 
     def pause_writing(self) -> None:
         self._drained = self._loop.create_future()
-        self._deadline = self._loop.time() + self._pool.upstream.idle_timeout
+        self._deadline = self._loop.time() + self._owner.upstream.idle_timeout
 
     def resume_writing(self) -> None:
         drained, self._drained = self._drained, None

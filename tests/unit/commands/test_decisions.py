@@ -3,8 +3,10 @@
 import contextlib
 import fcntl
 import gzip
+import itertools
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gateway.commands import decisions as module, main
+from gateway.commands import decisions as module, logs, main
 from gateway.commands.logs import followed
 from gateway.workbench.decisions import Filter, Latency, Stats, as_line
 
@@ -320,6 +322,96 @@ def test_a_log_is_followed_across_rotation_and_truncation(log):
     log.write_text('{"n":5}\n')
     assert collect(reads) == [5]
     reads.close()
+
+
+def test_of_a_line_that_is_too_long_no_part_is_an_event(log, monkeypatch):
+    """A client that can make a text long could put an event of its own making into it."""
+    monkeypatch.setattr(logs, "MAX_EVENT", 100)
+    forged = '{"n":"forged"}'
+    text = '{"n":"' + "x" * 94 + forged + "x" * 86 + forged + '"}\n{"n":1}\n'  # at each 100 bytes
+    log.write_text(text)
+    reads = followed(log)
+    assert collect(reads) == ["longer than 100 bytes", 1]
+    reads.close()
+
+
+@contextlib.contextmanager
+def answering(*pieces, endless=()):
+    """A listener that answers with these bytes, and then with others for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                for piece in pieces:
+                    connection.sendall(piece)
+                for piece in itertools.cycle(endless):
+                    connection.sendall(piece)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            thread.join()
+
+
+def answered(body, status="200 OK"):
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+OK_HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "endless"),
+    [
+        ((), (b"HTTP/1.1 100 Continue\r\n\r\n",)),
+        ((OK_HEAD, b"x: "), (b"a",)),
+        ((OK_HEAD, b"Content-Length: 9000000000\r\n\r\n"), (b" ",)),
+    ],
+)
+def test_a_listener_cannot_keep_one_waiting(pieces, endless, monkeypatch):
+    monkeypatch.setattr("gateway.commands.admin_client.TIMEOUT", 0.3)
+    monkeypatch.setattr("gateway.commands.admin_client.MAX_ANSWER", 10**8)
+    monkeypatch.setattr("http.client._MAXLINE", 10**9)
+    with answering(*pieces, endless=endless) as url:
+        result = run("tail", "--admin", url)
+    assert (result.exit_code, result.stderr) == (1, f"error: {url}: no answer within 0.3 s\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"\x00\x1b[31mSSH-2.0\r\n\r\n", r"\x00\x1b[31mSSH-2.0\x0d"),
+        (answered(b"{}", "302 Found\r\nLocation: http://127.0.0.1:1/"), "302 no decisions"),
+        (answered(b'{"code":"\\u001b[31m"}', "500 x"), r"500 \x1b[31m"),
+        (answered(b'{"code":' + b"9" * 4000 + b"}", "500 x"), "500 no decisions\n"),
+        (answered(b'{"code":"' + b"9" * 4000 + b'"}', "500 x"), f"500 {'9' * 200}\n"),
+        (
+            answered(b'{"decisions":[' + b"[]," * 10**6 + b"[]]}"),
+            "no answer of a gateway: more than",
+        ),
+        (answered(b'{"decisions":7}'), "200 no decisions"),
+        (answered(b'{"a":1,"a":2}'), "no answer of a gateway: the name 'a' occurs twice"),
+    ],
+)
+def test_what_is_no_answer(answer, said, monkeypatch):
+    monkeypatch.setattr("gateway.commands.admin_client.MAX_MEMBERS", 10**5)
+    with answering(answer) as url:
+        result = run("tail", "--admin", url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {url}: {said}")
+
+
+@pytest.mark.parametrize("time", [10**400, -1, True, 1.5, "1", None])
+def test_a_time_that_is_none_is_left_out(time, log):
+    log.write_text(json.dumps({"metrics": {"timer_server_handler_ns": time}}) + "\n")
+    assert json.loads(run("stats", "log.jsonl", "--format", "json").stdout)["latency_ms"] == {}
+    log.write_text(json.dumps({"decision_id": "12345678", "metrics": {"timer_x_ns": time}}))
+    result = run("show", "12345678", "log.jsonl")
+    assert (result.exit_code, "ms" in result.stdout) == (0, False)
 
 
 @contextlib.contextmanager

@@ -56,6 +56,8 @@ def failing_with(error, monkeypatch):
         (RecursionError("deep"), 70, "error: RecursionError: deep\nThis is a bug"),
         (click.ClickException("told"), 1, "error: told\n"),
         (click.UsageError("misused"), 64, "error: misused"),
+        (click.ClickException("a\x1b]0;\x07\n::error::b"), 1, "error: a\\x1b]0;\\x07\n\\x3a:error"),
+        (ConfigError((Problem("a\n::b", key="\x9b"),)), 1, "error: \\x9b: a\\x0a::b\n"),
         (click.exceptions.Exit(5), 5, ""),
     ],
 )

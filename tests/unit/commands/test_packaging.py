@@ -31,7 +31,8 @@ def test_the_policies_of_the_demo_are_those_of_the_project():
     assert POLICIES.is_relative_to(PACKAGE)
     assert POLICIES.resolve() == ROOT / "policies"
     assert {path.name for path in POLICIES.iterdir()} == {
-        "authz.rego",
-        "authz_test.rego",
         "data.json",
+        "orders.rego",
+        "orders.scenario.yaml",
+        "orders_test.rego",
     }

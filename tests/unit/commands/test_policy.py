@@ -47,6 +47,14 @@ decision := {
 }
 """
 AS_JSON = ("-H", "Content-Type: application/json")
+SCENARIO = """\
+tokens: {reader: {claims: {roles: [reader]}}}
+scenarios:
+  - name: reads
+    token: reader
+    request: GET /orders
+    expect: forwarded
+"""
 TESTS = """\
 package gateway.authz_test
 
@@ -102,6 +110,9 @@ class TestTests:
         assert result.stdout.splitlines() == [
             "rules/authz_test.rego:9: data.gateway.authz_test.test_table: FAIL",
             "  not true: bad, worse",
+            '  data.gateway.authz_test.test_table is {"bad":false,"good":true,"worse":false}'
+            "  [rules/authz_test.rego:9]",
+            "    body holds  [rules/authz_test.rego:10]",
             "rules/authz_test.rego:13: data.gateway.authz_test.todo_test_later: SKIP",
             "3 tests: 1 passed, 1 failed, 1 skipped",
         ]
@@ -133,10 +144,98 @@ class TestTests:
         assert result.exit_code == code
         assert said in result.stderr
 
-    def test_no_tests_at_all(self, folder):
-        result = run("test")
-        assert (result.exit_code, result.stdout) == (0, "0 tests\n")
-        assert "no tests found" in result.stderr
+    @pytest.mark.parametrize(
+        ("options", "code"), [((), 0), (("--fail-on-empty",), 1), (("--threshold", "1"), 2)]
+    )
+    def test_no_tests_at_all(self, folder, options, code):
+        result = run("test", *options)
+        assert (result.exit_code, result.stdout.splitlines()[0]) == (code, "0 tests")
+        assert ("no tests found" in result.stderr) == (code != 2)
+
+    @pytest.mark.parametrize(("options", "code"), [((), 2), (("-z",), 0)])
+    def test_skipped_tests_are_failures_as_in_opa(self, tested, options, code):
+        result = run("test", "-r", "todo|reads", *options)
+        assert (result.exit_code, result.stdout.splitlines()[-1]) == (
+            code,
+            "2 tests: 1 passed, 1 skipped",
+        )
+        assert ("unless -z is given" in result.stderr) == (code == 2)
+
+    def test_z_forgives_no_failure(self, tested):
+        assert run("test", "-z").exit_code == 2
+
+    def test_why_a_rule_failed_is_told(self, folder):
+        (folder / "rules" / "a_test.rego").write_text(
+            "package a_test\n\nimport data.gateway.authz\n\n"
+            'test_a if {\n\tprint("asked", input.nothing)\n'
+            '\tauthz.allow with input as {"identity": {"roles": ["writer"]}}\n}\n'
+        )
+        lines = [line.strip() for line in run("test").stdout.splitlines()]
+        assert lines[1:3] == ["undefined", "| asked <undefined>"]
+        assert '`input.identity.roles == ["reader"]` does not hold  [rules/authz.rego:7]' in lines
+        assert 'input.identity.roles is ["writer"]' in lines
+        # What the compiler makes of `print` and `with` besides is not told.
+        assert not any(line.startswith("`print(") for line in lines)
+        assert sum(line.startswith("`authz.allow with") for line in lines) == 1
+
+
+class TestCoverage:
+    @pytest.fixture(autouse=True)
+    def modules(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "a.rego").write_text("package a\n\nx if input.x\n")
+        (tmp_path / "a_test.rego").write_text(
+            "package a_test\n\ntest_x if data.a.x with input.x as true\n"
+        )
+        (tmp_path / "b.rego").write_text("package b\n\ny if input.y\n\nz if input.z\n")
+
+    def test_modules_that_no_test_depends_on_are_not_covered(self):
+        result = run("test", ".", "--coverage")
+        assert result.stdout.splitlines()[2:] == [
+            "a.rego  100.0 %",
+            "b.rego    0.0 %  not 3, 5",
+            "all      33.3 %  1 of 3 lines",
+        ]
+        assert run("test", ".", "--threshold", "33").exit_code == 0
+        missed = run("test", ".", "--threshold", "34")
+        assert (missed.exit_code, missed.stderr) == (2, "the coverage is below 34 %\n")
+
+    @pytest.mark.parametrize("shape", ["junit", "github", "sarif"])
+    def test_a_report_without_a_place_for_it_has_it_beside(self, shape):
+        result = run("test", ".", "--coverage", "-f", shape)
+        assert "33.3 %" in result.stderr
+        assert "33.3 %" not in result.stdout
+
+    def test_a_report_of_coverage_has_the_failures_beside(self, tmp_path):
+        (tmp_path / "b_test.rego").write_text("package b_test\n\ntest_y if data.b.y\n")
+        result = run("test", ".", "--coverage", "-f", "json")
+        assert result.exit_code == 2
+        assert json.loads(result.stdout)["covered_lines"] == 2
+        assert "b_test.rego:3: data.b_test.test_y: FAIL" in result.stderr
+
+
+class TestScenarioFilesAlone:
+    @pytest.fixture(autouse=True)
+    def scenarios(self, tested):
+        (tested / "rules" / "a.scenario.yaml").write_text(SCENARIO)
+        (tested / "b.scenario.yaml").write_text(SCENARIO.replace("reads", "also reads"))
+
+    def test_they_run_with_the_policies_of_the_configuration(self):
+        assert run("test", "b.scenario.yaml", "-v").stdout.splitlines() == [
+            "b.scenario.yaml:3: also reads: PASS",
+            "1 test: 1 passed",
+        ]
+        assert run("test", "b.scenario.yaml", "rules/a.scenario.yaml").exit_code == 0
+        assert run("bench", "b.scenario.yaml", "--seconds", "0").exit_code == 0
+
+    def test_a_folder_is_one_of_policies(self):
+        assert run("test", "rules", "-z", "-r", "reads").stdout == "2 tests: 2 passed\n"
+
+
+def test_outcomes_have_colours_on_terminals_only(tested, monkeypatch):
+    assert "\x1b[" not in run("test").stdout
+    assert "\x1b[31mFAIL\x1b[0m" in run("test", color=True).stdout
+    assert "\x1b[" not in run("test", color=True, environ={"NO_COLOR": "1"}).stdout
 
 
 @pytest.mark.parametrize(
@@ -339,7 +438,7 @@ class TestScenarios:
 
     def test_they_can_be_chosen(self, scenarios):
         assert run("test", "--run", "who.*guest").stdout == "2 tests: 2 passed\n"
-        assert run("test", "rules/orders.scenario.yaml").exit_code == 1  # no policies there
+        assert run("test", "rules/orders.scenario.yaml").exit_code == 0
 
     def test_each_can_be_run_several_times(self, scenarios):
         assert run("test", "--run", "reads$", "--count", "3").stdout == "3 tests: 3 passed\n"
@@ -354,7 +453,7 @@ class TestScenarios:
         assert (result.exit_code, lines[:4]) == (
             2,
             [
-                "rules/orders.scenario.yaml:1: rules/orders.scenario.yaml: x: FAIL",
+                "rules/orders.scenario.yaml:1: x: FAIL",
                 '  outcome: expected "forwarded", got "refused"',
                 '  reasons: expected [], got ["no-role"]',
                 '  headers.x-a: expected "b", got null',
@@ -559,3 +658,10 @@ class TestRequest:
         result = run(*arguments, "--jwks", "other.json")
         assert result.exit_code == 2
         assert result.stdout.startswith("refused: 401 key-unknown: ")
+
+
+def test_test_rules_run_wherever_they_stand(folder):
+    (folder / "rules" / "helpers.rego").write_text("package helpers\n\ntest_here if false\n")
+    result = run("test")
+    assert result.exit_code == 2
+    assert "rules/helpers.rego:3: data.helpers.test_here: FAIL" in result.stdout

@@ -41,7 +41,17 @@ def test_decisions(arguments, names):
     assert [each["name"] for each in found] == names
     assert all(each["steps"] > 0 and each["us"]["p50"] <= each["us"]["p99"] for each in found)
     lines = bench(*arguments).stdout.splitlines()
-    assert lines[0].split() == ["p50", "µs", "p99", "µs", "steps", "bodies", "skipped", "decision"]
+    assert lines[0].split() == [
+        "p50",
+        "µs",
+        "p99",
+        "µs",
+        "steps",
+        "bodies",
+        "skipped",
+        "reused",
+        "decision",
+    ]
     assert [line.endswith(name) for line, name in zip(lines[1:], names, strict=True)] == [True]
 
 

@@ -54,3 +54,15 @@ def test_a_new_project_has_none():
     assert CliRunner().invoke(main, ["init", "new"]).exit_code == 0
     result = check("--tests", "--strict", "-c", "new/gateway.yaml")
     assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_scenarios_are_read(tmp_path):
+    path = tmp_path / "policies" / "a.scenario.yaml"
+    path.write_text("scenarios: [{name: x, request: GET /, expect: 403}]")
+    assert "1 module, 1 test module, 1 scenario, no fault" in check().stdout
+    path.write_text("scenarios: [{nam: x, request: GET /, expect: 403}]")
+    result = check()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "policies/a.scenario.yaml:1:14: scenarios.0.nam: unknown key" in result.stderr
+    (problem, *_) = json.loads(check("--format", "json").stdout)["problems"]
+    assert problem["file"] == "policies/a.scenario.yaml"

@@ -107,6 +107,19 @@ def test_the_same_twice():
     assert one == two
 
 
+def test_nothing_tried_is_no_answer():
+    result = run("old", "old", "--tries", "0")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("error: nothing was tried\n")
+
+
+def test_the_time_that_it_may_take():
+    write("decisions.log", json.dumps(EVENT))
+    found = answer("old", "new", "--seconds", "0", "--log", "decisions.log")
+    assert found["stopped"]
+    assert found["tried"] == {"scenario": 0, "recorded": 1, "generated": 0}
+
+
 class TestScenarios:
     def test_those_beside_the_policies(self):
         write("new/orders.scenario.yaml", SCENARIOS)
@@ -201,6 +214,17 @@ class TestRefused:
         result = run("old", "new", "--entrypoint", "gateway/authz/other")
         assert result.exit_code == 1
         assert "gateway/authz/other" in result.stderr
+
+    @pytest.mark.parametrize(("old", "new", "said"), [
+        (OLD, OLD.replace("other if", "others if"), "OLD is asked for gateway/authz/other, which NEW does not define"),
+        (OLD.replace("other if", "others if"), OLD, "NEW is asked for gateway/authz/other, which OLD does not define"),
+    ])  # fmt: skip
+    def test_a_rule_of_a_route_that_one_version_lacks(self, old, new, said):
+        write("old/authz.rego", old)
+        write("new/authz.rego", new)
+        result = run("old", "new")
+        assert result.exit_code == 1
+        assert said in result.stderr
 
     def test_no_rule_to_ask(self):
         write("new/authz.rego", "package other\n\nimport rego.v1\n\nallow := true\n")

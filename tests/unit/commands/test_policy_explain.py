@@ -29,7 +29,17 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(main, ["init", "."]).exit_code == 0
     (tmp_path / "policies" / "a.scenario.yaml").write_text(SCENARIOS)
-    events = [EVENT, {"decision_id": "d2", "code": "token-missing", "partial": True}]
+    events = [
+        EVENT,
+        {
+            "decision_id": "d2", "code": "token-missing", "partial": True, "status": 401,
+            "route": "orders", "method": "GET", "target": "/a\x1b[31m",
+            "error": {"message": "send one"},
+        },
+        {"decision_id": "d4"},
+    ]  # fmt: skip
+    asked = {"identity": {"roles": ["reader"]}, "request": {"method": "GET"}}
+    (tmp_path / "input.json").write_text(json.dumps(asked))
     (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, events)))
 
 
@@ -98,7 +108,7 @@ def test_a_recorded_decision():
     result = explain("--decision", "d1", "--log", "log.jsonl")
     lines = result.stdout.splitlines()
     assert lines[:3] == [
-        "decision d1",
+        "decision d1 2026-09-21T14:13:20Z",
         '  decide    gateway/authz/decision was {"allow":true}',
         '            gateway/authz/decision is now {"allow":false,"reasons":[{"code":'
         '"role-missing","message":"no role of yours grants this"}]}',
@@ -107,6 +117,84 @@ def test_a_recorded_decision():
     assert '  role is "reader"' in result.stdout
     piped = explain("--decision", "d1", "--log", "-", input=json.dumps(EVENT))
     assert piped.exit_code == 0
+
+
+def test_a_decision_before_the_policy():
+    """What the event knows of the stages is told, and nothing of it forges a line."""
+    result = explain("--decision", "d2", "--log", "log.jsonl")
+    assert result.stdout.splitlines() == [
+        "decision d2 GET /a\\x1b[31m",
+        "  route     orders: /a\\x1b[31m",
+        "  identify  refused: 401 token-missing send one",
+        "  decide    not reached",
+        "  forward   not reached",
+    ]
+    told = json.loads(explain("--decision", "d2", "--log", "log.jsonl", "--format", "json").stdout)
+    assert told["trace"] is None
+    assert told["stages"][1]["state"] == "refused"
+
+
+OWN = EVENT | {
+    "decision_id": "01K5PQ7S00ORDERS0000000003",
+    "outcome": "forwarded",
+    "status": 204,
+    "route": "orders",
+    "subject": "alice",
+    "target": "/orders?x=1",
+    "method": "GET",
+}
+
+
+@pytest.mark.parametrize("word", [OWN["decision_id"], "00000003"])
+def test_a_decision_of_our_own_tells_all_stages(tmp_path, word):
+    (tmp_path / "own.jsonl").write_text(json.dumps(OWN))
+    lines = explain("--decision", word, "--log", "own.jsonl").stdout.splitlines()
+    assert lines[:3] == [
+        f"decision {OWN['decision_id']} GET /orders?x=1 2026-09-21T14:13:20Z",
+        "  route     orders: /orders",
+        "  identify  anonymous",
+    ]
+    assert "  forward   answered with 204" in lines
+
+
+@pytest.mark.parametrize("options", [(), ("--entrypoint", "gateway/authz/decision")])
+def test_an_input_for_the_policy_alone(options):
+    lines = explain("-i", "input.json", *options).stdout.splitlines()
+    assert lines[:2] == [
+        "gateway/authz/decision on input.json",
+        '  decide    gateway/authz/decision is {"allow":true,"reasons":[]}',
+    ]
+    assert any("data.gateway.authz.allow is true" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ({"erased": ["/input/identity/roles"]},
+         "of that the policy reads /input/identity/roles: it may have decided otherwise"),
+        ({"erased": 7, "masked": None}, "it is not known what the log hides: erased is no array"),
+        ({"masked": [7]}, "it is not known what the log hides: what was erased or masked is told"),
+        ({"masked": None}, "with revision"),
+    ],
+)  # fmt: skip
+def test_what_a_log_hides(listed, said):
+    result = explain("--decision", "d1", "--log", "-", input=json.dumps(EVENT | listed))
+    assert result.exit_code == 0, result.output
+    assert f"            {said}" in result.stdout
+
+
+def test_what_strangers_wrote_cannot_control_a_terminal(folder):
+    evil = "\x1b]0;pwn\x07\u009b31m\u202e\n::error::x"
+    shown = r"\x1b]0;pwn\x07\x9b31m\u202e\x0a::error::x"
+    claims = json.dumps({"sub": evil, "roles": [evil]})
+    result = explain("--claims", claims, "--path", "/orders")
+    assert f"  identify  {shown} (issuer dev)" in result.stdout.splitlines()
+    event = EVENT | {"decision_id": evil, "input": {"identity": {"roles": [evil]}}}
+    decided = explain("--decision", evil, "--log", "-", input=json.dumps(event))
+    assert decided.stdout.splitlines()[0] == f"decision {shown} 2026-09-21T14:13:20Z"
+    printed = result.stdout + decided.stdout
+    assert all(map(str.isprintable, printed.splitlines()))
+    assert "\n::" not in printed
 
 
 def test_a_decision_that_a_running_gateway_keeps(monkeypatch):
@@ -118,7 +206,7 @@ def test_a_decision_that_a_running_gateway_keeps(monkeypatch):
 
     monkeypatch.setattr("gateway.commands.admin_client.Admin.find", find)
     place = ("--admin", "http://127.0.0.1:9901")
-    assert explain("--decision", "d1", *place).stdout.startswith("decision d1\n")
+    assert explain("--decision", "d1", *place).stdout.startswith("decision d1 2026-09-21")
     result = explain("--decision", "d3", *place)
     assert (result.exit_code, "no decision 'd3'" in result.stderr) == (1, True)
     assert asked == [(place[1], None, "d1"), (place[1], None, "d3")]
@@ -127,11 +215,19 @@ def test_a_decision_that_a_running_gateway_keeps(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ((), EXIT_USAGE, "give one of --token, --claims, --anonymous, --scenario, --decision"),
+        (
+            (),
+            EXIT_USAGE,
+            "give one of --token, --claims, --anonymous, --scenario, --decision, --input",
+        ),
         (("--anonymous", "--decision", "x"), EXIT_USAGE, "are different things"),
         (("--decision", "x"), EXIT_USAGE, "give --log or --admin"),
         (("--decision", "x", "--log", "log.jsonl"), 1, "no decision 'x' in log.jsonl"),
-        (("--decision", "d2", "--log", "log.jsonl"), 1, "token-missing"),
+        (("--decision", "d4", "--log", "log.jsonl"), 1, "d4: the event names no rule"),
+        (("-i", "input.json", "--entrypoint", "a/b"), 1, "the policies define no a/b"),
+        (("-i", "absent.json"), 1, "absent.json: cannot be read"),
+        (("-i", "input.json", "--decision", "d1"), EXIT_USAGE, "are different things"),
+        (("--anonymous", "--entrypoint", "a/b"), EXIT_USAGE, "is for --input"),
         (("--anonymous", "--run", "x"), EXIT_USAGE, "give --scenario"),
         (("--anonymous", "--log", "log.jsonl"), EXIT_USAGE, "give --decision"),
         (("--decision", "d1", "--log", "log.jsonl", "-X", "PUT"), EXIT_USAGE, "-X describes"),

@@ -68,6 +68,38 @@ allow → deny: 1
     )
 
 
+def test_what_was_not_read_may_change(files):
+    packed = gzip.compress(SAME.encode() * 1000)
+    (files / "cut.gz").write_bytes(packed[:-9])
+    (files / "array").write_text(f"[{SAME.splitlines()[0]},")
+    for log in ("cut.gz", "array"):
+        result = run(log, "--against", "new")
+        assert result.exit_code == 1, result.output
+        assert "a log was not read to its end: 1\n" in result.stdout
+        assert "not all was read: what is missing may change" in result.stderr
+
+
+def test_an_entrypoint_of_which_nothing_could_be_replayed(files):
+    (files / "log").write_text(SAME + SAME.replace("authz", "gone"))
+    result = run("log", "--against", "new")
+    assert result.exit_code == 1
+    assert "nothing of gateway/gone/allow could be replayed" in result.stderr
+    assert run("log", "--against", "new", "--entrypoint", "gateway/authz/allow").exit_code == 0
+
+
+def test_the_configuration_that_is_there_tells_the_dialects(files):
+    (files / "gateway.yaml").write_text(
+        'routes: [{id: a, paths: /a, upstream: "http://127.0.0.1:9", dialect: envoy}]\n'
+    )
+    made = json.loads(event(1, "reader", {"allowed": True})) | {"route": "a"}
+    (files / "log").write_text(json.dumps(made | {"path": "gateway/authz/decision"}))
+    policy = f'{POLICY}\ndecision := {{"allow": true}}\n'
+    (files / "new" / "authz.rego").write_text(policy)
+    result = run("log", "--against", "new")
+    assert result.exit_code == 2
+    assert "no reason → decision-shape\n" in result.stdout
+
+
 def test_several_logs_packed_and_from_standard_input(files):
     (files / "old.gz").write_bytes(gzip.compress(CHANGED.encode()))
     upload = json.dumps([json.loads(line) for line in SAME.splitlines()])
@@ -85,7 +117,7 @@ def test_a_limit_ends_it():
 
 def test_approved_changes_do_not_count_and_idle_approvals_are_told(files):
     (files / "ok.yaml").write_text(
-        "approved:\n  - {change: allow-to-deny, because: they left}\n  - {route: x, because: y}\n"
+        "approved:\n  - {change: allow-to-deny, because: they left}\n  - {change: result, route: x, because: y}\n"
     )
     result = run("changed.jsonl", "--against", "new", "--allow-list", "ok.yaml")
     assert result.exit_code == 0
@@ -134,7 +166,7 @@ def test_what_cannot_be_run(arguments, code, said, files):
     (files / "bad").mkdir()
     (files / "bad" / "a.rego").write_text("package")
     (files / "bad.jsonl").write_text("what?\n")
-    (files / "ok.yaml").write_text("approved: [{ rout: x, because: y}]")
+    (files / "ok.yaml").write_text("approved: [{ rout: x, change: result, because: y}]")
     result = run(*arguments)
     assert result.exit_code == code, result.output
     assert said in result.stderr

@@ -50,7 +50,9 @@ def test_a_change_is_followed_within_a_second(folder):
     runs = []
 
     async def script():
-        following = asyncio.create_task(follow([folder], lambda: runs.append(time.monotonic())))
+        following = asyncio.create_task(
+            follow([folder], lambda names: runs.append((time.monotonic(), names)))
+        )
         while not runs:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.3)  # it watches by now
@@ -65,11 +67,12 @@ def test_a_change_is_followed_within_a_second(folder):
 
     changed = asyncio.run(script())
     assert len(runs) == 2
-    assert runs[1] - changed < 1
+    assert runs[0][1] == []
+    assert runs[1][1] == [str(folder / "a.rego")]
+    assert runs[1][0] - changed < 1
 
 
-@pytest.mark.parametrize("option", [("--coverage",), ("--count", "2"), ("--format", "json")])
-def test_what_does_not_go_with_it(folder, option):
-    result = CliRunner().invoke(main, ["policy", "test", "--watch", *option, str(folder)])
+def test_what_does_not_go_with_it(folder):
+    result = CliRunner().invoke(main, ["policy", "test", "--watch", "-f", "json", str(folder)])
     assert result.exit_code == EXIT_USAGE
     assert "is not for --watch" in result.stderr

@@ -295,6 +295,20 @@ MISTAKES = {
         ("routes:", "log: {access: {sink: file}}\nroutes:"),
         "9:7: log.access: sink: file needs a path (name the file in path)",
     ),
+    "a Unix socket for Granian": (
+        ("routes:", "server: granian\nlisteners: [{address: 'unix:/run/gateway'}]\nroutes:"),
+        "10:23: listeners.0.address: server: granian takes TCP addresses only "
+        "(use server: hypercorn, or HOST:PORT)",
+    ),
+    "more header lines than Granian takes": (
+        ("routes:", "server: granian\nlimits: {headers: 101}\nroutes:"),
+        "10:19: limits.headers: server: granian takes at most 100 header lines "
+        "(use server: hypercorn, or a smaller number)",
+    ),
+    "a server that there is not": (
+        ("routes:", "server: uvicorn\nroutes:"),
+        "9:9: server: expected hypercorn or granian",
+    ),
     "an origin with a path": (
         ("routes:", "cors: {origins: https://app.example/}\nroutes:"),
         "9:17: cors.origins.0: expected an origin, such as https://app.example, lower-case "
@@ -375,7 +389,7 @@ MISTAKES = {
     ),
     "an upstream as text": (
         ("{url: http://127.0.0.1:9000}", "http://127.0.0.1:9000"),
-        "8:11: upstreams.orders: expected a mapping, got text (it needs url)",
+        "8:11: upstreams.orders: expected a mapping, got text (it needs url or targets)",
     ),
     "an inline upstream on a socket in another notation": (
         ("    upstream: orders", "    upstream: unix:/run/x.sock"),
@@ -409,8 +423,8 @@ MISTAKES = {
         "(discovery: true reads ISSUER/.well-known/openid-configuration)",
     ),
     "a section of which another gateway's users think": (
-        ("routes:", "rate_limit: {rps: 5}\nroutes:"),
-        "9:1: rate_limit: unknown key (the gateway has no rate limits)",
+        ("routes:", "rate_limit: {}\nroutes:"),
+        "9:1: rate_limit: unknown key (did you mean 'rate_limits'?)",
     ),
     "no authentication by another name": (
         ("    upstream: orders", "    upstream: orders\n    authentication: none"),
@@ -465,7 +479,7 @@ MISTAKES = {
     "text where a section is expected": (
         ("routes:", "policy: policies\nroutes:"),
         "9:9: policy: expected a mapping, got text "
-        "(known here: paths, entrypoint, steps, tests, state)",
+        "(known here: paths, bundles, entrypoint, steps, tests, state)",
     ),
     "limits of nothing": (
         ("routes:", "limits: {head: 0, idle_timeout: 0s}\nroutes:"),
@@ -495,6 +509,60 @@ MISTAKES = {
     "a client certificate without its key": (
         ("http://127.0.0.1:9000}", "http://127.0.0.1:9000, tls: {certificate: a.pem}}"),
         "8:40: upstreams.orders.tls: certificate and key go together (give both, or none)",
+    ),
+    "an upstream without a target": (
+        ("{url: http://127.0.0.1:9000}", "{}"),
+        "8:3: upstreams.orders: url is missing (write url: http://HOST:PORT, or targets: "
+        "with several)",
+    ),
+    "a url and targets": (
+        ("{url: http://127.0.0.1:9000}", "{url: 'http://a', targets: ['http://b']}"),
+        "8:3: upstreams.orders: give url or targets, not both",
+    ),
+    "a target twice": (
+        ("{url: http://127.0.0.1:9000}", "{targets: ['http://a', 'http://b', 'http://a/']}"),
+        "8:12: upstreams.orders.targets: http://a is given twice",
+    ),
+    "targets with and without TLS": (
+        ("{url: http://127.0.0.1:9000}", "{targets: ['https://a', 'http://b']}"),
+        "8:12: upstreams.orders.targets: targets with and without TLS (write https for all, "
+        "or none)",
+    ),
+    "a target with a path": (
+        ("{url: http://127.0.0.1:9000}", "{targets: ['http://a', 'http://b/x']}"),
+        "8:34: upstreams.orders.targets.1: expected a URL without path and query (the "
+        "request's path is sent)",
+    ),
+    "no targets": (
+        ("{url: http://127.0.0.1:9000}", "{targets: []}"),
+        "8:3: upstreams.orders: url is missing (write url: http://HOST:PORT, or targets: "
+        "with several)",
+    ),
+    "a method that is not idempotent": (
+        ("{url: http://127.0.0.1:9000}", "{url: 'http://a', retries: {methods: [GET, POST]}}"),
+        "8:39: upstreams.orders.retries.methods: POST may do twice what was asked once (only "
+        "GET, HEAD, OPTIONS, TRACE, PUT, DELETE can be sent again)",
+    ),
+    "a status that is no failure": (
+        ("{url: http://127.0.0.1:9000}", "{url: 'http://a', ejection: {statuses: [404]}}"),
+        "8:51: upstreams.orders.ejection.statuses.0: expected at least 500",
+    ),
+    "a budget of more than all": (
+        ("{url: http://127.0.0.1:9000}", "{url: 'http://a', retries: {budget_percent: 101}}"),
+        "8:55: upstreams.orders.retries.budget_percent: expected at most 100",
+    ),
+    "a balance of another gateway": (
+        ("{url: http://127.0.0.1:9000}", "{url: 'http://a', balance: least_conn}"),
+        "8:38: upstreams.orders.balance: expected round_robin or least_pending (did you mean "
+        "'least_pending'?)",
+    ),
+    "a Host header of several targets": (
+        (
+            "{url: http://127.0.0.1:9000}\nroutes:\n  - id: orders\n",
+            "{targets: ['http://a', 'http://b']}\nroutes:\n  - id: orders\n    host: upstream\n",
+        ),
+        "11:11: routes.0.host: orders has several targets, with different hosts (write the "
+        "one that all of them take, such as a)",
     ),
 }
 
@@ -929,6 +997,7 @@ def test_a_claim_is_never_dropped_because_its_value_is_null(folder):
     [
         ("", ()),
         ("limits: {body: 1}", ()),
+        ("server: granian", ("server",)),
         ("listeners: [{address: ':2'}]", ("listeners.0.address",)),
         (
             "listeners: [{address: '127.0.0.1:8080'}, {address: ':2'}]",

@@ -27,6 +27,7 @@ def validator():
         ROUTES + "issuers: {a: {issuer: b, algorithms: ES256, keys: {discovery: true}}}",
         ROUTES + "issuers: {a: {issuer: b, keys: {discovery: 'https://x'}}}",
         ROUTES + "cors: null",
+        ROUTES + "upstreams: {a: {url: 'http://a'}, b: {targets: ['http://a', 'http://b']}}",
         ROUTES + "policy: {tests: 'off'}\nreload: {watch: 'Yes'}",
     ],
 )
@@ -46,6 +47,8 @@ def test_what_it_takes(validator, text):
         (ROUTES + "log: {access: {sink: syslog}}", "syslog"),
         (ROUTES + "issuers: {a: {issuer: b, algorithms: [none], keys: {}}}", "none"),
         ("routes: []", "[]"),
+        (ROUTES + "upstreams: {a: {}}", "is not valid"),
+        (ROUTES + "upstreams: {a: {url: 'http://a', targets: 'http://b'}}", "is valid under each"),
     ],
 )
 def test_what_it_refuses(validator, text, part):

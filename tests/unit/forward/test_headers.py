@@ -20,6 +20,7 @@ def forward(
         from_ or source(),
         trail=trail(asked),
         cors=cors,
+        now=0.0,
     )
 
 

@@ -11,7 +11,7 @@ def forward(route, target, **changes):
     asked = head(target, **changes)
     found = RouteTable.build(settings.routes).match(asked)
     return Forwarder.build(settings).forward(
-        asked, found, ALICE, ALLOWED, source(), trail=trail(asked), cors=None
+        asked, found, ALICE, ALLOWED, source(), trail=trail(asked), cors=None, now=0.0
     )
 
 

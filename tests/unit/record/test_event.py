@@ -5,7 +5,8 @@ import pytest
 from gateway.errors import Code
 from gateway.model import Answer, Decision, Principal, Reason, Source
 from gateway.record.encode import encode
-from gateway.record.event import MAX_DETAIL, build, escape, rfc3339
+from gateway.record.event import MAX_DETAIL, build, rfc3339
+from gateway.record.text import escape
 from tests.support.recording import document, early, exchange, forward, head, refuse, trail
 
 
@@ -118,6 +119,11 @@ def test_answered():
     assert "code" not in event
 
 
+def test_the_address_that_answered():
+    assert event_of(forward(), upstream="192.0.2.7:80")["upstream"] == "192.0.2.7:80"
+    assert "upstream" not in event_of(forward())
+
+
 def test_anonymous_has_no_subject():
     event = event_of(forward(principal=Principal(authenticated=False)))
     assert {"subject", "issuer"}.isdisjoint(event)
@@ -205,3 +211,13 @@ def test_escape(text, escaped):
 )
 def test_rfc3339(now, text):
     assert rfc3339(now) == text
+
+
+def test_the_bundles_of_the_policy():
+    outcome = forward()
+    made = build(outcome, exchange(), labels={}, bundles={"authz": "v7", "acl": ""})
+    assert made["bundles"] == {
+        "policy": {"revision": "r1"},
+        "authz": {"revision": "v7"},
+        "acl": {"revision": ""},
+    }

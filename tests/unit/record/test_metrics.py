@@ -14,10 +14,13 @@ from gateway.record.metrics import (
     GAUGES,
     HISTOGRAMS,
     MAX_REASONS,
+    AddressGauges,
+    BundleGauges,
     Gauges,
     KeyGauges,
     Metrics,
     SinkCounts,
+    TargetGauges,
     UpstreamGauges,
     expose,
 )
@@ -30,11 +33,29 @@ GIVEN = Gauges(
     revision="r1",
     reloaded_at=110.0,
     reload_ok=False,
+    bundles={
+        "authz": BundleGauges(revision="v7", age=3.0, fresh=False),
+        "local": BundleGauges(revision=""),
+    },
     issuers={
         "corp": KeyGauges(keys=2, age=5.0, fresh=True),
         "new": KeyGauges(keys=0, age=None, fresh=False),
     },
-    upstreams={"orders": UpstreamGauges(in_use=3, idle=1, waiting=2)},
+    upstreams={
+        "orders": UpstreamGauges(
+            targets={
+                "http://a": TargetGauges(
+                    addresses={
+                        "192.0.2.1:80": AddressGauges(in_use=3, idle=1, waiting=2),
+                        "192.0.2.2:80": AddressGauges(in_use=1, state="ejected"),
+                    },
+                    ejections=4,
+                )
+            },
+            retries={"connect": 5},
+            over_budget=6,
+        )
+    },
     sinks={"stdout": SinkCounts(written=9, dropped=4, errors=1, queued=7)},
 )
 
@@ -139,20 +160,32 @@ def test_shell_counters():
 
 def test_gauges():
     found = samples(Metrics())
+    target = ("target", "http://a"), ("upstream", "orders")
     expected = {
         ("gateway_info", ("version", "1.2")): 1,
         ("gateway_uptime_seconds",): 60,
         ("gateway_policy_info", ("revision", "r1")): 1,
         ("gateway_policy_reload_success",): 0,
         ("gateway_policy_reload_timestamp_seconds",): 110,
+        ("gateway_bundle_info", ("bundle", "authz"), ("revision", "v7")): 1,
+        ("gateway_bundle_info", ("bundle", "local"), ("revision", "")): 1,
+        ("gateway_bundle_age_seconds", ("bundle", "authz")): 3,
+        ("gateway_bundle_refresh_success", ("bundle", "authz")): 0,
+        ("gateway_bundle_refresh_success", ("bundle", "local")): 1,
         ("gateway_jwks_keys", ("issuer", "corp")): 2,
         ("gateway_jwks_age_seconds", ("issuer", "corp")): 5,
         ("gateway_jwks_refresh_success", ("issuer", "corp")): 1,
         ("gateway_jwks_keys", ("issuer", "new")): 0,
         ("gateway_jwks_refresh_success", ("issuer", "new")): 0,
-        ("gateway_upstream_connections", ("state", "in_use"), ("upstream", "orders")): 3,
-        ("gateway_upstream_connections", ("state", "idle"), ("upstream", "orders")): 1,
-        ("gateway_upstream_waiting", ("upstream", "orders")): 2,
+        ("gateway_upstream_connections", ("state", "in_use"), *target): 4,
+        ("gateway_upstream_connections", ("state", "idle"), *target): 1,
+        ("gateway_upstream_waiting", *target): 2,
+        ("gateway_upstream_addresses", ("state", "healthy"), *target): 1,
+        ("gateway_upstream_addresses", ("state", "ejected"), *target): 1,
+        ("gateway_upstream_addresses", ("state", "probing"), *target): 0,
+        ("gateway_upstream_ejections_total", *target): 4,
+        ("gateway_upstream_retries_total", ("reason", "connect"), ("upstream", "orders")): 5,
+        ("gateway_upstream_retries_denied_total", ("upstream", "orders")): 6,
         ("gateway_log_lines_total", ("sink", "stdout")): 9,
         ("gateway_log_dropped_total", ("sink", "stdout")): 4,
         ("gateway_log_errors_total", ("sink", "stdout")): 1,
@@ -160,6 +193,7 @@ def test_gauges():
     }
     assert {key: found.get(key) for key in expected} == expected
     assert ("gateway_jwks_age_seconds", ("issuer", "new")) not in found
+    assert ("gateway_bundle_age_seconds", ("bundle", "local")) not in found
 
 
 def test_before_the_first_policy():

@@ -168,7 +168,7 @@ COMPLAINTS = {
     "s contains 1 if { true } else := 2": "a set or an object of rules has no `else`",
     "p if input.a : 1": "a colon stands outside of an object",
     "p if q with 1 as 2\nq := 1": "`with` replaces input, data, or a function",
-    "p if q with input[x] as 1\nq := 1": "`with` takes names only",
+    "p if q with input[x] as 1\nq := 1": "what `with` replaces has names and texts",
     "import data.x.*": "this import is malformed",
     'import "data.x"': "this import is malformed",
     "p if { x = [x] }": "variables here depend on one another",

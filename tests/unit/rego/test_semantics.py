@@ -394,6 +394,16 @@ def test_the_variables_of_every_are_no_fields(body, expected):
     assert Policy(program(source, "t/p")).decide("t/p", document, now=NOW) is expected
 
 
+@pytest.mark.parametrize("replaced", ['input as {"xs": XS}', "input.xs as XS", "data.xs as XS"])
+@pytest.mark.parametrize(("xs", "expected"), [("[1, 2]", True), ("[1, -2]", UNDEFINED)])
+def test_a_rule_with_every_can_be_asked_with_other_values(replaced, xs, expected):
+    source = (
+        'package t\nq if { every x in object.get(input, "xs", data.xs) { x > 0; not x < 0 } }\n'
+        f"p if q with {replaced.replace('XS', xs)}\n"
+    )
+    assert Policy(program(source, "t/p"), {"xs": [0]}).decide("t/p", {}, now=NOW) is expected
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -44,8 +44,14 @@ helper if true
 
 @pytest.fixture(scope="module")
 def results():
-    program = compile_rego({**POLICY, **TESTS})
-    return {test.full_name: test for test in run_tests(program, TESTS, {"admins": []}, now=NOW)}
+    return {test.full_name: test for test in outcomes(POLICY, TESTS)}
+
+
+def outcomes(policy, tests):
+    found = suites(policy, tests)
+    programs = all_good(compile_all([Unit(modules=suite.modules) for suite in found]))
+    for suite, program in zip(found, programs, strict=True):
+        yield from run_tests(program, suite.tests, {"admins": []}, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +73,43 @@ def test_outcome(results, name, row, outcome, message):
     assert (test.file, test.row, test.outcome) == ("authz_test.rego", row, outcome)
     assert test.message.startswith(message)
     assert bool(test.message) is bool(message)
+
+
+ALIKE = {
+    "one holds": ("test_x if false\ntest_x if true", "a_test.rego:3"),
+    "the other holds": ("test_x if true\ntest_x if input.x", "a_test.rego:4"),
+    "values": ("test_x := 1\ntest_x := true if false", "a_test.rego:3, a_test.rego:4"),
+    "bodies": ("test_x if {\n\ttrue\n} {\n\tfalse\n}", "a_test.rego:5"),
+    "below a name": ("q.test_x if true\nq.test_x if false", "a_test.rego:4"),
+    "else": ("test_x := false if false\nelse := true\ntest_x if false", "a_test.rego:5"),
+    "both hold": ("test_x if true\ntest_x if 1 == 1", ""),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_each_rule_of_a_name_is_a_test(name):
+    rules, places = ALIKE[name]
+    (found,) = outcomes({}, {"a_test.rego": f"package a\n\n{rules}\n"})
+    said = found.message.replace("the rule of this name in ", "")
+    assert said == (f"not true: {places}" if places else "")
+    assert found.outcome == ("fail" if places else "pass")
+
+
+def test_rules_of_a_name_in_several_modules():
+    tests = {
+        "a_test.rego": "package a\ntest_x if a == 1\na := 1\nb := 2\n",
+        "b_test.rego": "package a\ntest_x if b == 1\n",
+    }
+    (found,) = outcomes({}, tests)
+    assert found.message == "not true: the rule of this name in b_test.rego:2"
+
+
+@pytest.mark.parametrize(
+    "rule", ['test_x := {"a": true}', 'test_x["a"] := true', "test_x.a if true"]
+)
+def test_an_object_is_no_table_of_cases(rule):
+    (found,) = outcomes({}, {"a_test.rego": f"package a\n{rule}\n"})
+    assert (found.outcome, found.cases) == ("fail", ())
 
 
 def test_order_output_and_limit(results):

@@ -9,12 +9,26 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.errors import Problem
-from gateway.record.metrics import Gauges, Metrics, SinkCounts
+from gateway.record.metrics import (
+    AddressGauges,
+    Gauges,
+    Metrics,
+    SinkCounts,
+    TargetGauges,
+    UpstreamGauges,
+)
 from gateway.record.ring import Ring
-from gateway.serve.admin import HEADERS, AdminState, IssuerStatus, ReloadStatus, admin_app
+from gateway.serve.admin import (
+    HEADERS,
+    AdminState,
+    BundleStatus,
+    IssuerStatus,
+    ReloadStatus,
+    admin_app,
+)
 from gateway.serve.workers import WorkerStatus
 from tests.support.http1 import connect
-from tests.support.server import live, served, until
+from tests.support.server import live_on, served, until
 
 LOCAL = {"host": "127.0.0.1:9090"}
 PRIVATE = ["/status", "/metrics", "/decisions", "/decisions/d-1", "/config", "/absent", "//status"]
@@ -27,6 +41,18 @@ def state(**changes):
     gauges = Gauges(
         version="1.2",
         started=100.0,
+        upstreams={
+            "orders": UpstreamGauges(
+                targets={
+                    "http://orders": TargetGauges(
+                        addresses={"192.0.2.1:80": AddressGauges(in_use=1, state="probing")},
+                        ejections=2,
+                        error="no such name",
+                    )
+                },
+                retries={"connect": 3},
+            )
+        },
         sinks={"stdout": SinkCounts(written=9, dropped=4, errors=1, queued=0)},
     )
     given = {
@@ -38,6 +64,17 @@ def state(**changes):
         "reload": lambda: ReloadStatus(revision="r1", last_success=1_790_000_001.0),
         "issuers": lambda: {
             "corp": IssuerStatus(loaded=True, keys=2, revision="k1", fetched_at=1_790_000_055.0)
+        },
+        "bundles": lambda: {
+            "authz": BundleStatus(
+                source="https://bundles.example/authz.tar.gz",
+                revision="v7",
+                remote=True,
+                etag='"7"',
+                checked_at=1_790_000_050.0,
+                last_error="answered 500",
+            ),
+            "local": BundleStatus(source="/b.tar.gz", revision="", remote=False),
         },
         "gauges": lambda: gauges,
         "config": lambda: {"admin": {"token": "**********"}},
@@ -195,6 +232,54 @@ def test_status():
                 "restarts": 0,
             }
         ],
+        "issuers": {
+            "corp": {
+                "loaded": True,
+                "required": True,
+                "keys": 2,
+                "revision": "k1",
+                "age": 5.0,
+                "last_error": None,
+                "problems": [],
+            }
+        },
+        "rate_limits": {"storage": "memory", "error": None, "evicted": 0},
+        "upstreams": {
+            "orders": {
+                "targets": {
+                    "http://orders": {
+                        "addresses": {
+                            "192.0.2.1:80": {
+                                "in_use": 1,
+                                "idle": 0,
+                                "waiting": 0,
+                                "state": "probing",
+                            }
+                        },
+                        "ejections": 2,
+                        "last_error": "no such name",
+                    }
+                },
+                "retries": {"connect": 3},
+                "retries_over_budget": 0,
+            }
+        },
+        "bundles": {
+            "authz": {
+                "source": "https://bundles.example/authz.tar.gz",
+                "revision": "v7",
+                "etag": '"7"',
+                "last_success": "2026-09-21T14:14:10.000000Z",
+                "last_error": "answered 500",
+            },
+            "local": {
+                "source": "/b.tar.gz",
+                "revision": "",
+                "etag": None,
+                "last_success": None,
+                "last_error": None,
+            },
+        },
         "issuers": {
             "corp": {
                 "loaded": True,
@@ -402,7 +487,7 @@ async def listening(server):
     )
 
 
-@live
+@live_on("hypercorn")
 async def test_over_tcp():
     """The real server tells the peer and the Host as the application expects them."""
     async with served(admin_app(state())) as server:
@@ -417,7 +502,7 @@ async def test_over_tcp():
             assert (await client.request(target="/status")).code == "admin-local-only"
 
 
-@live
+@live_on("hypercorn")
 async def test_over_a_unix_socket(tmp_path):
     path = f"{tmp_path}/admin"
     async with served(admin_app(state(unix=True)), address=f"unix:{path}") as server:

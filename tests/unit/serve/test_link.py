@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.errors import Problem
+from gateway.record.metrics import AddressGauges, RateLimitGauges, TargetGauges, UpstreamGauges
 from gateway.serve import link
 from gateway.serve.link import (
     Activated, Count, Drain, Link, Prepared, Recall, Recalled, Report, Wanted,
@@ -41,7 +42,18 @@ ANSWERS = [
         in_flight=1,
         connections=2,
         logs={"stdout": (1, 2, 3, 4)},
-        upstreams={"http://a": (1, 2, 3)},
+        upstreams={
+            "a": UpstreamGauges(
+                targets={
+                    "http://a": TargetGauges(
+                        addresses={"192.0.2.1:80": AddressGauges(in_use=1, state="ejected")},
+                        ejections=2,
+                    )
+                },
+                retries={"connect": 3},
+            )
+        },
+        rate_limits=RateLimitGauges(storage="redis", error="away"),
         keyrings={"corp": "k"},
     ),
     Recalled(number=5, events=[("01J", '{"a":1}')]),

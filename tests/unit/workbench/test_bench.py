@@ -63,3 +63,14 @@ def test_an_error_is_told(policies):
     assert found.error.startswith("eval_builtin_error")
     assert "eval_builtin_error" in as_table([found])[1]
     assert found.as_dict()["us"]["p50"] > 0
+
+
+def test_values_that_were_known_are_counted(tmp_path):
+    (tmp_path / "t.rego").write_text(
+        "package t\n\nvip if input.vip\n\nrich if { vip; input.money }\n\nallow if { vip; rich }\n"
+    )
+    sources = parse_files(read_files((tmp_path,)), (tmp_path,))
+    policies = Policy(compile_rego(sources.modules), sources.data), observed(sources, "trace")
+    assert measured(policies, "t/allow", {"vip": True, "money": True}).reused == 1
+    assert measured(policies, "t/allow", {}).reused == 0
+    assert measured(policies, "t/vip", {"vip": True}).as_dict()["reused"] == 0

@@ -1,8 +1,12 @@
 """Comparing two policies: what is found, how it is told, and what it is found with."""
 
+from functools import partial
+
 import pytest
 
+from gateway.decide import read_value
 from gateway.rego.values import dumps
+from gateway.workbench import diff as module
 from gateway.workbench.diff import Case, diff
 from gateway.workbench.diff_report import as_json, as_lines
 from tests.support.versions import RULE, version
@@ -205,3 +209,51 @@ def test_the_report_as_json():
         "new": {"value": True},
         "names": [],
     }
+
+
+def test_what_must_be_told_of_a_search_is():
+    calm = version("allow if input.x == 1")
+    lucky = version('allow if rand.intn("x", 2) == input.x')
+    report = diff(calm, lucky, [RULE], tries=0, now=NOW)
+    assert "the policies call rand.intn: what differs may be chance" in list(as_lines(report))
+    assert as_json(report)["by_chance"] == ["rand.intn"]
+    turns = iter((False,) * 10 + (True,) * 1000)
+    report = diff(calm, calm, [RULE], tries=500, now=NOW, over=lambda: next(turns))
+    assert report.tried["generated"] == 10
+    assert "the time was over before all was tried" in list(as_lines(report))
+    assert as_json(report)["stopped"]
+
+
+def test_what_is_kept_of_differences_is_bounded(monkeypatch):
+    monkeypatch.setattr(module, "MOST_NAMES", 3)
+    monkeypatch.setattr(module, "MOST_WAYS", 2)
+    cases = [recorded({"x": n % 5}, name=f"log:{n}") for n in range(20)]
+    old = "".join(f"allow if input.x == {n}\n" for n in range(5))
+    report = compared(old, "allow if input.y", cases, tries=0)
+    assert sum(each.counts["recorded"] for each in report.differences) == 20
+    assert len(report.differences) == 5
+    assert all(len(each.names) == 3 for each in report.differences)
+    monkeypatch.setattr(module, "MOST_FOUND", 2)
+    report = compared(old, "allow if input.y", cases, tries=0)
+    assert sum(each.counts["recorded"] for each in report.differences) == 20
+    assert len(report.differences) == 3
+
+
+def test_a_value_counts_as_the_gateway_takes_it():
+    """A key that no decision has makes a refusal of it."""
+    odd = 'allow := {"allow": true, "alow": input.x}'
+    good = 'allow := {"allow": true}'
+    taken = {RULE: partial(read_value, dialect="native", reserved=frozenset())}
+    old, new = (version(text, readings=taken) for text in (odd, good))
+    (found,) = diff(old, new, [RULE], [recorded({"x": 1})], tries=0, now=NOW).differences
+    assert found.change == "deny → allow"
+    assert found.old.error.startswith("decision-shape: unknown key")
+    (found,) = compared(odd, good, [recorded({"x": 1})], tries=0).differences
+    assert found.change == "other result"
+
+
+def test_the_work_limit_is_that_of_the_configuration():
+    heavy = "allow if count([n | some n in numbers.range(1, 5000)]) == input.x"
+    old, new = version(heavy), version(heavy, steps=1000)
+    (found,) = diff(old, new, [RULE], [recorded({"x": 5000})], tries=0, now=NOW).differences
+    assert found.change == "error"

@@ -9,7 +9,7 @@ from gateway.bundle.folder import parse_files, read_files
 from gateway.workbench.diff import diff
 from gateway.workbench.versions import Version
 
-POLICIES = Path(__file__).parents[3] / "docs/examples/orders/policies"
+POLICIES = Path(__file__).parents[3] / "policies"
 ENTRYPOINT = "gateway/authz/decision"
 TRIES = 4_000
 

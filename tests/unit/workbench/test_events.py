@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import tracemalloc
 from decimal import Decimal
 
 import pytest
@@ -58,6 +59,9 @@ def test_all_shapes_give_the_same_events(shape, pack, chunk, monkeypatch):
     assert read(pack(data)) == list(zip(lines, (A, B), strict=True))
 
 
+UNENDED = "the log is cut off: an array has no end"
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
@@ -68,11 +72,14 @@ def test_all_shapes_give_the_same_events(shape, pack, chunk, monkeypatch):
         (b"1\n[1]", ["not a JSON object"] * 2),
         (b'{"a":1,"a":2}', ["not JSON: the name 'a' occurs twice in an object"]),
         (b'{"a":\xff}', ["not JSON: not well-formed Unicode"]),
-        (b'[{"a":1},\n{"b"', [(1, {"a": 1}), "not JSON: Expecting ':' delimiter at line 1, column 5"]),
+        (b'[{"a":1},\n{"b"', [(1, {"a": 1}), "not JSON: Expecting ':' delimiter at line 1, column 5", UNENDED]),
+        (b'[{"a":1},', [(1, {"a": 1}), UNENDED]),
+        (b'[{"a":1}', [(1, {"a": 1}), UNENDED]),
+        (b'[ [{"a":"]"}]', [(1, {"a": "]"}), UNENDED]),
         (b'[{"a":1} x {"b":1}]', [(1, {"a": 1}), "not JSON: Expecting value at line 1, column 1",
                                   (1, {"b": 1})]),
         (b'[{"a":1}}]', [(1, {"a": 1}), "not JSON: Expecting value at line 1, column 1"]),
-        (b'[{"a":"', ["not JSON: Unterminated string at line 1, column 6"]),
+        (b'[{"a":"', ["not JSON: Unterminated string at line 1, column 6", UNENDED]),
     ],
 )  # fmt: skip
 def test_what_is_no_event_is_told_in_its_place(data, expected):
@@ -129,6 +136,31 @@ def test_the_entrypoint_in_all_spellings(path, entrypoint):
     assert entrypoint_of({"path": path}) == entrypoint
 
 
+def test_a_line_without_end_is_not_read_for_ever(monkeypatch):
+    monkeypatch.setattr(module, "MAX_EVENT", 100)
+    monkeypatch.setattr(module, "MAX_SKIPPED", 1000)
+    found = list(
+        read_events(io.BufferedReader(io.BytesIO(b"0" * 500 + b"\n{}\n" + b"0" * 5000)), "log")
+    )
+    assert [(each.line, each.fault, each.cut) for each in found] == [
+        (1, "longer than 100 bytes", False),
+        (2, "", False),
+        (3, "longer than 1000 bytes; the rest is not read", True),
+    ]
+
+
+def test_an_event_of_many_members_is_refused_before_it_is_built():
+    line = b'{"a":[' + b"{}," * module.MAX_MEMBERS + b"{}]}"
+    tracemalloc.start()
+    try:
+        (fault,) = read(line)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert fault == f"not JSON: more than {module.MAX_MEMBERS} members"
+    assert peak < 10 * len(line)
+
+
 @pytest.mark.parametrize(
     ("text", "time"),
     [
@@ -145,41 +177,49 @@ def test_the_time(text, time):
     assert time_of({"timestamp": text}) == time
 
 
-OWN = {"erased": ["/result"], "outcome": "forwarded"}
+GONE = ("/result",)
+OWN = {"outcome": "forwarded"}
 
 
 @pytest.mark.parametrize(
-    ("event", "outcome"),
+    ("event", "gone", "outcome"),
     [
-        ({"result": True}, Outcome(True)),
-        ({"result": False}, Outcome(False)),
-        ({"result": 1}, Outcome(False)),
-        ({"result": {"allow": True}}, Outcome(True)),
-        ({"result": {"allowed": True}}, Outcome(True)),
-        ({"result": {"allow": False, "allowed": True}}, Outcome(False)),
-        ({"result": {"allow": "true"}}, Outcome(False)),
-        ({"result": {"allow": False, "reasons": ["b", {"code": "a"}, 3]}}, Outcome(False, ("a", "b"))),
-        ({}, Outcome(False, ("undefined",))),
-        ({"error": {"code": "eval_conflict_error"}}, Outcome(False, ("eval_conflict_error",))),
-        ({"code": "work-limit", "error": {"code": "x"}}, Outcome(False, ("work-limit",))),
+        ({"result": True}, (), Outcome(True)),
+        ({"result": False}, (), Outcome(False)),
+        ({"result": 1}, (), Outcome(False)),
+        ({"result": {"allow": True}}, (), Outcome(True)),
+        ({"result": {"allowed": True}}, (), Outcome(True)),
+        ({"result": {"allow": False, "allowed": True}}, (), Outcome(False)),
+        ({"result": {"allow": "true"}}, (), Outcome(False)),
+        ({"result": {"allow": False, "reasons": ["b", {"code": "a"}, 3]}}, (),
+         Outcome(False, ("a", "b"))),
+        ({}, (), Outcome(False, ("undefined",))),
+        ({"error": {"code": "eval_conflict_error"}}, (), Outcome(False, ("eval_conflict_error",))),
+        ({"code": "work-limit", "error": {"code": "x"}}, (), Outcome(False, ("work-limit",))),
         # Allowed, and refused later on: the policy's outcome counts.
-        ({"result": {"allow": True}, "code": "upstream-refused"}, Outcome(True)),
-        (OWN, Outcome(True)),
-        (OWN | {"erased": ["/result/allow"], "result": {}}, Outcome(True)),
-        (OWN | {"outcome": "failed"}, Outcome(True)),
-        (OWN | {"outcome": "refused", "code": "undefined"}, Outcome(False, ("undefined",))),
-        (OWN | {"outcome": "refused", "code": "policy-denied", "reasons": [{"code": "r"}]},
+        ({"result": {"allow": True}, "code": "upstream-refused"}, (), Outcome(True)),
+        # What the gateway did says more than a result in a dialect that is not known.
+        (OWN | {"result": {"allow": False, "allowed": True}}, (), Outcome(True)),
+        (OWN | {"outcome": "refused", "code": "policy-denied", "result": {"allow": True}}, (),
+         Outcome(False)),
+        (OWN, GONE, Outcome(True)),
+        (OWN | {"result": {}}, ("/result/allow",), Outcome(True)),
+        (OWN | {"outcome": "failed"}, GONE, Outcome(True)),
+        (OWN | {"outcome": "refused", "code": "undefined"}, GONE, Outcome(False, ("undefined",))),
+        (OWN | {"outcome": "refused", "code": "policy-denied", "reasons": [{"code": "r"}]}, GONE,
          Outcome(False, ("r",))),
-        (OWN | {"outcome": "refused", "code": "bad-host"}, None),
-        (OWN | {"outcome": None}, None),
-        ({"erased": 7, "result": True}, Outcome(True)),
-        ({"erased": [[], 7], "result": True}, Outcome(True)),
+        (OWN | {"outcome": "refused", "code": "bad-host"}, GONE, None),
+        (OWN | {"outcome": None}, GONE, None),
+        ({"result": {"allow": True}}, ("/result/allow",), None),
+        ({"result": True}, ("/input",), Outcome(True)),
     ],
 )  # fmt: skip
-def test_the_outcome_that_an_event_tells(event, outcome):
-    assert recorded(event) == outcome
+def test_the_outcome_that_an_event_tells(event, gone, outcome):
+    assert recorded(event, gone) == outcome
 
 
 def test_codes_are_few_and_in_order():
-    assert codes_of({"reasons": [str(n) for n in range(9, -1, -1)]}) == tuple("01234567")
+    assert codes_of({"reasons": [str(n) for n in range(9, -1, -1)]}) == (*"01234567", "…")
+    assert codes_of({"reasons": [str(n) for n in range(8)]}) == tuple("01234567")
+    assert codes_of({"reasons": ["x" * 200]}) == ("x" * 128 + "…",)
     assert codes_of({"reasons": {"code": "x"}}) == ()

@@ -11,6 +11,7 @@ from gateway.workbench.generate import (
     MISSING,
     MOST_COPIED,
     MOST_PLACES,
+    MOST_TEXT,
     Generator,
     concrete,
     is_small,
@@ -19,7 +20,7 @@ from gateway.workbench.generate import (
     value_at,
 )
 from gateway.workbench.hints import EACH, Hints
-from gateway.workbench.samples import near, of_call
+from gateway.workbench.samples import MOST_FITTING, near, of_call
 from gateway.workbench.shrink import shrink
 from gateway.workbench.versions import Version
 from tests.support.versions import RULE, version
@@ -239,3 +240,19 @@ def test_a_version_says_why_it_cannot_decide():
     said, _ = policy.decide(RULE, {"a": 0}, 0.0)
     assert said.verdict == "error"
     assert "divide by zero" in said.error
+
+
+def test_samples_of_repeated_repetitions_are_short():
+    pattern = "a"
+    for _ in range(30):
+        pattern = f"({pattern}{{9}})"
+    assert 0 < max(map(len, of_call("regex.match", pattern))) <= MOST_FITTING + 1
+    assert max(map(len, of_call("regex.match", "(a{20}|b){20}" * 15))) <= MOST_FITTING + 1
+
+
+def test_long_texts_are_not_changed_on():
+    long = "/" * (MOST_TEXT + 1)
+    assert list(near(long)) == [""]
+    for document in (long, {"a": long}, {long: 1}, ["x" * 1000] * 21):
+        assert not is_small(document)
+    assert is_small({"a": "x" * 1000, "b": {"c": ["x" * 1000]}})

@@ -15,7 +15,7 @@ from gateway.workbench import replay as module
 from gateway.workbench.approved import read_approved
 from gateway.workbench.candidate import Candidate, Rule
 from gateway.workbench.events import Read, read_events
-from gateway.workbench.replay import Replay, shapes
+from gateway.workbench.replay import Replay, readings
 from gateway.workbench.replay_report import as_dict, as_lines
 
 POLICY = """package gateway.authz
@@ -169,6 +169,17 @@ def test_what_changes_and_the_body_that_decides(given, change):
         (event(NOBODY, NO, masked=["/input/roles/0", "/input/x"]), "erased", ["/input/roles/0"]),
         (event(NOBODY, NO, erased=["/input/a~1b"], path="gateway/authz/wide"), "erased",
          ["/input/a~1b"]),
+        (event(NOBODY, {"allow": "***"}, masked=["/result/allow"]), "outcome", []),
+        (event(NOBODY, True, erased="/input"), "malformed",
+         ["log:1: erased is no array of JSON pointers"]),
+        *[
+            (event(NOBODY, True, masked=[no_pointer]), "malformed",
+             ["log:1: what was erased or masked is told by no JSON pointer"])
+            for no_pointer in ("", "input/user", 7, None, ["/input"])
+        ],
+        (Read("log", 7, {}, "the rest is not read", cut=True), "cut",
+         ["log:7: the rest is not read"]),
+        (event(NOBODY, NO, path="x" * 300), "entrypoint", ["x" * 256]),
     ],
 )  # fmt: skip
 def test_what_is_not_replayed_and_why(given, reason, names, candidate):
@@ -181,6 +192,51 @@ def test_what_is_erased_and_not_read_does_not_matter(candidate):
     gone = {"erased": ["/input/cookies", "/subject", "/input/rolesx"], "masked": ["/input/p"]}
     replay = replayed(candidate, event(NOBODY, NO, **gone))
     assert (replay.replayed, replay.unchanged) == (1, 1)
+
+
+def test_without_an_input_there_is_none():
+    """OPA's log has no input where none was given, which is not null."""
+    candidate = Candidate(sources("package p\n\nallow if not input\n"), DEFAULT_STEPS)
+    given = event({}, True, "p/allow")
+    del given["input"]
+    replay = replayed(candidate, given, event(None, None, "p/allow"))
+    assert (replay.replayed, replay.unchanged) == (2, 2)
+
+
+def test_entrypoints_of_which_nothing_was_replayed(candidate):
+    events = [
+        event(NOBODY, NO),
+        event(NOBODY, NO, path="gateway/authz/nope"),
+        event(NOBODY, NO, path="gateway/authz/wide", erased=["/input"]),
+        event(NOBODY, NO, erased=["/input"]),
+        event(NOBODY, NO, partial=True, path="gateway/other"),
+    ]
+    assert replayed(candidate, *events).untried == ["gateway/authz/nope", "gateway/authz/wide"]
+    replay = replayed(candidate, *events, entrypoints={DECISION})
+    assert (replay.untried, dict(replay.skips)) == ([], {"unwanted": 2, "erased": 1, "partial": 1})
+
+
+def test_what_logs_hold_is_kept_in_part_only(candidate):
+    """Long texts of a log must not add up, whatever is remembered of each event."""
+    long = "x" * 1_000_000
+
+    def events():
+        for number in range(60):
+            text = f"{number}{long}"
+            yield event(READER, None, code=text, decision_id=text, route=text)
+            yield event(READER, YES, erased=[f"/{text}"])
+            yield event(READER, YES, path=text)
+
+    replay = Replay(candidate)
+    tracemalloc.start()
+    try:
+        for number, each in enumerate(events()):
+            replay.add(Read("log", number, each))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (replay.replayed, replay.skips["entrypoint"]) == (120, 60)
+    assert peak < 10 * len(long)
 
 
 def test_of_a_decision_too_long_to_trace_only_the_rule_is_named():
@@ -218,9 +274,9 @@ def test_an_input_that_is_too_large_is_measured_unless_the_reader_vouches(candid
 
 APPROVED = b"""approved:
   - {change: allow-to-deny, route: [orders, items], after: no-role, because: JIRA-1}
-  - {rule: "policies/authz.rego:7", because: it is public}
-  - {rule: data.gateway.authz.nothing, because: never}
-  - {decision_id: d9, because: one}
+  - {change: deny-to-allow, rule: "policies/authz.rego:7", because: it is public}
+  - {change: deny-to-allow, rule: data.gateway.authz.nothing, because: never}
+  - {change: deny-to-allow, decision_id: d9, because: one}
   - {change: result, before: [], after: [], because: headers}
 """
 
@@ -249,9 +305,16 @@ def test_approved_changes_are_told_apart(candidate):
     [
         ("approved: []", []),
         ("", []),
-        ("approved:\n  - {because: x}", ["f:2:5: approved.0: approves every change (say which: change, route, rule …)"]),
-        ("approved:\n  - {rute: x, because: y}", ["f:2:6: approved.0.rute: unknown key (did you mean 'route'?)"]),
-        ("approved:\n  - {route: x}", ["f:2:5: approved.0: because is missing (Why it is meant)"]),
+        ("approved:\n  - {route: x, because: x}", ["f:2:5: approved.0: change is missing "
+         "(Refused requests that are allowed, the reverse, or another result with the same outcome)"]),
+        ("approved:\n  - {change: result, rute: x, because: y}", ["f:2:22: approved.0.rute: unknown key (did you mean 'route'?)"]),
+        ("approved:\n  - {change: result, route: x}", ["f:2:5: approved.0: because is missing (Why it is meant)"]),
+        *[
+            (f"approved:\n  - {{change: deny-to-allow, because: x{wide}}}",
+             ["f:2:5: approved.0: approves every request that was refused "
+              "(say which: rule, route, subject, before or decision_id)"])
+            for wide in ("", ", method: GET", ", entrypoint: a/b", ", after: []")
+        ],
         ("approved:\n  - {change: sideways, because: y}", ["f:2:14: approved.0.change: expected deny-to-allow, allow-to-deny or result"]),
         ("approved: [", ["f:1:12: a value is missing before '<stream end>'"]),
     ],
@@ -264,6 +327,16 @@ def test_faults_of_an_allow_list(text, faults):
         read_approved("f", text.encode())
     told = list(map(str, caught.value.problems))
     assert told == faults
+
+
+@pytest.mark.parametrize("change", ["deny-to-allow", "allow-to-deny"])
+@pytest.mark.parametrize("nothing", ["null", ""])
+def test_what_is_empty_fits_nothing(change, nothing):
+    text = f"approved:\n  - {{change: {change}, because: x, route: {nothing}}}"
+    with pytest.raises(
+        ConfigError, match=r"approved\.0\.route: is empty, and would fit every change"
+    ):
+        read_approved("f", text.encode())
 
 
 def test_groups_and_examples_are_bounded(candidate, monkeypatch):
@@ -294,7 +367,9 @@ def test_the_report(candidate):
         event(NOBODY, NO, partial=True),
         event(READER, NO, decision_id="d9"),
     ]
-    approved = read_approved("ok.yaml", b"approved: [{decision_id: d9, because: it is meant}]")
+    approved = read_approved(
+        "ok.yaml", b"approved: [{change: deny-to-allow, decision_id: d9, because: it is meant}]"
+    )
     replay = replayed(candidate, *events, approved=approved)
     assert (
         "\n".join(as_lines(replay))
@@ -403,6 +478,7 @@ def test_results_are_read_as_the_routes_dialects_have_it():
     })  # fmt: skip
     policy = (
         'package p\n\nok := {"allow": true}\n\nodd := {"allowed": true, "headers": {"host": "x"}}'
+        '\n\nboth := {"allow": false, "allowed": true}'
     )
     candidate = Candidate(sources(policy), DEFAULT_STEPS)
     events = [
@@ -410,9 +486,13 @@ def test_results_are_read_as_the_routes_dialects_have_it():
         event({}, {"allow": True}, "p/ok", route="envoy"),
         event({}, {"allow": True}, "p/odd", route="envoy"),
         event({}, {"allow": True, "headers": {"host": "x"}}, "p/odd", route="elsewhere"),
+        # Each dialect has one key that allows.
+        event({}, {"allow": True}, "p/both", route="native"),
+        event({}, {"allow": False, "allowed": True}, "p/both", route="envoy", outcome="forwarded"),
     ]
-    replay = replayed(candidate, *events, shapes=shapes(config))
+    replay = replayed(candidate, *events, readings=readings(config))
     assert [(each.routes.most(), each.after) for each in replay.found("allow-to-deny")] == [
         ([("envoy", 1)], ("decision-shape",)),
         ([("envoy", 1)], ("decision-shape",)),
+        ([("native", 1)], ("decision-shape",)),
     ]

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -76,7 +77,7 @@ a_test.rego:5: data.a.test_table: FAIL
   not true: b/c
   | x is <1>\\x00
 a_test.rego:9: data.a.todo_test_x: SKIP
-b, 100%.scenario.yaml:2: b, 100%.scenario.yaml: a: b: ERROR
+b, 100%.scenario.yaml:2: a: b: ERROR
   no issuer 'x'
   second
   data.a.allow is false
@@ -86,6 +87,16 @@ b, 100%.scenario.yaml:2: b, 100%.scenario.yaml: a: b: ERROR
     assert verbose[0] == "a_test.rego:3: data.a.test_good: PASS"
     assert verbose[3:6] == ["  a: PASS", "  b: FAIL", "    c: FAIL"]
     assert pretty([], verbose=False) == "0 tests"
+
+
+def test_of_a_long_explanation_only_the_beginning_is_shown():
+    check = Check(
+        suite="data.a", name="test_x", file="a_test.rego", row=1, outcome="fail",
+        explained=tuple(f"line {number}" for number in range(42)),
+    )  # fmt: skip
+    brief = pretty([check], verbose=False).splitlines()
+    assert brief[-3:-1] == ["  line 39", "  … 2 lines more with --verbose"]
+    assert "  line 41" in pretty([check], verbose=True).splitlines()
 
 
 def test_json():
@@ -222,6 +233,35 @@ def test_sarif():
             2,
         ),
     ]
+
+
+EVIL = (
+    "\x1b]0;pwn\x07\u009b31m\n::error::x\r\n##[error]y %0A::warning::z ]]> [a](http://evil) \udcff"
+)
+
+
+def test_what_strangers_wrote_is_data_in_every_report():
+    check = Check(
+        suite=EVIL, name=EVIL, file=EVIL, row=1, outcome="fail",
+        lines=(EVIL,), output=(EVIL,), explained=(EVIL,),
+    )  # fmt: skip
+    told = {name: write([check], None) for name, write in REPORTS.items()}
+    told["pretty"] = pretty([check], verbose=True)
+    evil = FileCoverage(covered=(1,), not_covered=(2,))
+    told["coverage"] = "\n".join(Coverage(files={EVIL: evil}).as_lines())
+    for name, text in told.items():
+        text.encode()
+        assert all(map(str.isprintable, text.split("\n"))), name
+        commands = [line for line in text.split("\n") if line.lstrip().startswith("::")]
+        assert len(commands) == (name == "github"), name
+        assert "##[" not in text or name in ("github", "json", "sarif", "junit"), name
+    (command,) = (line for line in told["github"].split("\n") if line.startswith("::"))
+    head, _, message = command.removeprefix("::").partition("::")
+    assert ":" not in head.replace("file=", "")
+    assert "%0A" not in message.replace("%250A", "")
+    (found,) = json.loads(told["sarif"])["runs"][0]["results"]
+    assert "[a](" not in found["message"]["text"]
+    ElementTree.fromstring(told["junit"])
 
 
 def schema(name):

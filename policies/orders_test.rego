@@ -26,6 +26,17 @@ test_roles[name] := passed if {
 	passed := allowed == expected
 }
 
+test_reader_does_not_order if {
+	not authz.allow with input as asked("POST", "/tenants/acme/orders", ["reader"])
+}
+
+test_nobody_is_told_to_send_a_token if {
+	nobody := {"identity": {"authenticated": false, "subject": "", "roles": []}, "claims": {}}
+	decision := authz.decision with input as object.union(asked("GET", "/tenants/acme/orders", []), nobody)
+	decision.allow == false
+	{reason.code | some reason in decision.reasons} == {"not-authenticated"}
+}
+
 test_another_tenant_is_closed if {
 	decision := authz.decision with input as asked("GET", "/tenants/acme/orders", ["reader"])
 		with input.claims.tenant as "other"
