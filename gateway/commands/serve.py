@@ -25,6 +25,7 @@ from gateway.serve.stderr import messages_on_stderr
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.serve.sink import Sink
 
 log = logging.getLogger("gateway")
 
@@ -60,9 +61,9 @@ def serve(path: Path, *, workers: Count | None, verbose: bool) -> None:
     """
     # A hangup that comes before the gateway can handle it must not end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with messages_on_stderr(verbose=verbose):
+    with messages_on_stderr(verbose=verbose) as messages:
         run_loop(_pull(path))
-        run_loop(_serve(path, start(path, os.environ), workers, verbose=verbose))
+        run_loop(_serve(path, start(path, os.environ), workers, messages, verbose=verbose))
 
 
 async def _pull(path: Path) -> None:
@@ -74,13 +75,16 @@ async def _pull(path: Path) -> None:
     await pull(policy)
 
 
-async def _serve(path: Path, begun: Start, workers: Count | None, *, verbose: bool) -> None:
+async def _serve(
+    path: Path, begun: Start, workers: Count | None, messages: Sink, *, verbose: bool
+) -> None:
     for problem in begun.problems:
         log.error("%s", problem)
     if begun.problems:
         when = datetime.fromtimestamp(begun.kept_at, UTC).isoformat(" ", "seconds")
         log.error("the candidate is broken: serving the last good set, kept at %s", when)
     gateway = Gateway(path, os.environ, begun, workers=workers, verbose=verbose)
+    messages.share(gateway.workers.turns(messages.name))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, gateway.terminate, number.name)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -116,8 +116,12 @@ class Gateway:
             log.info("policy revision %s", revisions(self.begun.snapshot))
             others = (self.admin,) if self.admin else ()
             self.serving = asyncio.create_task(self.workers.serve(*others))
-            with suppress(asyncio.CancelledError):
-                await self.serving
+            try:
+                await asyncio.wait((self.serving,))
+            finally:
+                self.serving.cancel()
+            if not self.serving.cancelled():
+                self.serving.result()
 
     async def prepare(self, candidate: Candidate, snapshot: Snapshot) -> Switch:
         """Make all that a snapshot needs besides itself; the result has all serve with it.

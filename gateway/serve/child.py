@@ -109,7 +109,9 @@ class Keys:
         issuer = self._issuers.get(name)
         limit = PATIENCE + (issuer.keys.timeout if issuer else 0)
         await asyncio.wait((waiting,), timeout=limit)
-        return waiting.result() if waiting.done() else Keyring.unloaded()
+        if not waiting.done():
+            self._answer(name, Keyring.unloaded())  # the next one asks anew
+        return await waiting
 
     def fetched(self, name: str) -> None:
         """The supervisor has looked: whoever waits gets what is there."""

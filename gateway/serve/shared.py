@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
+import sys
 import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING, ClassVar, Final, Self
+from collections.abc import Callable
+from typing import ClassVar, Final, Self
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+if sys.platform != "win32":
+    import fcntl
 
 SLOTS: Final = 65_536
 RETRY: Final = 0.002
@@ -93,11 +94,15 @@ class SharedTurn(Turn):
         os.pwrite(self.descriptor, b"\1" if value else b"\0", self.slot)
 
 
+Turns = Callable[[str], Turn]
+"""The turn of a target, by its name."""
+
+
 def alone(_: str) -> Turn:
     """The turns of a process that is alone."""
     return Turn()
 
 
-def sharing(descriptor: int) -> Callable[[str], Turn]:
+def sharing(descriptor: int) -> Turns:
     """The turns of processes that have inherited a file from `anonymous(SLOTS)`."""
     return lambda target: SharedTurn(descriptor, target)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigError, Problem
 from gateway.record.metrics import SinkCounts
-from gateway.serve.shared import Turn, alone
+from gateway.serve.shared import Turn, Turns, alone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,6 +152,10 @@ class Sink:
         """Open the target anew before the next line (after rotation)."""
         self._stale.set()
 
+    def share(self, turn: Turn) -> None:
+        """Write in turns with other processes from the next batch on."""
+        self._turn = turn
+
     def close(self, timeout: float) -> bool:
         """Write what is queued, for at most `timeout` seconds; False where lines were lost.
 
@@ -197,8 +201,8 @@ class Sink:
         self._offset = 0
         while True:
             try:
-                with self._turn:
-                    self._write_on(batch)
+                with self._turn as turn:
+                    self._write_on(batch, turn)
             except OSError as error:
                 self._fail(error)
                 if not self._pause():
@@ -209,13 +213,13 @@ class Sink:
                 self._succeed()
                 return True
 
-    def _write_on(self, batch: bytes) -> None:
+    def _write_on(self, batch: bytes, turn: Turn) -> None:
         """Write what is left of a batch, until the time to close is over.
 
         OSError; `_offset` is at the beginning of a line then.
         """
-        descriptor = self._open()
-        self._turn.torn = True  # should this process end before the batch does
+        descriptor = self._open(turn)
+        turn.torn = True  # should this process end before the batch does
         try:
             while self._offset < len(batch):
                 try:
@@ -230,18 +234,18 @@ class Sink:
                     self._offset += count
         finally:
             start = batch.rfind(b"\n", 0, self._offset) + 1
-            self._turn.torn = start != self._offset
+            turn.torn = start != self._offset
             self._offset = start
 
-    def _open(self) -> int:
+    def _open(self, turn: Turn) -> int:
         if self._stale.is_set():
             self._stale.clear()
             self._target.close()
         descriptor = self._target.open()
-        if self._turn.torn:
+        if turn.torn:
             # The line that was cut off ends here; it is written again as a whole.
             os.write(descriptor, b"\n")
-            self._turn.torn = False
+            turn.torn = False
         return descriptor
 
     def _fail(self, error: OSError) -> None:
@@ -294,7 +298,7 @@ class Sinks:
         return tuple(sink for sink in {self.decisions, self.access} if sink)
 
 
-def open_sinks(log: Log, report: Report, turns: Callable[[str], Turn] = alone) -> Sinks:
+def open_sinks(log: Log, report: Report, turns: Turns = alone) -> Sinks:
     """The sinks of a configuration; ConfigError where a file cannot be opened.
 
     Two logs with one target share its sink, so that no line is written into another. `report`

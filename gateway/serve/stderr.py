@@ -61,7 +61,7 @@ class Queued(logging.Handler):
 
 
 @contextlib.contextmanager
-def messages_on_stderr(*, verbose: bool, turn: Turn | None = None) -> Iterator[None]:
+def messages_on_stderr(*, verbose: bool, turn: Turn | None = None) -> Iterator[Sink]:
     """Write messages to standard error meanwhile; with `verbose` the gateway's own debug ones.
 
     Those of libraries may hold tokens (hpack writes every header), hence not theirs. With a
@@ -76,7 +76,7 @@ def messages_on_stderr(*, verbose: bool, turn: Turn | None = None) -> Iterator[N
     root.setLevel(logging.WARNING)
     logging.getLogger("gateway").setLevel(logging.DEBUG if verbose else logging.INFO)
     try:
-        yield
+        yield sink
     finally:
         root.removeHandler(handler)
         sink.close(CLOSE_WITHIN)

@@ -29,7 +29,7 @@ from gateway.serve.link import (
 )
 from gateway.serve.member import Lost, Member
 from gateway.serve.quota import Table
-from gateway.serve.shared import SLOTS, anonymous
+from gateway.serve.shared import SLOTS, anonymous, sharing
 from gateway.serve.tally import Tally
 from gateway.serve.worker import SINK_TIMEOUT
 
@@ -88,6 +88,7 @@ class Supervisor:
         self._edition: Edition | None = None
         self._board = Board.create(workers)
         self._turns = anonymous(SLOTS)
+        self.turns = sharing(self._turns)
         self._counts = Table.create(config.rate_limits.keys, shared=True)
         self._forks: ForkServer | None = None
         self._forking = asyncio.Lock()
@@ -152,8 +153,10 @@ class Supervisor:
         self._spawn(self._fetch(member, issuer))
 
     async def _fetch(self, member: Member, issuer: str) -> None:
-        await self.keys.newest(issuer)
-        member.link.order(Fetched(issuer=issuer))
+        try:
+            await self.keys.newest(issuer)
+        finally:
+            member.link.order(Fetched(issuer=issuer))
 
     # Who is there
 

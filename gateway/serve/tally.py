@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _Each = TypeVar("_Each")
 
-ANSWER_WITHIN: Final = 1.0
+ANSWER_WITHIN: Final = 2.0
 """Seconds that a worker may take to report, or to look for a decision."""
 
 

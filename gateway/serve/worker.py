@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.identify import Keyring
     from gateway.serve.hypercorn import BoundListener
     from gateway.serve.quota import Table
-    from gateway.serve.shared import Turn
+    from gateway.serve.shared import Turns
     from gateway.snapshot import Snapshot
 
 log = logging.getLogger("gateway")
@@ -40,9 +40,7 @@ class Worker:
     opened. `load` counts the connections, `counts` what rate limits allow.
     """
 
-    def __init__(
-        self, config: Config, keys: Keys, counts: Table, turns: Callable[[str], Turn] = alone
-    ) -> None:
+    def __init__(self, config: Config, keys: Keys, counts: Table, turns: Turns = alone) -> None:
         self.config = config
         self.server = server_for(config)
         self.metrics = Metrics()

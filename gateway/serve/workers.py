@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.serve.quota import Table
+from gateway.serve.shared import alone
 from gateway.serve.worker import Worker
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.record.metrics import Metrics, RateLimitGauges, SinkCounts, UpstreamGauges
     from gateway.serve.hypercorn import BoundListener
     from gateway.serve.jwks import KeyService
+    from gateway.serve.shared import Turns
     from gateway.snapshot import Candidate, Snapshot
 
 Switch = Callable[[], Awaitable[None]]
@@ -44,9 +46,14 @@ class WorkerStatus:
 
 
 class Workers(Protocol):
-    """Those who serve. `metrics` are those of all, `edge` the listeners, `stopping` ends them."""
+    """Those who serve.
+
+    `metrics` are those of all, `edge` the listeners; `stopping` ends them. `turns` are those to
+    write to what they write to.
+    """
 
     metrics: Metrics
+    turns: Turns
     edge: list[BoundListener]
     stopping: asyncio.Event
 
@@ -113,6 +120,7 @@ class InProcess:
         self.started = time.time()
         self.worker = Worker(config, keys, Table.create(config.rate_limits.keys))
         self.metrics = self.worker.metrics
+        self.turns: Turns = alone
         self.edge = self.worker.edge
         self.stopping = self.worker.stopping
         self.serve = self.worker.serve

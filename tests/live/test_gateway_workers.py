@@ -14,6 +14,7 @@ import pytest
 from gateway.bundle.folder import digest, read_files
 from gateway.jose.sign import generate
 from gateway.serve import member, supervisor
+from gateway.serve.link import LENGTH, Report
 from tests.support import http1, http2
 from tests.support.certificates import Authority
 from tests.support.gateway import (
@@ -163,12 +164,11 @@ class Storm:
     async def swap(self, rule, number):
         """Edit the files and wait until the edit is announced."""
         policies = self.gateway.folder / "policies"
-        if number == 0:
+        if number == 0:  # first, for a set of one half may be active, too
             (policies / "new").write_text(policy(rule))
-        (policies / "data.new").write_text(f'{{"number": {number}}}')
-        (policies / "data.new").replace(policies / "data.json")
-        if number == 0:
             (policies / "new").replace(policies / "authz.rego")
+        (policies / "new").write_text(f'{{"number": {number}}}')
+        (policies / "new").replace(policies / "data.json")
         revision = digest(read_files((policies,)))[:16]
         await until(lambda: self.gateway.revision == revision)
         self.announced = (rule, number)
@@ -187,8 +187,8 @@ async def test_no_request_is_decided_by_an_older_revision_than_what_was_announce
                 clients.create_task(storm.kept_alive(lines))
                 clients.create_task(storm.fresh(lines))
             clients.create_task(storm.multiplexed(lines))
-            for number in range(1, 25):
-                await storm.swap(number // 6, number % 6)
+            for number in range(1, 19):
+                await storm.swap(number // 5, number % 5)
                 for each in (await machine(gateway).status())["workers"]:
                     assert each["revision"] == gateway.revision
             storm.over.set()
@@ -294,7 +294,7 @@ async def test_what_one_worker_cannot_prepare_is_refused_by_all(tmp_path, monkey
 @pytest.mark.parametrize("moment", ["prepare", "activate"])
 @live
 async def test_a_worker_that_hangs_is_not_left_behind(tmp_path, monkeypatch, moment):
-    monkeypatch.setattr(member, f"{moment.upper()}_WITHIN", 1.0)
+    monkeypatch.setattr(member, f"{moment.upper()}_WITHIN", 4.0)
     async with running(tmp_path, workers=2) as gateway:
         await ready(gateway)
         workers = gateway.gateway.workers
@@ -318,13 +318,38 @@ async def test_a_worker_that_hangs_is_not_left_behind(tmp_path, monkeypatch, mom
 
 @live
 async def test_a_worker_that_says_nothing_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(supervisor, "SILENCE", 2.5)
+    monkeypatch.setattr(supervisor, "SILENCE", 5.0)
     async with running(tmp_path, workers=2) as gateway:
         await ready(gateway)
         (hung, *_) = await machine(gateway).pids()
         os.kill(hung, signal.SIGSTOP)
         await until(lambda: not is_there(hung))
         await machine(gateway).full()
+
+
+@live
+async def test_a_worker_that_talks_nonsense_is_killed(tmp_path):
+    async with running(tmp_path, workers=2) as gateway:
+        await ready(gateway)
+        said = gateway.gateway.workers.members[0]
+        said._heard(Report(counts=[(["below", "x"], 1.0)]))
+        assert gateway.gateway.workers.metrics.below == {"x": 1}
+        said.link._reader.feed_data(LENGTH.pack(2) + b"{}")
+        await until(lambda: not is_there(said.pid))
+        await machine(gateway).full()
+
+
+@live
+async def test_workers_import_nothing_from_the_working_folder(tmp_path):
+    for name in ("gateway", "orjson", "uvloop"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')")
+    async with upstream(answers(ok())) as service:
+        write(tmp_path, KEY, service.url, config=PROCESS)
+        async with serving(tmp_path, "--workers", "2") as process:
+            assert (await process.ask("/open/x")).status == 200
+            process.child.terminate()
+            assert await process.ended() == 0
+        assert "imported" not in process.errors
 
 
 @live
@@ -588,3 +613,22 @@ async def test_while_a_file_is_broken_the_spare_worker_is_the_last(tmp_path):
         keys.write_text(good)
         await whole.full()
         await until(lambda: not gateway.problems)
+
+
+@live
+async def test_workers_that_end_at_once_cost_the_others_nothing(tmp_path, caplog):
+    async with running(tmp_path, workers=2) as gateway:
+        await ready(gateway)
+        whole, workers = machine(gateway), gateway.gateway.workers
+        before = await whole.pids()
+        async with asyncio.timeout(60):
+            while "workers end soon after their start" not in caplog.text:
+                for each in workers.members:
+                    if each.place is None and each.active:
+                        os.kill(each.pid, signal.SIGKILL)
+                        await each.gone.wait()
+                await asyncio.sleep(0.01)
+        assert await whole.pids() == before
+        assert (await gateway.ask("/open/x")).status == 200
+        await whole.full()
+        assert await whole.pids() == before

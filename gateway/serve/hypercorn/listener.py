@@ -141,10 +141,13 @@ def adopt(
     queue.
     """
     tls = listener.tls
+    sockets = tuple(socket.socket(fileno=number) for number in descriptors)
+    for sock in sockets:
+        sock.setblocking(False)
     return BoundListener(
         app=app,
         address=address,
-        sockets=tuple(socket.socket(fileno=number) for number in descriptors),
+        sockets=sockets,
         certificate=Certificate(tls, http2=listener.http2, key=f"{key}.tls") if tls else None,
         http2=listener.http2,
         capped=True,

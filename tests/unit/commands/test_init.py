@@ -133,6 +133,7 @@ def test_the_settings_that_are_commented_out_are_good_as_well(made):
     config, _, faults = validate(document.tree, Config)
     assert (document.problems, faults) == ((), ())
     assert set(config.issuers) == {"dev", "corp"}
+    assert config.workers == "auto"
     assert config.listeners[0].tls
     assert config.cors
     assert config.log.access.sink == "stderr"
