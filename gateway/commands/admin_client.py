@@ -84,9 +84,10 @@ class Admin:
         return click.ClickException("\n".join(map(readable, lines)))
 
     def _ask(
-        self, method: str, target: str, timeout: float = TIMEOUT
+        self, method: str, target: str, timeout: float | None = None
     ) -> tuple[int, dict[str, Any]]:
         """Status and JSON object of an answer; nothing stands between, whatever proxies are set."""
+        timeout = timeout or TIMEOUT
         parts = urlsplit(self.url)
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
         connection = kinds[parts.scheme](parts.netloc, timeout=timeout)

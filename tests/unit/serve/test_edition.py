@@ -39,7 +39,7 @@ def test_a_worker_builds_the_same_without_compiling(candidate, monkeypatch):
     edition = Edition(1, candidate, snapshot, workers=2)
     order = pickle.loads(edition.order(frozenset()))
     programs = {digest: pickle.loads(pickled) for digest, pickled in order.programs.items()}
-    monkeypatch.setattr("gateway.snapshot.compile_all", None)
+    monkeypatch.setattr("gateway.policy_sets.compile_all", None)
     made = build(order.candidate, now=0.0, programs=programs)
     assert made.revision == snapshot.revision
     assert made.config_revision == snapshot.config_revision
