@@ -361,6 +361,7 @@ class Supervisor:
             self._forks.close()
             self._forks = None
         self._close_listeners()
+        self._counts.close()
 
     def _close_listeners(self) -> None:
         for bound in self.edge:

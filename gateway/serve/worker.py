@@ -46,6 +46,7 @@ class Worker:
         self.metrics = Metrics()
         self.ring = Ring(config.log.decisions.ring)
         self.sinks = open_sinks(config.log, lambda text: log.warning("%s", text), turns)
+        self.counts = counts
         self.runtime = Runtime(keys, counts, self.metrics)
         self.edge: list[BoundListener] = []
         self.load = Load()
@@ -143,11 +144,13 @@ class Worker:
         """Close listeners and logs, where it never came to serving."""
         for bound in self.edge:
             bound.close()
+        self.counts.close()
         self.sinks.close(SINK_TIMEOUT)
 
     async def close(self) -> None:
         """End all connections to upstreams and write the logs out."""
         await self.runtime.close()
+        self.counts.close()
         await asyncio.to_thread(self.sinks.close, SINK_TIMEOUT)
 
 

@@ -80,7 +80,7 @@ async def cli(gateway, *words):
 
 def outcomes(gateway):
     counts = {}
-    for (_, outcome), count in gateway.gateway.metrics.shadow.items():
+    for (_, outcome), count in gateway.gateway.workers.metrics.shadow.items():
         counts[outcome] = counts.get(outcome, 0) + count
     return counts
 
@@ -179,7 +179,7 @@ async def test_a_broken_shadow_hinders_nobody_and_is_loud(tmp_path, caplog):
         beside(tmp_path, POLICY + "\nbroken := \n")
         await until(lambda: "authz.rego:9" in caplog.text)
         beside(tmp_path, policy_for("reader"))
-        await until(lambda: gateway.gateway.runtime.snapshot.shadow)
+        await until(lambda: gateway.runtime.snapshot.shadow)
         await until(lambda: "(shadow)" in caplog.text)
         await gateway.admits_still("writer")
         await until(lambda: outcomes(gateway) == {"allow_to_deny": 1})
@@ -245,7 +245,7 @@ async def test_a_canary_decides_for_its_share(tmp_path):
         assert await taken() == some  # the same ones
         event = next(each for each in await gateway.events(160) if each.get("canary"))
         assert event["subject"] in some
-        snapshot = gateway.gateway.runtime.snapshot
+        snapshot = gateway.runtime.snapshot
         assert (
             event["bundles"]["policy"]["revision"] == snapshot.canary.revision != gateway.revision
         )
@@ -310,6 +310,6 @@ async def test_a_shadow_beside_a_canary_and_a_pin(tmp_path):
         beside(tmp_path, policy_for("auditor"), "canary")
         tried = gateway.token(tenant={"id": 7}, roles=["auditor"])
         await until(
-            lambda: "auditor" in str(gateway.gateway.runtime.snapshot.canary.policies.modules)
+            lambda: "auditor" in str(gateway.runtime.snapshot.canary.policies.modules)
         )
         assert (await gateway.ask(token=tried)).status == 200

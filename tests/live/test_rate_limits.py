@@ -140,7 +140,7 @@ async def test_two_gateways_on_one_redis_keep_one_limit(tmp_path):
             await asyncio.gather(*[ask(gateway) for gateway in gateways * 4])
             most = 20 + 20 * (time.monotonic() - began)
             assert given <= most * 1.01
-            if given < most * 0.99:  # a machine too slow to ask so often proves nothing
+            if given < most * 0.99 - 2:  # a machine too slow to ask so often proves nothing
                 pytest.skip(f"only {given} of {most:.0f} were asked for")
 
 

@@ -54,9 +54,8 @@ class QuotaService:
         return RateLimitGauges(storage="memory", evicted=self.table.evicted)
 
     async def close(self) -> None:
-        """Close the connections and let the memory go."""
+        """Close the connections to Redis; may be called again."""
         if self._closing is not None:
             await self._closing
         if self.redis is not None:
             await self.redis.close()
-        self.table.close()

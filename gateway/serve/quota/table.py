@@ -65,9 +65,10 @@ class Table:
             return Taken(charges=charges, error="another process holds the counts")
 
     def close(self) -> None:
-        """Let the memory go."""
-        self._memory.close()
-        os.close(self.fd)
+        """Let the memory go; may be called again."""
+        if not self._memory.closed:
+            self._memory.close()
+            os.close(self.fd)
 
     def _take(self, charges: tuple[Charge, ...], now: float) -> Taken:
         places: list[int] = []
