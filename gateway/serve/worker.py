@@ -149,6 +149,8 @@ class Worker:
 
     async def close(self) -> None:
         """End all connections to upstreams and write the logs out."""
+        for bound in self.edge:  # open, where it never came to serving
+            bound.close()
         await self.runtime.close()
         self.counts.close()
         await asyncio.to_thread(self.sinks.close, SINK_TIMEOUT)

@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import os
 import socket
+import sys
 import termios
 
 DESCRIPTORS = "/proc/self/fd"
@@ -66,12 +67,17 @@ def bound_silence(number: int, seconds: float) -> None:
             sock.detach()
 
 
+SMALL_TALK = 1024
+"""Bytes on the way that may be answers to control frames: a client that waits for no response
+sends those as it likes."""
+
+
 def is_sending(number: int) -> bool:
     """Whether the client has not taken all that was written: then hyper may have more."""
     unsent = bytearray(4)
     with contextlib.suppress(OSError):
         fcntl.ioctl(number, termios.TIOCOUTQ, unsent)
-    return any(unsent)
+    return int.from_bytes(unsent, sys.byteorder) > SMALL_TALK
 
 
 def end(number: int, peer: Peer, *, reset: bool) -> None:

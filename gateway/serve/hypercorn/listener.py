@@ -90,10 +90,12 @@ class BoundListener:
         return f"http{'s' if self.certificate else ''}://{self.address}"
 
     def close(self) -> None:
-        """Close the sockets; a Unix socket's file goes, too."""
+        """Close the sockets; a Unix socket's file goes, too. May be called again."""
+        is_open = any(sock.fileno() >= 0 for sock in self.sockets)
         for sock in self.sockets:
             sock.close()
-        if self.owned and self.address.startswith("unix:"):
+        # Later on the file may be that of another process.
+        if is_open and self.owned and self.address.startswith("unix:"):
             Path(self.address.removeprefix("unix:")).unlink(missing_ok=True)
 
 
