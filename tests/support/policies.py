@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PACKAGES = ("low.deep", "low", "high", "top")
 """In the order in which they may refer to each other."""
 
+SHARED = ("a", "xs", "low", "deep", "lib", "shown", "high", "top", "b", "base")
+"""Names of rules, fields and packages that variables may have, too."""
 KEYS = ("a", "b", "c", "xs", "o")
 NUMBERS = (0, 1, 2, 3, -1, 0.5, 2.5, 10, 100, 12345678901234567890)
 STRINGS = ("", "a", "b", "ab", "a/b", "é")
@@ -114,6 +116,7 @@ class _Maker:
     depth: int = 0
     negated: bool = False
     simple: bool = False
+    used: set[str] = field(default_factory=set)
 
     # --- modules
 
@@ -150,6 +153,7 @@ class _Maker:
         name = f"r{len(self.rules)}"
         made: list[str] = getattr(self, f"{kind}_rule")(name)
         self.bound = []
+        self.used.clear()
         return [*map(_without_unused, made), ""]
 
     def known(self, name: str, kind: str, arity: int = 0) -> None:
@@ -395,7 +399,8 @@ class _Maker:
             others = [rule for rule in functions if rule.arity == called.arity]
             value = self.random.choice(others).path if self.chance(0.4) else self.scalar()
             return f" with {called.path} as {value}"
-        return f" with {self.random.choice(('count', 'type_name'))} as {self.scalar()}"
+        values = (self.scalar(), self.scalar(), "json.marshal", "data.lib.any")
+        return f" with {self.random.choice(('count', 'type_name'))} as {self.random.choice(values)}"
 
     def printed(self) -> str:
         return f'print("seen", {self.reference(1)})'
@@ -557,7 +562,11 @@ class _Maker:
 
     def new(self) -> str:
         self.count += 1
-        return f"v{self.count}"
+        name = self.random.choice(SHARED)
+        if name in self.used or self.chance(0.7):
+            return f"v{self.count}"
+        self.used.add(name)
+        return name
 
     def bind(self, name: str) -> str:
         self.bound.append(name)
