@@ -219,7 +219,8 @@ class _Maker:
                     body += f"\n\tsome {key} in input.xs"
                     head = f"{name}[{key}]"
                 if self.chance(0.6):
-                    head += f"[{self.variable() or self.scalar()}]"
+                    last = self.variable()
+                    head += f"[{self.scalar() if named or not last else last}]"
                 end = f" contains {self.term(1)}" if sets else f" := {self.term(1)}"
                 made.append(f"{head}{end} if {{\n{body}\n}}")
         self.known(name, "tree")
