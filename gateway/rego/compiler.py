@@ -22,6 +22,7 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.rego import plan_cache
+from gateway.rego.assigned import with_comparisons
 from gateway.rego.builtins import ANNOTATIONS, BUILTINS, UNSUPPORTED
 from gateway.rego.cases import GENERATED
 from gateway.rego.checks import plan_problems, source_of
@@ -380,7 +381,7 @@ def finish(unit: Unit, text: str, sources: Sequence[Source]) -> Program:
     """Turn plan JSON of `sources` into a program, or raise CompileError."""
     try:
         plan = read_plan(text)
-        plan = in_order(with_loops(plan) if EVERY in text else plan)
+        plan = in_order(with_comparisons(with_loops(plan) if EVERY in text else plan))
         if any(mark in text for mark in MARKS):
             plan = with_stand_ins(plan)
         problems = plan_problems(plan, sources, unit.entrypoints)

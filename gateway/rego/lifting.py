@@ -299,7 +299,7 @@ class Lifting:
 
     def _literal(self, literal: Literal) -> None:
         lift = _Lift(self, self._replacements(literal))
-        if self._around != self._whole:
+        if self.is_inner:
             for term in (*literal.terms, *(value for _, value in literal.replaced)):
                 lift.captured(term, pattern=literal.kind == "unify")
         if literal.negated and literal.terms[0].kind in ("set", "object"):
@@ -323,6 +323,11 @@ class Lifting:
         ):
             self._insert(literal.start, "{ ", -3, span)
             self._insert(literal.end, " }", 6, span)
+
+    @property
+    def is_inner(self) -> bool:
+        """Whether the body that is written stands within another one."""
+        return self._around != self._whole
 
     def _replacements(self, literal: Literal) -> str:
         """Return the `with … as …` of a literal."""
@@ -489,8 +494,12 @@ class _Lift:
                     given = not compared and self._module.is_of_outer(side)
                     if given or self._module.is_global(side):
                         self._define(side)  # the compiler may take it for a new variable
-                self.iterating(left, inside=True)
-                self.iterating(right, inside=replaced)
+                if self._module.is_inner:
+                    self._sides(left)
+                    self._sides(right)
+                else:
+                    self.iterating(left, inside=True)
+                    self.iterating(right, inside=replaced)
             case "assign", [_, right]:
                 self.iterating(right, inside=True)
             case (("in" | "every"), [*_, domain]):
@@ -537,8 +546,24 @@ class _Lift:
         before = len(self._replaced)
         self.iterating(head, inside=True)
         self._comprehensions(head)
-        if whole and not any(start == head.start for start, _, _ in self._replaced[before:]):
+        place = head.start, head.end
+        if whole and not any((start, end) == place for start, end, _ in self._replaced[before:]):
             self._nested(head, before, ":=")
+
+    def _sides(self, side: Node) -> None:
+        """Move what is computed in a side of `=`: in bodies within others the compiler drops it."""
+        is_object = side.kind == "object"
+        keys = side.parts[::2] if is_object else []
+        computed = any(map(self._module.needs_outer, keys)) and all(
+            map(self._module.is_of_outer, pattern_variables(side))
+        )
+        if computed or side.kind not in ("array", "object"):
+            self.head(side, whole=side.kind not in ("var", "scalar", "comprehension"))
+            return
+        for key in keys:
+            self.iterating(key, inside=True)
+        for value in side.parts[is_object :: 1 + is_object]:
+            self._sides(value)
 
     def _comprehensions(self, node: Node) -> None:
         """Move comprehensions, of which the compiler misses what they need in a head."""

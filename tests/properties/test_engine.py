@@ -194,7 +194,9 @@ def test_opa_decides_the_same(compiled):
             asks = [(ask, document) for ask in made.asks for document in made.inputs]
             said = oracle.ask(made.modules, asks, made.data)
             if said[0].kind == "refused":
-                assert "rego_type_error" in said[0].text, (made.modules, said[0].text)
+                # OPA's `print` takes no variables that `=` or the result of a call gave a value.
+                reasons = ("rego_type_error", "is undeclared")
+                assert any(each in said[0].text for each in reasons), (made.modules, said[0].text)
                 continue
             seen = _decisions(Policy(program, made.data), made)
             for (ask, document), one, other in zip(asks, seen, said, strict=True):
@@ -218,6 +220,6 @@ def _canonical(value):
 
 def _key(key: str) -> str:
     try:
-        return dumps(loads(key))
+        return dumps(_canonical(loads(key)))
     except ValueError:
         return key

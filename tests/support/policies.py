@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PACKAGES = ("low.deep", "low", "high", "top")
 """In the order in which they may refer to each other."""
 
+SHARED = ("a", "xs", "low", "deep", "lib", "shown", "high", "top", "b", "base")
+"""Names of rules, fields and packages that variables may have, too."""
 KEYS = ("a", "b", "c", "xs", "o")
 NUMBERS = (0, 1, 2, 3, -1, 0.5, 2.5, 10, 100, 12345678901234567890)
 STRINGS = ("", "a", "b", "ab", "a/b", "é")
@@ -114,6 +116,7 @@ class _Maker:
     depth: int = 0
     negated: bool = False
     simple: bool = False
+    used: set[str] = field(default_factory=set)
 
     # --- modules
 
@@ -150,6 +153,7 @@ class _Maker:
         name = f"r{len(self.rules)}"
         made: list[str] = getattr(self, f"{kind}_rule")(name)
         self.bound = []
+        self.used.clear()
         return [*map(_without_unused, made), ""]
 
     def known(self, name: str, kind: str, arity: int = 0) -> None:
@@ -215,7 +219,8 @@ class _Maker:
                     body += f"\n\tsome {key} in input.xs"
                     head = f"{name}[{key}]"
                 if self.chance(0.6):
-                    head += f"[{self.variable() or self.scalar()}]"
+                    last = self.variable()
+                    head += f"[{self.scalar() if named or not last else last}]"
                 end = f" contains {self.term(1)}" if sets else f" := {self.term(1)}"
                 made.append(f"{head}{end} if {{\n{body}\n}}")
         self.known(name, "tree")
@@ -395,7 +400,8 @@ class _Maker:
             others = [rule for rule in functions if rule.arity == called.arity]
             value = self.random.choice(others).path if self.chance(0.4) else self.scalar()
             return f" with {called.path} as {value}"
-        return f" with {self.random.choice(('count', 'type_name'))} as {self.scalar()}"
+        values = (self.scalar(), self.scalar(), "json.marshal", "data.lib.any")
+        return f" with {self.random.choice(('count', 'type_name'))} as {self.random.choice(values)}"
 
     def printed(self) -> str:
         return f'print("seen", {self.reference(1)})'
@@ -557,7 +563,11 @@ class _Maker:
 
     def new(self) -> str:
         self.count += 1
-        return f"v{self.count}"
+        name = self.random.choice(SHARED)
+        if name in self.used or self.chance(0.7):
+            return f"v{self.count}"
+        self.used.add(name)
+        return name
 
     def bind(self, name: str) -> str:
         self.bound.append(name)

@@ -489,3 +489,36 @@ p := [v, after] if {{
     (made,) = compile_all([Unit(modules=modules, observe=observe)])
     value = Policy(made).decide("t/p", "k", now=NOW)
     assert value is expected or value == [expected, 2]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'role := input.role; role = "admin"',
+        'role := input.role; "admin" = role',
+        'some role in input.roles; role = "admin"',
+        'some role in [input.role]; other := role; other = "admin"',
+        'role := input.role; role = "admin"; role != "other"',
+        "flag := is_admin(input.role); flag = true",
+        'count([1 | is_role(input.role) = "admin"]) == 1',
+        'role := input.role; count([1 | [is_role(role), x] = ["admin", 1]]) == 1',
+        'every role in input.roles { role = "admin" }',
+        'every role in input.roles { other := role; other = "admin" }',
+        'roles := {input.role}; roles = {"admin"}',
+    ],
+)
+@pytest.mark.parametrize("observe", ["", "coverage", "trace"])
+def test_what_is_assigned_is_not_overwritten_by_a_comparison(body, observe):
+    source = f"""package t
+p if {{ {body} }}
+q if not r
+r if {{ {body} }}
+is_admin(role) := role == "admin"
+is_role(role) := role
+"""
+    (made,) = compile_all([Unit(modules={"a.rego": source}, observe=observe)])
+    for role in ("admin", "guest"):
+        given = {"role": role, "roles": [role]}
+        holds = Policy(made).decide("t/p", given, now=NOW)
+        fails = Policy(made).decide("t/q", given, now=NOW)
+        assert (holds is True, fails is True) == (role == "admin", role != "admin")
