@@ -162,7 +162,10 @@ _VERIFYING = (
         "--verification-key-id", default="default", show_default=True,
         help="What the key is called; that of a JWK is its `kid`.",
     ),
-    signing_algorithm,
+    click.option(
+        "--signing-alg", "algorithm", type=click.Choice(ALGORITHMS), metavar="NAME",
+        help=f"What the key signs with: {', '.join(ALGORITHMS)}; {DEFAULT_ALGORITHM} by default.",
+    ),
     scope_option,
     click.option(
         "--exclude-files-verify", "exclude", multiple=True, metavar="PATTERN",

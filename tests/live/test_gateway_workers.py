@@ -632,3 +632,25 @@ async def test_workers_that_end_at_once_cost_the_others_nothing(tmp_path, caplog
         assert (await gateway.ask("/open/x")).status == 200
         await whole.full()
         assert await whole.pids() == before
+
+
+@live
+async def test_two_workers_on_granian_decide_reload_and_drain(tmp_path):
+    pytest.importorskip("granian")
+    async with running(tmp_path, workers=2, config={"server": "granian"}) as gateway:
+        await ready(gateway)
+        asked = "GET", "/items", bearer(gateway.token())
+        for _ in range(4):
+            async with http1.connect(gateway.port) as client:
+                assert (await client.request(*asked)).status == 200
+        before = gateway.revision
+        (tmp_path / "policies" / "authz.rego").write_text(policy_for("nobody"))
+        await until(lambda: gateway.revision != before)
+        for _ in range(4):
+            async with http1.connect(gateway.port) as client:
+                assert (await client.request(*asked)).status == 403
+        whole = machine(gateway)
+        assert {each["revision"] for each in await whole.workers()} == {gateway.revision}
+        assert await whole.total("gateway_requests_total") == 8
+        workers = await whole.pids() | await whole.pids("spare")
+    assert not any(is_there(pid) for pid in workers)
