@@ -112,6 +112,8 @@ def settled(outcome: Recorded, taken: Taken | None, snapshot: Snapshot) -> Recor
             check_taken(taken)
         except GatewayError as error:
             return refuse(error, trail, snapshot)
+    elif isinstance(outcome, Refuse) and outcome.code is Code.RATE_LIMITED:
+        return outcome  # it tells that already
     standings = [standing for each in trail.taken for standing in each.standings]
     shown = rate_limit_headers(standings) if standings else ()
     if isinstance(outcome, Forward):

@@ -7,13 +7,32 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.record.metrics import Metrics, Timings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 Key = tuple[str | int, ...]
 """A counter and its labels: `("requests", "orders", "GET", "ok", 2)`."""
 
 SUM: Final = "sum"
 """Instead of the number of a histogram's bucket: the sum of what was observed."""
+
+LABELS: Final[Mapping[str, tuple[type, ...]]] = {
+    "requests": (str, str, str, int),
+    "principals": (str,),
+    "reasons": (str,),
+    "unenforced": (str, str),
+    "canary": (str, str),
+    "shadow": (str, str),
+    "timings": (str, str),
+    "below": (str,),
+    "charges": (str, str),
+    "reloads": (str,),
+}
+"""The labels of each counter; those of a histogram are followed by a bucket, or SUM."""
+
+MAX_KEYS: Final = 2**15
+"""So many labels of one counter are told apart, whatever another process says; what has further
+ones is not counted."""
+MAX_LABEL: Final = 4096
 
 
 def counts(metrics: Metrics) -> dict[Key, float]:
@@ -58,17 +77,26 @@ def add(metrics: Metrics, key: Key, number: float) -> None:
     if isinstance(held, float) and not labels and number >= 0:
         setattr(metrics, str(name), held + number)
         return
-    if not isinstance(held, dict) or not labels or number < 0:
-        raise ValueError(f"no counter: {key}")
-    if held is metrics.requests and [type(label) for label in labels] != [str, str, str, int]:
-        raise ValueError(f"no labels of requests: {labels}")
+    if not isinstance(held, dict) or number < 0 or not _fits(str(name), labels):
+        raise ValueError(f"no counter: {str(key)[:200]}")
+    label = labels[0] if len(labels) == 1 else tuple(labels)
     if held is metrics.timings:
-        _observe(metrics.timings, labels, number)
+        if labels[0] in held or len(held) < MAX_KEYS:
+            _observe(metrics.timings, labels, number)
     elif held is metrics.reasons:
-        metrics.reason(str(labels[0]), int(number))
-    else:
-        label = labels[0] if len(labels) == 1 else tuple(labels)
+        metrics.reason(str(label), int(number))
+    elif label in held or len(held) < MAX_KEYS:
         held[label] = held.get(label, 0) + int(number)
+
+
+def _fits(name: str, labels: list[str | int]) -> bool:
+    wanted = LABELS.get(name, ())
+    found = labels[: len(wanted)]
+    return (
+        [type(label) for label in found] == [*wanted]
+        and len(labels) - len(wanted) == (name == "timings")
+        and all(len(label) <= MAX_LABEL for label in labels if isinstance(label, str))
+    )
 
 
 def _observe(timings: dict[str, Timings], labels: list[str | int], number: float) -> None:
@@ -78,5 +106,7 @@ def _observe(timings: dict[str, Timings], labels: list[str | int], number: float
     histogram = getattr(timings.setdefault(str(route), Timings()), str(part))
     if place == SUM:
         histogram.total += number
+    elif isinstance(place, int) and 0 <= place < len(histogram.counts):
+        histogram.counts[place] += int(number)
     else:
-        histogram.counts[int(place)] += int(number)
+        raise ValueError(f"no bucket: {place}")

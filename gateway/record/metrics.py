@@ -10,7 +10,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import generate_latest
 from prometheus_client.core import (
@@ -64,7 +64,7 @@ class AddressGauges:
     in_use: int
     idle: int = 0
     waiting: int = 0
-    state: str = "healthy"
+    state: Literal["healthy", "ejected", "probing", "leaving"] = "healthy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

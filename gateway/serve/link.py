@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from gateway.errors import Problem  # noqa: TC001  pydantic reads it
 from gateway.record.metrics import RateLimitGauges, UpstreamGauges
@@ -28,6 +28,9 @@ LENGTH: Final = struct.Struct("!I")
 MAX_REPORT: Final = 64 * 1024**2
 """Bytes of a worker's message."""
 BUFFER: Final = 1024**2
+MAX_COUNT: Final = 2**53
+"""Most that a worker can have counted: whatever is made of sums of it is still a float."""
+MAX_SINKS: Final = 16
 
 
 # The supervisor's
@@ -140,6 +143,29 @@ Order = (
 # A worker's
 
 
+def _counted(gauges: UpstreamGauges) -> UpstreamGauges:
+    targets = gauges.targets.values()
+    addresses = [each for target in targets for each in target.addresses.values()]
+    numbers = (
+        gauges.over_budget,
+        *gauges.retries.values(),
+        *(target.ejections for target in targets),
+        *(number for each in addresses for number in (each.in_use, each.idle, each.waiting)),
+    )
+    if not all(0 <= number <= MAX_COUNT for number in numbers):
+        raise ValueError("not numbers that were counted")
+    return gauges
+
+
+def _stored(gauges: RateLimitGauges) -> RateLimitGauges:
+    if not 0 <= gauges.evicted <= MAX_COUNT:
+        raise ValueError("not a number that was counted")
+    return gauges
+
+
+Number = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+
+
 class Said(BaseModel):
     """A message of a worker."""
 
@@ -179,13 +205,17 @@ class Report(Said):
 
     kind: Literal["report"] = "report"
     number: int = 0
-    counts: list[tuple[list[str | int], Annotated[float, Field(ge=0, allow_inf_nan=False)]]] = []
-    in_flight: NonNegativeInt = 0
-    connections: NonNegativeInt = 0
-    logs: dict[str, tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt]] = {}
-    upstreams: dict[str, UpstreamGauges] = {}
-    rate_limits: RateLimitGauges = RateLimitGauges(storage="memory")
-    shadow_queued: NonNegativeInt = 0
+    counts: list[tuple[list[str | int], Annotated[float, Field(ge=0, le=MAX_COUNT)]]] = []
+    in_flight: Number = 0
+    connections: Number = 0
+    logs: Annotated[
+        dict[str, tuple[Number, Number, Number, Number]], Field(max_length=MAX_SINKS)
+    ] = {}
+    upstreams: dict[str, Annotated[UpstreamGauges, AfterValidator(_counted)]] = {}
+    rate_limits: Annotated[RateLimitGauges, AfterValidator(_stored)] = RateLimitGauges(
+        storage="memory"
+    )
+    shadow_queued: Number = 0
     keyrings: dict[str, str] = {}
 
 
@@ -204,7 +234,7 @@ class Difference(Said):
     outcome: str
     enforced: str | None
     shadow: str | None
-    count: NonNegativeInt
+    count: Number
     examples: list[str]
 
 
@@ -213,7 +243,7 @@ class Outcome(Said):
 
     route: str
     outcome: str
-    count: NonNegativeInt
+    count: Number
 
 
 class Comparison(Said):
@@ -273,6 +303,11 @@ class Link:
         """Send bytes; what the other end can no longer take is lost."""
         if not self._writer.is_closing():
             self._writer.writelines((LENGTH.pack(len(message)), message))
+
+    async def heard(self) -> None:
+        """Wait until the other end has read enough of what was sent, or is gone."""
+        with contextlib.suppress(ConnectionError):
+            await self._writer.drain()
 
     def close(self) -> None:
         """Close this end."""

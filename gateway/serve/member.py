@@ -36,6 +36,7 @@ class Member:
     `place` is its number among those that take connections; None for the spare one, and until it
     is `active`, which it is once it has the edition that all serve with. `requests` are those
     that it has counted, `report` is its last one, `heard` the loop's time of that.
+    `fetching` are the issuers whose keys it waits for.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Member:
         self.report = Report()
         self.heard = asyncio.get_running_loop().time()
         self.gone = asyncio.Event()
+        self.fetching: set[str] = set()
         self._programs: frozenset[str] = frozenset()
         self._prepared = 0
         self._numbers = 0
@@ -72,6 +74,7 @@ class Member:
         try:
             while (answer := await self.link.answered()) is not None:
                 self._heard(answer)
+                await self.link.heard()  # who asks and does not listen is not heard
         except Exception as error:  # noqa: BLE001  whatever a worker says ends only itself
             log.error("worker %d says what makes no sense: %s", self.pid, error)  # noqa: TRY400
             self._signal()

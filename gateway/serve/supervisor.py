@@ -150,12 +150,15 @@ class Supervisor:
             member.link.order(order)
 
     def _wanted(self, member: Member, issuer: str) -> None:
-        self._spawn(self._fetch(member, issuer))
+        if issuer not in member.fetching:  # the one under way answers this, too
+            member.fetching.add(issuer)
+            self._spawn(self._fetch(member, issuer))
 
     async def _fetch(self, member: Member, issuer: str) -> None:
         try:
             await self.keys.newest(issuer)
         finally:
+            member.fetching.discard(issuer)
             member.link.order(Fetched(issuer=issuer))
 
     # Who is there

@@ -16,7 +16,15 @@ from gateway.record.metrics import (
     UpstreamGauges,
 )
 from gateway.record.shadow import merged
-from gateway.serve.link import Compare, Comparison, Count, Recall, Recalled, Report
+from gateway.serve.link import (
+    MAX_SINKS,
+    Compare,
+    Comparison,
+    Count,
+    Recall,
+    Recalled,
+    Report,
+)
 from gateway.serve.workers import WorkerStatus
 
 if TYPE_CHECKING:
@@ -50,6 +58,8 @@ class Tally:
             if key[0] == "requests":
                 member.requests += int(number)
         for name, (written, dropped, errors, _) in report.logs.items():
+            if name not in self._logs and len(self._logs) >= MAX_SINKS:
+                raise ValueError(f"no log: {name[:200]}")
             before = self._logs.get(name, (0, 0, 0))
             self._logs[name] = (before[0] + written, before[1] + dropped, before[2] + errors)
 
@@ -67,7 +77,7 @@ class Tally:
     async def find(self, decision: str) -> bytes | None:
         """The event of a decision, whoever has made it."""
         found = await self._recalled(decision=decision)
-        return found[0][1].encode() if found else None
+        return next((line.encode() for name, line in found if name == decision), None)
 
     async def _recalled(self, *, limit: int = 0, decision: str = "") -> list[tuple[str, str]]:
         order = functools.partial(Recall, limit=limit, decision=decision)

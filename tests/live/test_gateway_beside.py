@@ -309,7 +309,5 @@ async def test_a_shadow_beside_a_canary_and_a_pin(tmp_path):
         assert (await gateway.ask_admin("/policy/pin", token, method="POST")).status == 200
         beside(tmp_path, policy_for("auditor"), "canary")
         tried = gateway.token(tenant={"id": 7}, roles=["auditor"])
-        await until(
-            lambda: "auditor" in str(gateway.runtime.snapshot.canary.policies.modules)
-        )
+        await until(lambda: "auditor" in str(gateway.runtime.snapshot.canary.policies.modules))
         assert (await gateway.ask(token=tried)).status == 200

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from gateway.errors import Code
+from gateway.record import counts as record_counts
 from gateway.record.counts import add, changes, counts
 from gateway.record.metrics import MAX_REASONS, Metrics, expose
 from tests.support.recording import early, exchange, head, trail
@@ -58,6 +59,18 @@ def test_reasons_stay_bounded():
     assert metrics.reasons["other"] == MAX_REASONS
 
 
+@pytest.mark.parametrize("labels", [("principals",), ("canary", "a"), ("timings",)])
+def test_no_other_process_makes_counters_without_end(labels, monkeypatch):
+    monkeypatch.setattr(record_counts, "MAX_KEYS", 10)
+    metrics = Metrics()
+    bucket = ("plan", 1) if labels == ("timings",) else ()
+    for number in [*range(20), 0]:
+        add(metrics, (*labels, str(number), *bucket), 1)
+    found = counts(metrics)
+    assert len(found) == 10
+    assert found[(*labels, "0", *bucket)] == 2
+
+
 @pytest.mark.parametrize(
     "key",
     [
@@ -71,6 +84,16 @@ def test_reasons_stay_bounded():
         ("timings", "orders", "plan", 99),
         ("timings", "orders", "plan", "half"),
         ("timings", "orders"),
+        ("timings", "orders", "plan", -1),
+        ("timings", 7, "plan", 1),
+        ("principals", 7),
+        ("principals", "a", "b"),
+        ("below", "a", 2),
+        ("canary", 1, 2),
+        ("unenforced", "a", "b", "c"),
+        ("charges", "a"),
+        ("reasons", "a", "b"),
+        ("principals", "a" * 5000),
     ],
 )
 def test_what_is_no_counter_is_refused(key):
@@ -78,6 +101,7 @@ def test_what_is_no_counter_is_refused(key):
     with pytest.raises((ValueError, IndexError)):
         add(metrics, key, 1)
     assert counts(metrics) == {}
+    assert shown(metrics)
 
 
 def test_no_counter_goes_back():

@@ -87,6 +87,12 @@ def test_the_end_is_no_message():
     run(scenario)
 
 
+UPSTREAM = (
+    b'{"kind":"report","upstreams":{"a":{"targets":{"b":{"addresses":'
+    b'{"c":{"in_use":%s,"state":"%s"}}}}}}}'
+)
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -102,6 +108,17 @@ def test_the_end_is_no_message():
         b'{"kind":"report","counts":[[[["below"]],1]]}',
         b'{"kind":"report","connections":-1}',
         b'{"kind":"report","logs":{"stdout":[1,2,3]}}',
+        b'{"kind":"report","counts":[[["below","x"],1.7e308]]}',
+        b'{"kind":"report","in_flight":' + b"9" * 400 + b"}",
+        b'{"kind":"report","logs":{"stdout":[' + b"9" * 400 + b",0,0,0]}}",
+        b'{"kind":"report","logs":{' + b",".join(b'"%d":[1,0,0,0]' % n for n in range(17)) + b"}}",
+        b'{"kind":"report","rate_limits":{"storage":"memory","evicted":-1}}',
+        b'{"kind":"report","upstreams":{"a":{"targets":{},"over_budget":-1}}}',
+        b'{"kind":"report","upstreams":{"a":{"targets":{},"retries":{"x":-1}}}}',
+        b'{"kind":"report","upstreams":{"a":{"targets":{"b":{"addresses":{},"ejections":-1}}}}}',
+        UPSTREAM % (b"-1", b"healthy"),
+        UPSTREAM % (b"9" * 400, b"healthy"),
+        UPSTREAM % (b"1", b"worst"),
         b'{"kind":"recalled","number":1,"events":[["a"]]}',
     ],
 )
