@@ -196,6 +196,8 @@ class Scopes:
                         if node.start in self.of:
                             self.of[node.start].unified = True
                 self._scopes[-1].negated = False
+                if literal.kind == "unify":
+                    self._enclosed(literal)
         for _, value in literal.replaced:
             self._replacement(value)
 
@@ -234,6 +236,20 @@ class Scopes:
                 self._declare(node, "assigned", positive=True)
                 if node is literal.terms[0] and node.start in self.of:
                     self._given.add(id(self.of[node.start]))
+
+    def _enclosed(self, literal: Literal) -> None:
+        """Find variables that `=` gives a value and a body in it reads: for OPA, any value."""
+        inner = [node for term in literal.terms for node in _comprehensions(term)]
+        for node in (each for term in literal.terms for each in pattern_variables(term)):
+            local = self.of.get(node.start) if inner else None
+            if local is None or local.how not in _UNDECLARED or local.node.start < literal.start:
+                continue
+            read = (each for each in local.uses for body in inner if _is_in(each, body))
+            found = next(read, None)
+            if found is not None:
+                message = f"`{node.text}` gets its value from the `=` that this stands in"
+                remedy = f"assign it before: `{node.text} := …`"
+                self._fault(found, "unsafe-variable", message, remedy)
 
     # --- variables
 
@@ -328,14 +344,18 @@ class Scopes:
         """
         local = self.of.get(key.start) if key.kind == "var" else None
         given = local is not None and id(local) in self._given
-        iterates = any(
-            part.kind == "var" and (part.text == "_" or part.start in self.of)
-            for part in key.parts[key.kind == "call" :]
+        parts = key.parts[key.kind == "call" :]
+        iterates = any(part.kind == "var" and part.start in self.of for part in parts) or any(
+            each.text == "_" or self._is_free(each) for each in _direct(parts)
         )
         if (local is not None and not given) or key.text == "_" or iterates:
             message = "this may be any package, and nothing names those that are meant"
             remedy = 'assign it before: `some name in ["a", "b"]` or `name := …`, then `data[name]`'
             self._fault(key, "variable-package", message, remedy)
+
+    def _is_free(self, node: Node) -> bool:
+        local = self.of.get(node.start)
+        return local is not None and local.how in (*_UNDECLARED, "declared")
 
     def _inserted(self, node: Node) -> None:
         """Find what iterates in a template string: it is one text."""
@@ -428,6 +448,19 @@ def _leaves(node: Node) -> Iterator[Node]:
             yield from _leaves(part)
     else:
         yield node
+
+
+def _comprehensions(node: Node) -> Iterator[Node]:
+    """Yield the comprehensions in a term that are in no other one."""
+    if node.kind == "comprehension":
+        yield node
+    else:
+        for part in node.parts:
+            yield from _comprehensions(part)
+
+
+def _is_in(node: Node, other: Node) -> bool:
+    return other.start <= node.start < other.end
 
 
 def _mentioned(body: Iterable[Literal], terms: Iterable[Node]) -> Iterator[str]:

@@ -150,3 +150,17 @@ def test_what_is_negated_must_be_there(text):
 def test_the_import_makes_negation_exact():
     source = "package t\nimport future.keywords.not\np if not input.none > 1\n"
     assert decide(source, "t/p", INPUT) is True
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("[u, a] = [input.u, [1 | data.users[u]]]; count(a) == 1", "unsafe-variable"),
+        ("data[lower(input.xs[_])].q", "variable-package"),
+        ("data[lower(input.xs[i])].q", "variable-package"),
+    ],
+)
+def test_what_has_another_meaning_for_the_compiler_is_refused(body, code):
+    with pytest.raises(CompileError) as caught:
+        compile_rego({"a.rego": f"package t\np if {{ {body} }}\n"})
+    assert code in {problem.code for problem in caught.value.problems}
