@@ -237,16 +237,17 @@ def request(unit: Unit, sources: Sequence[Source]) -> dict[str, Any]:
     """Return what the first child is asked for a unit."""
     idle = unit.query is None and not unit.entrypoints
     return {
-        "modules": [*map(pieces, sources), *_stubs(sources)],
+        "modules": [*map(pieces, sources), *_stubs(sources, unit.query or "")],
         "skeleton": skeleton(sources),
         "entrypoints": list(unit.entrypoints),
         "query": "true" if idle else unit.query,
     }
 
 
-def _stubs(sources: Sequence[Source]) -> list[list[str]]:
-    """Return a module of functions that stand for builtins in the text of others, if any do."""
-    found = {name for source in sources for name in _STUB.findall(source.prepared)}
+def _stubs(sources: Sequence[Source], query: str = "") -> list[list[str]]:
+    """Return a module of functions that stand for builtins in the other texts, if any do."""
+    texts = (*(source.prepared for source in sources), query)
+    found = {name for text in texts for name in _STUB.findall(text)}
     rules = (
         f"{name}({', '.join(f'x{n}' for n in range(_arity(name)))}) := 1\n"
         for name in sorted(found)

@@ -189,17 +189,20 @@ class Scopes:
                 self._term(literal.terms[1])
                 self._assigned(literal)
             case _:
-                self._scopes[-1].negated = literal.negated
-                for term in literal.terms:
-                    self._term(term)
-                    for node in pattern_variables(term) if literal.kind == "unify" else ():
-                        if node.start in self.of:
-                            self.of[node.start].unified = True
-                self._scopes[-1].negated = False
-                if literal.kind == "unify":
-                    self._enclosed(literal)
+                self._expression(literal)
         for _, value in literal.replaced:
             self._replacement(value)
+
+    def _expression(self, literal: Literal) -> None:
+        self._scopes[-1].negated = literal.negated
+        for term in literal.terms:
+            self._term(term)
+            for node in pattern_variables(term) if literal.kind == "unify" else ():
+                if node.start in self.of:
+                    self.of[node.start].unified = True
+        self._scopes[-1].negated = False
+        if literal.kind == "unify":
+            self._enclosed(literal)
 
     def _replacement(self, value: Node) -> None:
         """Read what `with` puts in a place, which may be the name of a function."""

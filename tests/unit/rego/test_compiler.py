@@ -152,24 +152,24 @@ def test_closing_ends_a_child_that_is_asked(worker):
 
 
 @pytest.mark.parametrize("rules", [2, 60])
-def test_a_fault_without_a_place_gets_the_one_of_its_rule(rules):
+def test_a_fault_without_a_place_gets_the_one_of_its_rule(worker, rules):
     before = "".join(f"r{n} := {n} if input.x == {n}\n" for n in range(rules))
     after = "s := 1 if r1\n"
     modules = {
-        "a.rego": f"package a\n{before}p if data[lower(input.x[_])].q\n{after}",
+        "a.rego": f"package a\n{before}p if crash\n{after}",
         "b.rego": "package b\n",
     }
-    with pytest.raises(CompileError, match="the compiler stopped .*divide") as caught:
+    with pytest.raises(CompileError, match="the compiler stopped") as caught:
         compile_rego(modules)
     (problem,) = caught.value.problems
     assert (problem.file, problem.row, problem.col) == ("a.rego", rules + 2, 1)
-    assert problem.excerpt.startswith("p if data")
+    assert problem.excerpt.startswith("p if crash")
 
 
-def test_in_many_rules_none_is_searched(monkeypatch):
+def test_in_many_rules_none_is_searched(worker, monkeypatch):
     monkeypatch.setattr(culprit, "MOST_RULES", 1)
     with pytest.raises(CompileError, match="^a.rego: the compiler stopped"):
-        compile_rego({"a.rego": "package a\nq := 1\np if data[lower(input.x[_])].q\n"})
+        compile_rego({"a.rego": "package a\nq := 1\np if crash\n"})
 
 
 def test_a_compiler_that_hangs_is_stopped(monkeypatch, tmp_path):
