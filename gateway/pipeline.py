@@ -81,7 +81,11 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
         if canary is not None and canary.takes(principal):
             decider, found["revision"], found["canary"] = canary.decider, canary.revision, True
         decision = _decide(decider, document, match, now, found)
-        found["charges"] = snapshot.limiter.charges(head, match, source, principal, decision)
+        try:
+            found["charges"] = snapshot.limiter.charges(head, match, source, principal, decision)
+        except DecisionError as error:  # the policy chose a limit that there is not
+            decision = _let_pass(error, match, found)
+            found["charges"] = snapshot.limiter.charges(head, match, source, principal, decision)
         # Made once, at the end: a copy after each stage cost a quarter of the plan.
         trail = Trail(head=head, **found)
         if not decision.allow:
@@ -128,13 +132,18 @@ def _decide(
     try:
         decision = found["decision"] = decider.decide(document, match, now)
     except DecisionError as error:
-        if match.route.enforcement == "enforce":
-            raise
-        found["unenforced"], found["detail"] = error.code, error.detail
-        return UNENFORCED
+        return _let_pass(error, match, found)
     if decision.allow or match.route.enforcement == "enforce":
         return decision
     found["unenforced"] = decision.code
+    return UNENFORCED
+
+
+def _let_pass(error: DecisionError, match: Match, found: dict[str, Any]) -> Decision:
+    """What counts where the route only reports; raises the error where it does not."""
+    if match.route.enforcement == "enforce":
+        raise error
+    found["unenforced"], found["detail"] = error.code, error.detail
     return UNENFORCED
 
 
