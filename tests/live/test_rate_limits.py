@@ -31,13 +31,13 @@ async def test_one_too_many_is_429_until_time_has_passed(tmp_path):
         assert answers[0].header("ratelimit") == '"people";r=1;t=1'
         assert json.loads(answers[2].body)["code"] == "rate-limited"
         assert answers[2].header("retry-after") == "1"
+        event = await gateway.event(answers[2].header("x-decision-id"))
         assert len(gateway.service.requests) == 2
         other = gateway.token(sub="bob", roles=["reader"])
         assert (await gateway.ask(token=other)).status == 200
         deadline = time.monotonic() + 30
         while (await gateway.ask(token=token)).status == 429:
             assert time.monotonic() < deadline
-        event = await gateway.event(answers[2].header("x-decision-id"))
         (shown,) = event["rate_limits"]
         assert (shown["limit"], shown["allowed"], shown["remaining"]) == ("people", False, 0)
         assert "alice" not in shown["key"]

@@ -74,7 +74,10 @@ def inputs(random: Random, count: int) -> list[Any]:
 
 
 def policy(random: Random, *, packages: int = 3, rules: int = 4, simple: bool = False) -> Made:
-    """Return a random policy; a simple one calls no builtins and replaces nothing."""
+    """Return a random policy.
+
+    A simple one calls no builtins, replaces nothing, and names its variables like nothing else.
+    """
     return _Maker(random, simple=simple).policy(packages, rules)
 
 
@@ -563,6 +566,8 @@ class _Maker:
 
     def new(self) -> str:
         self.count += 1
+        if self.simple:
+            return f"v{self.count}"
         name = self.random.choice(SHARED)
         if name in self.used or self.chance(0.7):
             return f"v{self.count}"
