@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.bundle import folder
@@ -127,7 +128,7 @@ class PolicySets:
         key = "policy.paths" if policy.paths else "policy.bundles"
         self.sets = {"": PolicySet(config, root_paths(policy), files, before.get(""), key)}
         for name, found in beside.items():
-            made = self._attempt(name, lambda: self._set(name, found, before.get(name)))  # noqa: B023
+            made = self._attempt(name, partial(self._set, name, found, before.get(name)))
             if made is not None:
                 self.sets[name] = made
         self.deciders: dict[str, Decider] = {}
@@ -149,7 +150,7 @@ class PolicySets:
             made |= compiled([""])  # another set may have taken its time, or its process down
         self.deciders[""] = self.sets[""].decider(made[""])
         for name in [*self.sets][1:]:
-            decider = self._attempt(name, lambda: self.sets[name].decider(made[name]))  # noqa: B023
+            decider = self._attempt(name, partial(self.sets[name].decider, made[name]))
             if decider is not None:
                 self.deciders[name] = decider
 
@@ -160,7 +161,7 @@ class PolicySets:
         """
         self.deciders[""] = self.sets[""].take(programs)
         for name in [*self.sets][1:]:
-            decider = self._attempt(name, lambda: self.sets[name].take(programs))  # noqa: B023
+            decider = self._attempt(name, partial(self.sets[name].take, programs))
             if decider is not None:
                 self.deciders[name] = decider
 
@@ -207,7 +208,7 @@ class PolicySets:
     def _beside(self, name: str, now: float) -> Variant | None:
         if name not in self.deciders:
             return None
-        return self._attempt(name, lambda: self._tested(name, now))
+        return self._attempt(name, partial(self._tested, name, now))
 
     def _tested(self, name: str, now: float) -> Variant:
         made = self.sets[name]

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Self
 
 from gateway.errors import Code, DecisionError, GatewayError
 from gateway.limit.headers import rate_limit_headers, retry_after
-from gateway.limit.keys import Asked, digest, needs_principal, reader
+from gateway.limit.keys import Asked, digest, needs_principal, reader, seed
 from gateway.model import Charge, Chosen, Missing, Need, Quota
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from hashlib import blake2b
 
     from gateway.config.model import Config, RateLimit
     from gateway.model import Decision, Facts, Head, Match, Principal, Source, Taken
@@ -21,10 +22,11 @@ __all__ = ["Limiter", "check_taken", "rate_limit_headers"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A rate limit, ready to charge."""
+    """A rate limit, ready to charge; `seed` is that of its keys."""
 
     name: str
     quota: Quota
+    seed: blake2b
     cost: int
     required: bool
     key: tuple[Callable[[Asked], str], ...]
@@ -37,7 +39,7 @@ class Rule:
         """What a request of that key is charged."""
         return Charge(
             limit=self.name,
-            key=digest(self.name, self.quota, parts),
+            key=digest(self.seed, parts),
             quota=self.quota,
             cost=self.cost,
             required=self.required,
@@ -104,7 +106,7 @@ class Limiter:
 
     def _chosen(self, chosen: Chosen) -> Charge:
         if isinstance(chosen.limit, Quota):
-            key = digest(BY_POLICY, chosen.limit, [chosen.key])
+            key = digest(seed(BY_POLICY, chosen.limit), [chosen.key])
             return Charge(limit=BY_POLICY, key=key, quota=chosen.limit)
         rule = self.rules.get(chosen.limit)
         if rule is None:
@@ -146,6 +148,7 @@ def _rule(name: str, limit: RateLimit, ipv6_prefix: int) -> Rule:
     return Rule(
         name=name,
         quota=quota,
+        seed=seed(name, quota),
         cost=limit.cost,
         required=limit.on_error == "refuse",
         key=tuple(reader(part, ipv6_prefix) for part in limit.key),

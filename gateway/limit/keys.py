@@ -29,14 +29,23 @@ class Asked:
     principal: Principal | None = None
 
 
-def digest(limit: str, quota: Quota, parts: Iterable[str]) -> bytes:
-    """The key of a limit's count; another quota begins to count anew."""
-    made = blake2b(digest_size=DIGEST_SIZE)
-    for part in (limit, f"{quota.requests} {quota.per} {quota.burst} {quota.algorithm}", *parts):
+def seed(limit: str, quota: Quota) -> blake2b:
+    """What all keys of a limit begin with; another quota begins to count anew."""
+    counted = f"{quota.requests} {quota.per} {quota.burst} {quota.algorithm}"
+    return _with(blake2b(digest_size=DIGEST_SIZE), (limit, counted))
+
+
+def digest(begun: blake2b, parts: Iterable[str]) -> bytes:
+    """The key of a limit's count, from its seed."""
+    return _with(begun.copy(), parts).digest()
+
+
+def _with(made: blake2b, parts: Iterable[str]) -> blake2b:
+    for part in parts:
         text = part.encode("utf-8", "surrogatepass")
         made.update(b"%d:" % len(text))  # no two lists of parts read alike
         made.update(text)
-    return made.digest()
+    return made
 
 
 def needs_principal(part: str) -> bool:

@@ -24,7 +24,7 @@ class _Break(Exception):  # noqa: N818  not errors
     pass
 
 
-class _Continue(Exception):  # noqa: N818
+class _Continue(Exception):  # noqa: N818  same
     pass
 
 

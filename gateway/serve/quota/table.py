@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.limit.algorithm import State, Step, forgotten_at, step
 from gateway.limit.keys import DIGEST_SIZE
 from gateway.model import Standing, Taken
+from gateway.serve.shared import anonymous
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -31,6 +32,8 @@ NOTHING: Final[State] = (0.0, 0.0, 0.0)
 
 LONGEST_LOCK: Final = 0.05
 """Seconds to wait for another worker, which holds the lock for microseconds."""
+PAUSE: Final = 1.0
+"""Seconds for which nobody waits again for one that held it longer: the event loop stands still."""
 SPINS: Final = 200
 
 
@@ -47,22 +50,23 @@ class Table:
         self.rows = size // ROW
         self._memory = mmap.mmap(fd, size)
         self.evicted = 0
+        self._free_at = 0.0
 
     @classmethod
     def create(cls, keys: int, *, shared: bool = False) -> Table:
         """A table with room for about that many keys; `shared` where processes take turns."""
-        fd = os.memfd_create("gateway-rate-limits") if hasattr(os, "memfd_create") else _file()
-        os.ftruncate(fd, max(keys // PLACES, 1) * ROW)
-        return cls(fd, shared=shared)
+        return cls(anonymous(max(keys // PLACES, 1) * ROW), shared=shared)
 
     def take(self, charges: Sequence[Charge], now: float) -> Taken:
         """Charge all or none."""
         charges = tuple(charges)
-        try:
-            with self._lock() if self.shared else contextlib.nullcontext():
-                return self._take(charges, now)
-        except TimeoutError:
-            return Taken(charges=charges, error="another process holds the counts")
+        if now >= self._free_at:
+            try:
+                with self._lock() if self.shared else contextlib.nullcontext():
+                    return self._take(charges, now)
+            except TimeoutError:
+                self._free_at = now + PAUSE
+        return Taken(charges=charges, error="another process holds the counts")
 
     def close(self) -> None:
         """Let the memory go; may be called again."""
@@ -132,10 +136,3 @@ def _standing(charge: Charge, taken: Step) -> Standing:
     return Standing(
         charge=charge, allowed=allowed, remaining=remaining, reset=reset, retry_after=wait
     )
-
-
-def _file() -> int:
-    import tempfile  # noqa: PLC0415  only where there are no files in memory
-
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())

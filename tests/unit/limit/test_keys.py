@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.limit.keys import digest, network
+from gateway.limit.keys import digest, network, seed
 from gateway.model import Quota
 
 QUOTA = Quota(requests=10, per=60.0, burst=10)
@@ -16,11 +16,16 @@ QUOTA = Quota(requests=10, per=60.0, burst=10)
     ],
 )
 def test_no_two_lists_of_parts_have_one_key(one, other):
-    assert digest("x", QUOTA, one) != digest("x", QUOTA, other)
+    assert digest(seed("x", QUOTA), one) != digest(seed("x", QUOTA), other)
 
 
 def test_another_quota_begins_to_count_anew():
-    assert digest("x", QUOTA, ["a"]) != digest("x", Quota(requests=9, per=60.0, burst=10), ["a"])
+    other = Quota(requests=9, per=60.0, burst=10)
+    assert digest(seed("x", QUOTA), ["a"]) != digest(seed("x", other), ["a"])
+
+
+def test_another_limit_counts_apart():
+    assert digest(seed("x", QUOTA), ["a"]) != digest(seed("y", QUOTA), ["a"])
 
 
 @pytest.mark.parametrize(

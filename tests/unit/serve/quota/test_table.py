@@ -7,6 +7,7 @@ from hypothesis import given, strategies as st
 from gateway.limit.algorithm import step
 from gateway.model import Charge, Quota
 from gateway.serve.quota import Table
+from gateway.serve.quota.table import PAUSE
 
 NOW = 1000.0
 QUOTA = Quota(requests=5, per=60.0, burst=5)
@@ -105,7 +106,7 @@ def test_a_worker_that_dies_holding_the_table_does_not_stop_the_others():
     assert allowed(table, charge("a"))
 
 
-def test_a_table_that_stays_locked_is_an_error_within_its_deadline():
+def test_a_table_that_stays_locked_is_an_error_within_its_deadline(monkeypatch):
     context = multiprocessing.get_context("fork")
     table = Table.create(1024, shared=True)
     held, release = context.Event(), context.Event()
@@ -120,9 +121,15 @@ def test_a_table_that_stays_locked_is_an_error_within_its_deadline():
     try:
         assert held.wait(60)
         assert table.take([charge("a")], NOW).error
+        # Nobody waits for it again and again, and it is asked again by and by.
+        monkeypatch.setattr(table, "_lock", None)
+        assert table.take([charge("a")], NOW + PAUSE / 2).error
+        monkeypatch.undo()
+        assert table.take([charge("a")], NOW + PAUSE).error
     finally:
         release.set()
         worker.join()
+    assert allowed(table, charge("a"), now=NOW + 3 * PAUSE)
 
 
 def test_a_flood_of_keys_is_bounded():
