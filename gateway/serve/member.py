@@ -24,6 +24,8 @@ log = logging.getLogger("gateway.workers")
 PREPARE_WITHIN: Final = 120.0
 ACTIVATE_WITHIN: Final = 5.0
 DIES_WITHIN: Final = 10.0
+ENDS_WITHIN: Final = 0.5
+"""Seconds for a worker that has closed its link to write its last messages."""
 
 
 class Lost(Exception):  # noqa: N818  nobody's error
@@ -68,6 +70,7 @@ class Member:
         self._prepared = 0
         self._numbers = 0
         self._waiting: dict[tuple[str, int], asyncio.Future[Answer]] = {}
+        self._process = _process(pid)
 
     async def listen(self) -> None:
         """Hear what the worker says, until it is gone."""
@@ -80,10 +83,30 @@ class Member:
             self._signal()
         finally:
             self.link.close()
+            await self._ended()
             self.gone.set()
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(Lost(f"worker {self.pid} has ended"))
+
+    async def _ended(self) -> None:
+        """See to it that the process ends: who closes its link must not go on serving unruled."""
+        if self._process is None:
+            return
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._process, over.set)
+        try:
+            for limit in (ENDS_WITHIN, DIES_WITHIN):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), limit)
+                if over.is_set():
+                    break
+                self._signal()
+        finally:
+            loop.remove_reader(self._process)
+            os.close(self._process)
+            self._process = None
 
     def _heard(self, answer: Answer) -> None:
         match answer:
@@ -158,7 +181,19 @@ class Member:
                 await self.gone.wait()
 
     def _signal(self) -> None:
-        # As long as the link is open the process is there, and its number is not another's.
-        if not self.gone.is_set():
+        """Kill the process, if it is there."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        elif not self.gone.is_set():
+            # As long as the link is open the process is there, and its number is not another's.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
+
+
+def _process(pid: int) -> int | None:
+    """A descriptor of a process, which stands for no other one (pidfd_open(2)); None without."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not on every system; it may have ended
+        return None

@@ -340,6 +340,17 @@ async def test_a_worker_that_talks_nonsense_is_killed(tmp_path):
 
 
 @live
+async def test_a_worker_that_closes_its_link_cannot_go_on(tmp_path):
+    async with running(tmp_path, workers=2) as gateway:
+        await ready(gateway)
+        said = gateway.gateway.workers.members[0]
+        os.kill(said.pid, signal.SIGSTOP)  # it does not end by itself
+        said.link._reader.feed_eof()
+        await until(lambda: not is_there(said.pid))
+        await machine(gateway).full()
+
+
+@live
 async def test_workers_import_nothing_from_the_working_folder(tmp_path):
     for name in ("gateway", "orjson", "uvloop"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')")
