@@ -14,6 +14,7 @@ from gateway.serve.upstream import Pool
 from gateway.serve.upstream.connection import HIGH_WATER
 from gateway.serve.upstream.dial import dialers
 from tests.support.certificates import Authority
+from tests.support.pools import pieces, refused
 from tests.support.upstream import answers, ok, only, until, upstream
 
 HEADERS = ((b"host", b"orders.example"), (b"accept", b"*/*"))
@@ -63,19 +64,6 @@ async def content(response):
     while not response.ended:
         pieces += await response.read_chunk()
     return pieces
-
-
-async def refused(code, awaitable):
-    with pytest.raises(GatewayError) as raised:
-        await awaitable
-    assert raised.value.code is code, raised.value
-    return raised.value
-
-
-async def pieces(*items):
-    for item in items:
-        yield item
-        await asyncio.sleep(0)
 
 
 def sending(data, *, then="hang"):
