@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -171,6 +172,54 @@ async def test_websockets_over_the_cap_are_turned_away() -> None:
                 await client.send(websocket.handshake("/ws"))
                 assert (await client.response()).code == "too-many-connections"
         assert server.refused == [Code.TOO_MANY_CONNECTIONS]
+
+
+@granian
+async def test_websocket_outlives_the_time_for_a_head() -> None:
+    async with (
+        served(Probe(), head_timeout=0.3, idle_timeout=0.3) as server,
+        websocket.connect(server.port) as socket,
+    ):
+        ends = time.monotonic() + 1.5  # many times as long, and talking all the while
+        while time.monotonic() < ends:
+            await socket.send("still there")
+            assert await socket.receive() == "still there"
+            await asyncio.sleep(0.02)
+
+
+@granian
+async def test_one_port_of_a_client_at_two_listeners_is_two_connections() -> None:
+    second = bind(Listener(address="127.0.0.1:0"), Probe())
+    other = second.sockets[0].getsockname()[1]
+    async with served(Probe(), head_timeout=0.3, beside=[second]) as server:
+        busy, silent = socket.socket(), socket.socket()
+        for sock, port in ((busy, server.port), (silent, other)):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(("127.0.0.1", busy.getsockname()[1]))
+            sock.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=busy)
+        silence, quiet = await asyncio.open_connection(sock=silent)
+        try:
+            writer.write(request("GET", "/hang"))
+            async with asyncio.timeout(10):
+                assert await silence.read() == b""
+            assert not reader.at_eof()
+        finally:
+            writer.close()
+            quiet.close()
+
+
+@granian
+async def test_cancelled_server_does_not_drain() -> None:
+    async with served(Probe(), drain_timeout=600.0) as server:
+        async with connect(server.port) as client:
+            await client.send(request("GET", "/deaf"))
+            await until(lambda: connections(frozenset({server.port})))
+            server.task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await server.task
+        server.task = asyncio.create_task(asyncio.sleep(0))
 
 
 @granian

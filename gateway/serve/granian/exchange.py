@@ -44,7 +44,7 @@ class Exchange:
         self._app = app
         self._proto = watcher.proto
         self._scope = scope = watcher.scope
-        self.peer = scope["client"]
+        self.peer = (*scope["client"], scope["server"][1])
         version = scope["http_version"]
         self._http1 = version != "2"
         if version == "1":

@@ -126,6 +126,7 @@ class Server:
         """Serve until `shutdown`, or `beside` has ended, then drain."""
         sweeper = self.loop.create_task(self._sweep())
         waiting = self.loop.create_task(shutdown.wait())
+        patience = self.limits.drain_timeout
         try:
             for listener in self._listeners:
                 self._open(listener)
@@ -134,13 +135,16 @@ class Server:
             )
             for task in done:
                 task.result()  # raises where anything but the shutdown has ended
+        except asyncio.CancelledError:
+            patience = 0.0
+            raise
         finally:
             self.draining = True
             for listener in self._listeners:
                 if certificate := _certificate(listener):
                     certificate.changed = lambda: None
                 listener.close()
-            await self._drain(last_call)
+            await self._drain(patience, last_call)
             for task in (sweeper, waiting):
                 task.cancel()
             await asyncio.gather(sweeper, waiting, return_exceptions=True)
@@ -200,10 +204,13 @@ class Server:
         self.load.count(len(open_now))
         left = self._suspects - open_now.keys()
         self._suspects = set()
+        upgraded = {websocket.peer for websocket in self.websockets}
         for peer, number in open_now.items():
             if peer not in self._seen_at:
                 self._seen_at[peer] = now
                 bound_silence(number, self.limits.idle_timeout)
+            if peer in upgraded:
+                continue
             if peer not in self.requests:
                 self._look_at_idle(peer, number, now)
             elif has_left(number):
@@ -229,14 +236,16 @@ class Server:
             return self.active_at[peer] + self.limits.idle_timeout
         return self._seen_at[peer] + self.limits.head_timeout
 
-    async def _drain(self, last_call: Callable[[], Awaitable[None]] | None) -> None:
+    async def _drain(
+        self, patience: float, last_call: Callable[[], Awaitable[None]] | None
+    ) -> None:
         # Granian drops what a WebSocket has not sent once its worker stops.
         closing = [websocket.go_away() for websocket in self.websockets]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), LAST_WORDS)
         for worker in self._workers:
             worker.stop()
-        await self._wait(self.limits.drain_timeout)
+        await self._wait(patience)
         if (self.exchanges or self.websockets) and last_call is not None:
             await last_call()
             await self._wait(LAST_WORDS)

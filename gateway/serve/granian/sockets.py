@@ -19,8 +19,8 @@ CLOSE_WAIT = 8  # linux/tcp_states.h
 AF_UNSPEC = bytes(16)
 """A sockaddr without a family: connect() to it resets a TCP connection."""
 
-Peer = tuple[str, str]
-"""A client's address and port, as Granian writes them in a scope."""
+Peer = tuple[str, str, str]
+"""A client's address and port, and the port of ours that it came to: it may use one for several."""
 
 _connect = ctypes.CDLL(None, use_errno=True).connect
 
@@ -100,4 +100,4 @@ def _socket(number: int) -> socket.socket:
 
 def _peer(sock: socket.socket) -> Peer:
     address, port = sock.getpeername()[:2]
-    return address, str(port)
+    return address, str(port), str(sock.getsockname()[1])

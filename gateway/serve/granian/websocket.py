@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +39,7 @@ class WebSocket:
         self._watcher = watcher
         self._proto = watcher.proto
         self._scope = watcher.scope
-        self.peer = self._scope["client"]
+        self.peer = (*self._scope["client"], self._scope["server"][1])
         self._answered = False
         self._accepted = False
         self._gone: Message | None = None
@@ -74,7 +76,7 @@ class WebSocket:
             if not self._answered:
                 await self._refuse(Code.INTERNAL_ERROR)
             if self._closing is not None:
-                await self._closing
+                await asyncio.wait([self._closing])
         finally:
             self._watcher.done()
             del self._proto, self._scope, self._app, self._watcher, self.task
@@ -86,12 +88,18 @@ class WebSocket:
         """The server ends: tell the client."""
         if self._accepted and self._gone is None:
             self._end(GOING_AWAY)
-            await self._closing
+            await asyncio.wait([self._closing])
 
     def _end(self, code: int) -> Message:
         self._gone = gone = {"type": "websocket.disconnect", "code": code, "reason": ""}
-        self._closing = self._proto.send({"type": "websocket.close", "code": code, "reason": ""})
+        message = {"type": "websocket.close", "code": code, "reason": ""}
+        # Two may wait for it, which Granian's own future does not bear.
+        self._closing = self._server.loop.create_task(self._sent(message))
         return gone
+
+    async def _sent(self, message: Message) -> None:
+        with contextlib.suppress(Exception):
+            await self._proto.send(message)
 
     def _notify(self, on_disconnect: Callable[[], object] | None) -> None:
         if self._gone is not None and on_disconnect is not None:
