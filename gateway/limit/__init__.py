@@ -33,7 +33,8 @@ class Rule:
 
     def charge(self, asked: Asked) -> Charge:
         """What a request is charged."""
-        return self.charge_key([read(asked) for read in self.key])
+        # The first part tells these from those that a policy chose.
+        return self.charge_key(["", *[read(asked) for read in self.key]])
 
     def charge_key(self, parts: list[str]) -> Charge:
         """What a request of that key is charged."""

@@ -64,6 +64,9 @@ def share(config: Config, workers: int) -> Config:
             update={
                 "max_connections": part(upstream.max_connections),
                 "max_pending": part(upstream.max_pending),
+                "retries": upstream.retries.model_copy(
+                    update={"budget_per_second": part(upstream.retries.budget_per_second)}
+                ),
             }
         )
         for name, upstream in (config.upstreams | by_url).items()

@@ -97,6 +97,8 @@ class Runtime:
         pool = self.pools.get(upstream)
         if pool is None:
             # A request goes on with the snapshot that it began with.
+            pool = next((each for each in self.retired if each.upstream == upstream), None)
+        if pool is None:
             pool = Pool(upstream)
             pool.retire()
             self.retired.append(pool)

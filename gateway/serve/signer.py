@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.config.model import Assertion as Section, Config
+    from gateway.config.model import Assertion as Section
     from gateway.model import Assertion, Headers
 
 log = logging.getLogger("gateway.keys")
@@ -93,11 +93,9 @@ class SignerService:
         self.active: Signer | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def prepare(self, config: Config) -> Signer | None:
-        """The signer for a configuration, the one at hand where nothing differs; ConfigError."""
-        section = config.assertion
+    def prepare(self, section: Section | None, state: Path | None) -> Signer | None:
+        """The signer for assertions, the one at hand where nothing differs; ConfigError."""
         if section is None or self.active is None or self.active.section != section:
-            state = config.policy.state
             return Signer(section, state) if section and state else None
         return self.active
 

@@ -77,7 +77,9 @@ class Worker:
         recorder = self.recorder(snapshot)
         pools = self.runtime.prepare(snapshot)
         redis = self.runtime.prepare_redis(snapshot)
-        signer = self.runtime.signers.prepare(snapshot.config)
+        # No reload changes the folder: all workers of a machine have their keys from one.
+        state = self.config.policy.state
+        signer = self.runtime.signers.prepare(snapshot.config.assertion, state)
         certificates = [
             (listener.certificate, listener.certificate.load())
             for listener in self.edge

@@ -99,6 +99,19 @@ async def test_keys_rotate_with_overlap_and_two_gateways_share_them(tmp_path):
 
 
 @live
+async def test_a_reload_does_not_part_the_keys_of_workers(tmp_path):
+    async with running(tmp_path, config=CONFIG, workers=2) as gateway:
+        before = await published(gateway)
+        await gateway.edit({"policy": {"state": str(tmp_path / "elsewhere")}})
+        members = gateway.gateway.workers.members
+        for member in tuple(members):
+            await member.kill()
+        await until(lambda: sum(member.active for member in members) == 3)
+        assert await published(gateway) == before
+        assert not (tmp_path / "elsewhere" / "assertion-keys.json").exists()
+
+
+@live
 async def test_a_broken_file_of_keys_is_named(tmp_path):
     (tmp_path / ".gateway").mkdir(mode=0o700)
     (tmp_path / ".gateway" / "assertion-keys.json").write_text("{}")

@@ -59,12 +59,13 @@ async def test_counts_outlive_a_reload(tmp_path):
 @live
 async def test_workers_count_as_one(tmp_path):
     people = {"requests": 30, "per": "1h", "key": "route"}
-    config = {**limits(limits={"people": people}), "workers": 2}
-    async with running(tmp_path, config=config) as gateway:
+    config = limits(limits={"people": people})
+    async with running(tmp_path, config=config, workers=2) as gateway:
         token = gateway.token(roles=["reader"])
         answers = await asyncio.gather(*[gateway.ask(token=token) for _ in range(60)])
         assert sorted(answer.status for answer in answers) == [200] * 30 + [429] * 30
         status = json.loads((await gateway.ask_admin("/status")).body)
+        assert len(status["workers"]) == 3  # one is the spare
         assert sum(worker["requests"] for worker in status["workers"]) == 60
         assert status["rate_limits"] == {"storage": "memory", "error": None, "evicted": 0}
         refused = 'gateway_rate_limit_charges_total{limit="people",outcome="refused"} 30.0'
@@ -107,6 +108,22 @@ def test_redis_counts_as_memory_does(tmp_path):
 
     with redis_server(tmp_path) as server:
         asyncio.run(scenario(server.url))
+
+
+def test_requests_that_redis_fails_together_are_one_failure(tmp_path):
+    async def scenario(server):
+        counts = RedisCounts(Redis(url=server.url))
+        charge = Charge(limit="x", key=b"x" * 16, quota=Quota(requests=9, per=1e6, burst=9))
+        assert (await counts.take([charge])).standings
+        server.freeze(frozen=True)
+        found = await asyncio.gather(*[counts.take([charge]) for _ in range(20)])
+        assert all(taken.error for taken in found)
+        assert counts.failures == 1
+        server.freeze(frozen=False)
+        await counts.close()
+
+    with redis_server(tmp_path) as server:
+        asyncio.run(scenario(server))
 
 
 @live

@@ -152,7 +152,7 @@ class RedisCounts:
         clock = asyncio.get_running_loop().time
         if self.failures and (self._trying or clock() < self._retry_at):
             return Taken(charges=charges, error=f"Redis is away: {self.last_error}")
-        self._trying = bool(self.failures)
+        trying = self._trying = bool(self.failures)
         try:
             async with asyncio.timeout(self.timeout):
                 answers = await self._script(
@@ -161,14 +161,16 @@ class RedisCounts:
                 )
             standings = tuple(map(_standing, charges, answers))
         except (OSError, ValueError, TypeError, self._errors) as error:
-            self.failures = min(self.failures + 1, 16)
-            pause = min(FIRST_PAUSE * 2 ** (self.failures - 1), LONGEST_PAUSE)
-            self._retry_at = clock() + pause
+            if clock() >= self._retry_at:  # requests that fail together are one failure
+                self.failures = min(self.failures + 1, 16)
+                pause = min(FIRST_PAUSE * 2 ** (self.failures - 1), LONGEST_PAUSE)
+                self._retry_at = clock() + pause
             late = f"no answer within {self.timeout:g} s"
             self.last_error = late if isinstance(error, TimeoutError) else _told(error)
             return Taken(charges=charges, error=f"Redis is away: {self.last_error}")
         finally:
-            self._trying = False
+            if trying:
+                self._trying = False
         self.failures, self.last_error = 0, ""
         return Taken(charges=charges, standings=standings)
 

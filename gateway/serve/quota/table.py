@@ -12,6 +12,7 @@ import mmap
 import os
 import struct
 import time
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from gateway.limit.algorithm import State, Step, forgotten_at, step
@@ -28,6 +29,8 @@ PLACE: Final = struct.Struct(f"{DIGEST_SIZE}s4d")
 """A key, when it is forgotten, and its state."""
 PLACES: Final = 8
 ROW: Final = PLACE.size * PLACES
+SECRET: Final = 16
+"""Bytes at the end: without them nobody can choose keys that share a row with another."""
 NOTHING: Final[State] = (0.0, 0.0, 0.0)
 
 LONGEST_LOCK: Final = 0.05
@@ -47,15 +50,19 @@ class Table:
         self.fd = fd
         self.shared = shared
         size = os.fstat(fd).st_size
-        self.rows = size // ROW
+        self.rows = (size - SECRET) // ROW
         self._memory = mmap.mmap(fd, size)
+        self._secret = self._memory[-SECRET:]
         self.evicted = 0
         self._free_at = 0.0
 
     @classmethod
     def create(cls, keys: int, *, shared: bool = False) -> Table:
         """A table with room for about that many keys; `shared` where processes take turns."""
-        return cls(anonymous(max(keys // PLACES, 1) * ROW), shared=shared)
+        size = max(keys // PLACES, 1) * ROW
+        fd = anonymous(size + SECRET)
+        os.pwrite(fd, os.urandom(SECRET), size)
+        return cls(fd, shared=shared)
 
     def take(self, charges: Sequence[Charge], now: float) -> Taken:
         """Charge all or none."""
@@ -97,7 +104,8 @@ class Table:
 
     def _find(self, key: bytes, reserved: Container[int]) -> tuple[int, State]:
         """The place of a key, or the one that it may have, and its state."""
-        start = int.from_bytes(key[:8]) % self.rows * ROW
+        mixed = blake2b(key, key=self._secret, digest_size=8).digest()
+        start = int.from_bytes(mixed) % self.rows * ROW
         best, soonest = start, float("inf")
         row = self._memory[start : start + ROW]
         for number, (known, until, *state) in enumerate(PLACE.iter_unpack(row)):

@@ -31,6 +31,7 @@ def test_each_worker_has_its_share(candidate):
     assert config.limits.connections == 251
     named, by_url = config.upstreams["service"], config.upstreams["http://127.0.0.1:7"]
     assert (named.max_connections, named.max_pending) == (2, 0)
+    assert named.retries.budget_per_second == 3
     assert (by_url.max_connections, by_url.max_pending) == (64, 256)
 
 

@@ -132,8 +132,17 @@ def test_a_table_that_stays_locked_is_an_error_within_its_deadline(monkeypatch):
     assert allowed(table, charge("a"), now=NOW + 3 * PAUSE)
 
 
+def test_nobody_knows_which_keys_share_a_row():
+    one, other = Table.create(4096), Table.create(4096)
+    keys = [charge(str(number)).key for number in range(200)]
+    rows = [[table._find(key, ())[0] for key in keys] for table in (one, other)]
+    assert rows[0] != rows[1]
+    again = Table(os.dup(one.fd), shared=True)
+    assert [again._find(key, ())[0] for key in keys] == rows[0]
+
+
 def test_a_flood_of_keys_is_bounded():
     table = Table.create(64)
     for number in zip(count(), range(10_000), strict=False):
         table.take([charge(str(number[0]))], NOW)
-    assert len(table._memory) == 64 * 48
+    assert len(table._memory) == 64 * 48 + 16
