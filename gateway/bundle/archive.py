@@ -150,7 +150,8 @@ def _entries(tar: bytes) -> Iterator[tuple[_Header, bytes, memoryview]]:
         yield header, name, content
     if pax.name is not None:
         raise _malformed("a long name without a file")
-    if any(tar[position:]) or len(tar) - position < 2 * BLOCK:
+    rest = len(tar) - position
+    if tar.count(0, position) != rest or rest < 2 * BLOCK:
         raise _malformed("something follows the end of the archive, or it is incomplete")
 
 
@@ -158,6 +159,9 @@ def _header(block: bytes) -> _Header:
     name, _, _, _, size, _, checksum, kind, _, magic, *_, prefix = _HEADER.unpack(block)
     if magic not in (_POSIX, _GNU):
         raise _malformed("a header that is neither POSIX's nor GNU's")
+    if any(block[500:]) or (magic == _GNU and any(prefix)):
+        # GNU's times and star's mark: some readers take a prefix of another length there.
+        raise _malformed("a header with something after its prefix, or where GNU has none")
     blanked = block[:148] + b" " * 8 + block[156:]
     if _number(checksum) != sum(blanked):
         raise _malformed("a header with a wrong checksum")
@@ -186,6 +190,8 @@ def _extend(pax: _Pax, header: _Header, content: bytes) -> None:
     """Take over what an extended header says of the next entry."""
     if len(content) > BLOCK * 16:
         raise _malformed("an extended header that is too long")
+    if header.kind == b"g" and pax.name is not None:
+        raise _malformed("a global header between a long name and its file")
     name: bytes | None = None
     if header.kind == b"L":
         name = _text(content)

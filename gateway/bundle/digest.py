@@ -57,11 +57,17 @@ def _canonical(name: str, data: bytes) -> bytes:
 def _value(name: str, data: bytes, mark: str) -> Any:
     """The value in a file, the numbers that Python would write otherwise as marked texts."""
     try:
-        loads(data, max_depth=MAX_DEPTH, max_members=len(data) + 1)  # refuses what has two readings
+        value = loads(
+            data, max_depth=MAX_DEPTH, max_members=len(data) + 1
+        )  # refuses what has two readings
     except JsonError:
         if not name.endswith(".yaml"):
             raise
     else:
+        if name.endswith(".yaml"):  # which is served as YAML
+            document = read_document(data, None, max_bytes=MAX_YAML)
+            if document.problems or document.tree != value:
+                raise ValueError("it says one thing as JSON and another as YAML")
         return json.loads(
             data,
             parse_float=lambda text: mark + text,
@@ -84,8 +90,14 @@ def _marked(value: Any, mark: str) -> Any:
             return value
         case int() if -(2**63) <= value < 2**64:
             return value
+        case float():
+            return mark + _float(value)
         case _:
-            return mark + _float(float(value))
+            # OPA hashes the nearest double, and another number would be served than was signed.
+            number = float(str(value))
+            if Decimal(number) != value:
+                raise ValueError("a number that no double holds")
+            return mark + _float(number)
 
 
 def _float(number: float) -> str:

@@ -79,7 +79,8 @@ def _read(
     """Read what is in one of the places; whether a file was gone by then."""
     root = place.path
     is_folder = os.path.isdir(root)  # noqa: PTH112  Path's raises where it may not look
-    if not is_folder and (place.bundle or root.name.endswith(SUFFIXES)):
+    signed = place.url or (place.trust is not None and place.trust.keys)
+    if signed or (not is_folder and (place.bundle or root.name.endswith(SUFFIXES))):
         try:
             found = read_bundle(_archive(place), shown(root), place.trust, now)
         except ConfigError as error:
@@ -167,7 +168,8 @@ def parse_files(files: Mapping[str, bytes], paths: tuple[Path, ...]) -> PolicySo
             if name.endswith(".rego"):
                 text = _text(files[key])
                 is_test = name.endswith(TEST_SUFFIX)
-                (tests if is_test else modules)[shown_name] = text
+                if (tests if is_test else modules).setdefault(shown_name, text) != text:
+                    raise _DataError("another file of this name is in the set", 0)
                 owners.check_module(int(number), text, is_test=is_test)
             else:
                 document = _document(name, files[key])

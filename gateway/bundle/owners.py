@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from gateway.bundle import manifest
 from gateway.bundle.errors import BundleError
 from gateway.errors import Problem
-from gateway.rego.annotations import package_path
+from gateway.rego.annotations import head_path, package_path
 from gateway.rego.source import Source
 
 if TYPE_CHECKING:
@@ -77,9 +77,19 @@ class Owners:
             return  # it owns everything, and nobody else may own anything
         if own is None and (is_test or not self.manifests):
             return  # the tests of a folder may be about a bundle
-        package = package_path(Source("", text))
-        if package:  # the compiler says what is wrong without one
-            self._check(number, package, own is None or own.owns(package), "package")
+        source = Source("", text)
+        package = package_path(source)
+        if not package:  # the compiler says what is wrong without one
+            return
+        self._check(number, package, own is None or own.owns(package), "package")
+        if own is not None:
+            return
+        taken = [root for bundle in self.manifests.values() for root in bundle.roots]
+        for statement in source.statements[1:]:
+            path = (*package, *head_path(statement))
+            for root in taken if statement[0].text != "import" else ():
+                if manifest.overlap(path, root):
+                    self._check(number, root, True, "rule")
 
     def check_data(self, number: int, path: manifest.Path, document: Mapping[str, object]) -> None:
         """StrayError where a document has a value that is not its bundle's, or is another's."""

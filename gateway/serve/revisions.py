@@ -229,8 +229,8 @@ class Store:
             "sha256": hashlib.sha256(second).hexdigest(),
             **asdict(revision),
         }
-        name = folder.digest(candidate.files)[:16]
-        replace_own_file(self.folder / f"{name}.json", json.dumps(first).encode() + b"\n" + second)
+        file = self.folder / f"{revision.revision}.json"
+        replace_own_file(file, json.dumps(first).encode() + b"\n" + second)
 
     def _prune(self, most: int, served: str) -> None:
         """Let the oldest go, but for what serves."""

@@ -97,8 +97,16 @@ def test_what_says_nothing_of_contents_is_taken(entries):
 
 
 def with_size(field):
+    return changed(124, field)
+
+
+def with_mark(field):
+    return changed(508, field)
+
+
+def changed(at, field):
     block = bytearray(entry("b"))
-    block[124:136], block[148:156] = field, b" " * 8
+    block[at : at + len(field)], block[148:156] = field, b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
     return bytes(block)
 
@@ -148,6 +156,15 @@ REFUSED = {
     "one name in two spellings": ([entry("b", b"1"), entry("./b", b"2")], "name-twice"),
     "one name with a slash": ([entry("/b", b"1"), entry("b", b"2")], "name-twice"),
     # headers
+    "a prefix where GNU has none": (
+        [entry("b", prefix=b"a", magic=b"ustar  \0")],
+        "archive-malformed",
+    ),
+    "star's mark after the prefix": ([with_mark(b"tar\0")], "archive-malformed"),
+    "a global header before its file's name is used": (
+        [pax(record(b"path", b"a")), pax(record(b"comment", b"c"), kind=b"g"), entry("b")],
+        "archive-malformed",
+    ),
     "a wrong checksum": ([entry("b")[:-1] + b"\1"], "archive-malformed"),
     "no magic": ([entry("b", magic=b"\0" * 8)], "archive-malformed"),
     "a binary size": ([with_size(b"\x80" + bytes(11))], "archive-malformed"),

@@ -90,6 +90,12 @@ def test_everything_else_counts(name, one, other):
         ("data.yaml", b"a: [1"),
         ("data.yaml", b"a: &x 1\nb: *x"),
         ("data.yaml", b"[" * 300),
+        # What is served would be another value than the one that was signed.
+        ("data.yaml", b"limit: 100000000000000000001"),
+        ("data.yaml", b"limit: 0.10000000000000000001"),
+        ("data.yaml", b"limit: " + b"9" * 400),
+        ("data.yaml", b'{"denied": ["\\ud83d\\ude00"]}'),
+        ("data.yaml", '{"a": ["b\x85c"]}'.encode()),
     ],
 )
 def test_what_has_two_readings_has_no_digest(name, data):

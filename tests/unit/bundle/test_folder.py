@@ -115,6 +115,12 @@ def test_data_of_two_roots_may_not_meet(tmp_path):
         sources(tmp_path, {**files, "one/data.json": '{"a": {"c": 1}}'}, "one", "two")
 
 
+def test_no_module_takes_another_ones_place(tmp_path):
+    files = {"0:d/x.rego": b"package a\n\ndeny := true\n", "1:x.rego": b"package a\n"}
+    with pytest.raises(ConfigError, match="another file of this name is in the set"):
+        parse_files(files, (tmp_path / "c", tmp_path / "c" / "d"))
+
+
 def test_what_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match="No such file or directory"):
         read_files((tmp_path / "none",))

@@ -2,6 +2,8 @@
 
 import json
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.bundle.folder import parse_files, read_files
@@ -150,6 +152,13 @@ def test_a_folder_as_a_bundle(tmp_path):
             "/p/authz.rego: the package data.gateway.authz belongs to the bundle /a.tar.gz",
         ),
         (
+            {
+                "a.tar.gz": {".manifest": manifest("gateway/authz")},
+                "p": {"up.rego": "package gateway\n\nauthz.allow := true\n"},
+            },
+            "/p/up.rego: the rule data.gateway.authz belongs to the bundle /a.tar.gz",
+        ),
+        (
             {"a.tar.gz": {".manifest": manifest("acl/x")}, "p": {"acl/data.json": '{"x": 1}'}},
             "/p/acl/data.json: the data data.acl.x belongs to the bundle /a.tar.gz",
         ),
@@ -277,6 +286,11 @@ def test_signed_archives(tmp_path):
     good = policy(tmp_path, disk={**disk, "verification": verification(tmp_path)})
     assert len(read_files(policy_roots(good))) == len(FILES) + 1
     assert len(read_files(unverified_roots(policy(tmp_path, disk=disk)))) == len(FILES) + 1
+    *_, archived = policy_roots(good)
+    (tmp_path / "swapped").mkdir()
+    (tmp_path / "swapped" / "x.rego").write_text("package x\n\nallow := true\n")
+    with pytest.raises(ConfigError, match="not a regular file"):  # a folder in its place
+        read_files((replace(archived, path=tmp_path / "swapped"),))
     day = {"expires": "2026-01-31"}
     ends = policy(tmp_path, disk={**disk, "verification": verification(tmp_path, **day)})
     at = 1769817600.0  # 2026-01-31T00:00:00Z
