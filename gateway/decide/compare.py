@@ -67,6 +67,7 @@ def effect(decision: Decision) -> tuple[object, ...]:
     """All of a decision that a client, an upstream or the log sees, whatever its order was."""
     reasons = decision.reasons, sorted(decision.response_headers)
     if decision.allow:
-        return (*reasons, sorted(decision.headers), sorted(decision.remove_headers))
+        headers = sorted(decision.headers), sorted(decision.remove_headers)
+        return (*reasons, *headers, decision.rate_limit)
     body = dumps(decision.body) if decision.has_body else ""
     return (*reasons, decision.code, decision.status, decision.has_body, decision.text, body)

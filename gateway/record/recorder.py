@@ -50,7 +50,7 @@ class Recorder:
             outcome,
             exchange,
             labels=self.labels,
-            bundles=self.bundles,
+            bundles={} if trail.canary else self.bundles,
             entrypoint=entrypoints.get(route.id, "") if route else "",
             is_secret_name=self.mask.is_secret_header,
         )

@@ -9,6 +9,7 @@ from quart import Response, request
 from gateway.errors import Code, GatewayError
 from gateway.record.encode import encode
 from gateway.record.event import rfc3339
+from gateway.serve.rollout import STRANGERS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -61,7 +62,8 @@ class Actions:
     def refused(self, error: GatewayError) -> None:
         """Put on record what was not let pass."""
         action = request.path.split("/")[2]
-        self.rollout.record(action, who(), refused=error.code)
+        by = who("somebody") if error.code in STRANGERS else who()
+        self.rollout.record(action, by, refused=error.code)
 
     async def history(self) -> Response:
         """The kept revisions, the newest first."""
@@ -96,7 +98,7 @@ class Actions:
         return Response(encode(self.told()) + b"\n", content_type=JSON)
 
 
-def who() -> str:
+def who(holder: str = "admin token") -> str:
     """Who asks: there is one token, so it is told from where."""
     peer = request.scope.get("client")
-    return f"admin token from {peer[0] if peer else 'the Unix socket'}"
+    return f"{holder} from {peer[0] if peer else 'the Unix socket'}"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 audit = logging.getLogger("gateway.audit")
 
 MAX_ACTS = 20
+STRANGERS = frozenset({Code.ADMIN_TOKEN, Code.ADMIN_LOCAL_ONLY, Code.ACTIONS_OFF})
+"""What refuses those of whom nothing is known: they must not push acts out of sight."""
 SHORTEST = 4
 """So many characters of a revision name it, where no other one begins so."""
 
@@ -155,7 +157,8 @@ class Rollout:
             after=after,
             code=refused.text if refused else "",
         )
-        self.acts.append(act)
+        if refused not in STRANGERS:
+            self.acts.append(act)
         line = encode(as_dict(act)).decode()
         (audit.warning if refused else audit.info)("%s", line)
 

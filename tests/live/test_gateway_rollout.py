@@ -184,6 +184,8 @@ async def test_who_may_act(tmp_path, caplog):
         refused = [record for record in caplog.records if record.name == "gateway.audit"]
         assert len(refused) == 8
         assert (await act(gateway, "pin")).status == 200
+        acts = (await status(gateway))["actions"]  # of those who had the token, whoever else asks
+        assert [each["code"] for each in acts] == ["admin-origin"] * 4 + [""]
 
 
 @live

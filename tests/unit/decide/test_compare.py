@@ -4,7 +4,7 @@ import pytest
 
 from gateway.decide.compare import Verdict, compare
 from gateway.errors import Code, DecisionError
-from gateway.model import Decision, Reason
+from gateway.model import Chosen, Decision, Reason
 
 
 def allow(**changes):
@@ -32,6 +32,7 @@ REASON = (Reason(code="role-missing"),)
         (allow(), allow(remove_headers=("a",)), "other"),
         (allow(), allow(response_headers=(("a", "1"),)), "other"),
         (allow(reasons=REASON), allow(), "other"),
+        (allow(rate_limit=Chosen(key="k", limit="gold")), allow(), "other"),
         (allow(status=403), allow(status=404), "same"),  # nobody sees it
         (deny(), deny(), "same"),
         (deny(), deny(status=404), "other"),
