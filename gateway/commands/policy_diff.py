@@ -29,6 +29,7 @@ from gateway.record.encode import encode
 from gateway.record.text import one_line
 from gateway.rego import CompileError, compile as compile_rego
 from gateway.rego.program import DEFAULT_STEPS
+from gateway.workbench.candidate import Reads, is_read, read_by
 from gateway.workbench.diff import Case, diff as compare
 from gateway.workbench.diff_report import as_json, as_lines
 from gateway.workbench.recorded import case_of
@@ -37,7 +38,7 @@ from gateway.workbench.tokens import Mint
 from gateway.workbench.versions import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gateway.bundle.folder import PolicySources
     from gateway.config.model import Config
@@ -126,7 +127,10 @@ def diff(
         )
     except CompileError as error:
         raise as_config_error(error) from None
-    cases = _recorded(logs, asked, entrypoint)
+    whole = {
+        name: read_by(before.footprint(name)) | read_by(after.footprint(name)) for name in asked
+    }
+    cases = _recorded(logs, whole, entrypoint)
     if scenarios:
         snapshot = snapshot_with(config_path, (new.absolute(),), scenarios)
         cases = chain(_sent(scenarios, snapshot, entrypoint), cases)
@@ -143,8 +147,8 @@ def diff(
         click.echo("\n".join(map(one_line, as_lines(report))))
     if report.differences:
         raise click.exceptions.Exit(EXIT_DIFFERENT)
-    if not any(report.tried.values()):
-        raise click.ClickException("nothing was tried")
+    if report.untried:
+        raise click.ClickException(f"{', '.join(report.untried)}: nothing was tried")
 
 
 def _sources(path: Path) -> PolicySources:
@@ -204,16 +208,26 @@ def _sent(scenarios: list[Scenario], snapshot: Snapshot, entrypoint: str | None)
 
 
 def _recorded(
-    logs: tuple[Path, ...], asked: Collection[str], entrypoint: str | None
+    logs: tuple[Path, ...], asked: Mapping[str, Reads], entrypoint: str | None
 ) -> Iterator[Case]:
-    """The decisions of logs; how many are left out is told after the last."""
-    left_out = 0
+    """The decisions of logs; how many are left out is told after the last.
+
+    `asked` holds what the entrypoints that are asked read of the input.
+    """
+    others = lost = 0
     for found in filter(None, map(case_of, events_of(logs))):
         name = entrypoint or found.entrypoint
-        if name in asked:
-            yield replace(found, entrypoint=name)
+        if name not in asked:
+            others += 1
+        elif found.now is None or any(is_read(each, asked[name]) for each in found.gone):
+            lost += 1
         else:
-            left_out += 1
-    if left_out:
-        said = f"{counted(left_out, 'recorded decision')} of other rules left out"
+            yield replace(found.case, entrypoint=name, now=found.now)
+    if others:
+        said = f"{counted(others, 'recorded decision')} of other rules left out"
         click.echo(f"note: {said}, see --entrypoint", err=True)
+    if lost:
+        said = f"{counted(lost, 'recorded decision')} left out"
+        click.echo(
+            f"note: {said}: the time, or a part of the input that is read, is gone", err=True
+        )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.rego.hints import hint
 from gateway.rego.mistakes import mistakes
+from gateway.rego.replacements import BUILTINS_
 from gateway.rego.safety import unbound
 from gateway.rego.source import Source, default_name
 from gateway.rego.strict import empty_bodies, unaccepted
@@ -42,6 +43,9 @@ def faults(source: Source, builtins: Collection[str]) -> Iterator[RegoProblem]:
         yield from _no_rego(source, builtins)
         return
     yield from source.faults
+    if any(path[:1] == (BUILTINS_,) for path in (source.package, *source.references)):
+        message = f"`data.{BUILTINS_}` is the engine's own"
+        yield source.problem((1, 1), "reserved-package", message, "rename the package")
     yield from unaccepted(source)
     for statement in source.statements:
         yield from _head_faults(source, statement)

@@ -27,6 +27,10 @@ BY_CHANCE: Final = frozenset(
 """Impure builtins that answer differently each time; the others depend on the time only."""
 
 
+Reads = frozenset[tuple[str, ...]]
+"""Paths of the input, as of a Footprint."""
+
+
 class Rule(NamedTuple):
     """What decides: a rule, and where its body stands; without one its default does."""
 
@@ -47,7 +51,7 @@ class Entry:
     def __init__(self, name: str, policy: Policy, footprint: Footprint | None) -> None:
         self.name = name
         self.policy = policy
-        self.reads = frozenset(((),)) if footprint is None else footprint.paths
+        self.reads = read_by(footprint)
         self.chance = tuple(sorted(BY_CHANCE & footprint.impure)) if footprint else ()
         self._hidden: dict[tuple[str, ...], tuple[str, ...]] = {}
 
@@ -55,19 +59,26 @@ class Entry:
         """Those of the JSON pointers into an event that lead to what is read of the input."""
         found = self._hidden.get(pointers)
         if found is None:
-            found = tuple(pointer for pointer in pointers if self._is_read(pointer))
+            found = tuple(pointer for pointer in pointers if is_read(pointer, self.reads))
             if sum(map(len, pointers)) <= MAX_POINTERS:
                 if len(self._hidden) >= MAX_REMEMBERED:
                     self._hidden.clear()
                 self._hidden[pointers] = found
         return found
 
-    def _is_read(self, pointer: str) -> bool:
-        top, *below = parts(pointer)
-        if top != "input":
-            return False
-        path = tuple(below)
-        return any(read[: len(path)] == path or path[: len(read)] == read for read in self.reads)
+
+def read_by(footprint: Footprint | None) -> Reads:
+    """The paths that are read of the input; the whole where that is not known."""
+    return frozenset(((),)) if footprint is None else footprint.paths
+
+
+def is_read(pointer: str, reads: Reads) -> bool:
+    """Whether a JSON pointer into an event leads to what is read of the input."""
+    top, *below = parts(pointer)
+    if top != "input":
+        return False
+    path = tuple(below)
+    return any(read[: len(path)] == path or path[: len(read)] == read for read in reads)
 
 
 class Candidate:

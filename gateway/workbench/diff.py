@@ -87,6 +87,8 @@ class Report:
     """Builtins whose values differ each time, and with them what both say."""
     stopped: bool = False
     """Whether the time was over before all was tried."""
+    untried: tuple[str, ...] = ()
+    """Entrypoints that were asked with no input."""
 
 
 @dataclass(slots=True)
@@ -179,12 +181,14 @@ class _Search:
         self.stopped = False
         self.reached: tuple[set[int], set[int]] = set(), set()
         self.tried: Counter[Source] = Counter()
+        self.asked: set[str] = set()
         self.found: dict[Key, _Found] = {}
         self.ways: dict[tuple[str, frozenset[int], frozenset[int]], Key | None] = {}
 
     def ask(self, case: Case) -> bool:
         """Ask both; whether they went through their rules in a way that is new."""
         self.tried[case.source] += 1
+        self.asked.add(case.entrypoint)
         old, reached_old = self.old.decide(case.entrypoint, case.document, case.now)
         new, reached_new = self.new.decide(case.entrypoint, case.document, case.now)
         way = case.entrypoint, reached_old, reached_new
@@ -247,6 +251,7 @@ class _Search:
             reached=(_lines(self.old, self.reached[0]), _lines(self.new, self.reached[1])),
             chance=tuple(sorted(BY_CHANCE & self.impure(entrypoints))),
             stopped=self.stopped or self.over(),
+            untried=tuple(name for name in entrypoints if name not in self.asked),
         )
 
     def impure(self, entrypoints: Iterable[str]) -> set[str]:

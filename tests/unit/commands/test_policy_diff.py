@@ -110,7 +110,16 @@ def test_the_same_twice():
 def test_nothing_tried_is_no_answer():
     result = run("old", "old", "--tries", "0")
     assert result.exit_code == 1
-    assert result.stderr.endswith("error: nothing was tried\n")
+    assert result.stderr.endswith(
+        "error: gateway/authz/allow, gateway/authz/other: nothing was tried\n"
+    )
+
+
+def test_a_rule_that_nothing_asked():
+    write("decisions.log", json.dumps(EVENT))
+    result = run("old", "old", "--log", "decisions.log", "--tries", "0")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("error: gateway/authz/other: nothing was tried\n")
 
 
 def test_the_time_that_it_may_take():
@@ -186,6 +195,24 @@ class TestLogs:
             "--entrypoint", "gateway/authz/allow",
         )  # fmt: skip
         assert found["tried"]["recorded"] == 1
+
+    @pytest.mark.parametrize(("pointer", "tried"), [
+        ("/input/request/method", 0),
+        ("/input/request", 0),
+        ("/input/identity/roles/0", 0),
+        ("/input/request/path", 1),  # not read
+    ])  # fmt: skip
+    @pytest.mark.parametrize("way", ["erased", "masked"])
+    def test_what_is_gone_is_not_decided_as_if_it_never_was(self, way, pointer, tried):
+        write("decisions.log", json.dumps(EVENT | {way: [pointer]}))
+        result = run("old", "old", "--log", "decisions.log", "--tries", "50", "--format", "json")
+        assert json.loads(result.stdout)["tried"]["recorded"] == tried
+        assert ("note: 1 recorded decision left out" in result.stderr) == (tried == 0)
+
+    def test_a_decision_without_its_time(self):
+        write("decisions.log", json.dumps({**EVENT, "timestamp": None}))
+        result = run("old", "old", "--log", "decisions.log", "--tries", "50")
+        assert "note: 1 recorded decision left out" in result.stderr
 
     @pytest.mark.parametrize("line", ["[1]", "{", "\udcff"])
     def test_what_is_no_event(self, line):

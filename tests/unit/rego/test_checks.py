@@ -329,3 +329,16 @@ def test_what_faults_hide():
     text = "package t\np := zed\n"
     assert places("package t\nimport foo\nq := zed\n") == [("a.rego", 2)]
     assert places("package t\nq := zed\n") == [("a.rego", 2), ("b.rego", 2)]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "package builtins__\n\nf636f756e74(a) := 77\n",
+        "package t\n\nr if data.builtins__.f636f756e74([1, 2]) == 2\n",
+        "package t\n\nimport data.builtins__ as b\n\nr if b.f636f756e74([1, 2]) == 2\n",
+    ],
+)
+def test_nobody_else_names_what_stands_for_builtins(module):
+    with pytest.raises(CompileError, match="is the engine's own"):
+        compile_rego({"a.rego": module})
