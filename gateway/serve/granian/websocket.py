@@ -45,6 +45,7 @@ class WebSocket:
         self._gone: Message | None = None
         self._denial: Message | None = None
         self._body = bytearray()
+        self._receiving: Any = None
         self._closing: Any = None
         server.websockets.add(self)
         self.task = server.loop.create_task(self._run())
@@ -93,6 +94,8 @@ class WebSocket:
     def _end(self, code: int) -> Message:
         self._gone = gone = {"type": "websocket.disconnect", "code": code, "reason": ""}
         message = {"type": "websocket.close", "code": code, "reason": ""}
+        if self._receiving is not None:
+            self._receiving.cancel()  # Granian sends no Close frame while it is asked for a message
         # Two may wait for it, which Granian's own future does not bear.
         self._closing = self._server.loop.create_task(self._sent(message))
         return gone
@@ -106,8 +109,7 @@ class WebSocket:
             on_disconnect()
 
     async def _receive(self) -> Message:
-        message: Message = self._gone or await self._proto.receive()
-        message = self._gone or message  # the server may have ended meanwhile
+        message: Message = self._gone or await self._next()
         if message["type"] == "websocket.disconnect":
             # Granian has no reason, and NO_STATUS where there was no close frame at all, too.
             code = ABNORMAL if message["code"] == NO_STATUS else message["code"]
@@ -118,6 +120,20 @@ class WebSocket:
             if self._is_large(message):
                 return self._end(TOO_BIG)
         return message
+
+    async def _next(self) -> Message:
+        """Granian's next message; why the WebSocket has ended where it has meanwhile."""
+        self._receiving = self._proto.receive()
+        try:
+            message: Message = await self._receiving
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._gone is None or (task is not None and task.cancelling()):
+                raise
+            return self._gone
+        finally:
+            self._receiving = None
+        return self._gone or message
 
     def _is_large(self, message: Message) -> bool:
         limit = self._server.limits.websocket_message
