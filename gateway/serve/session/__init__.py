@@ -1,0 +1,6 @@
+"""Sessions of browsers: where they are kept, how they begin, are renewed, and end."""
+
+from gateway.serve.session.memory import MemoryStore
+from gateway.serve.session.store import Store, Stored, StoreError
+
+__all__ = ["MemoryStore", "Store", "StoreError", "Stored"]
