@@ -108,17 +108,32 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A browser's session as the shell found it, renewed where that was due.
+
+    `id` names it in logs, and opens nothing. `token` identifies its requests, and is empty where
+    there is no such session; `access_token` is what an upstream may get.
+    """
+
+    login: str
+    id: str = ""
+    token: bytes = field(default=b"", repr=False)
+    access_token: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the shell brought for earlier `Need`s of this request.
 
     `keyrings` holds the newest keyring of each issuer whose keys the request has waited for.
     `body` is the whole request body, where the policy asked for it. `admitted` is what became of
-    the charges before identification.
+    the charges before identification. `session` is the one that the request's cookie named.
     """
 
     keyrings: Mapping[str, Keyring] = field(default_factory=dict)
     body: bytes | None = None
     admitted: Taken | None = None
+    session: Session | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,10 +229,11 @@ class Decision:
 class Trail:
     """What the stages found, for the decision event and for `explain`.
 
-    `charges` are to be taken before the outcome is carried out, `taken` is what became of those
-    before. `unenforced` is the code that the policy would have refused with, on a route that only
-    reports. `canary` tells that the canary decided, whose revision is `revision` then. `now` (Unix
-    seconds) is the time that the policy was asked for.
+    `session` is the id of the one that it belongs to. `charges` are to be taken before the outcome
+    is carried out, `taken` is what became of those before. `unenforced` is the code that the policy
+    would have refused with, on a route that only reports. `canary` tells that the canary decided,
+    whose revision is `revision` then. `now` (Unix seconds) is the time that the policy was asked
+    for.
     """
 
     head: Head
@@ -227,6 +243,7 @@ class Trail:
     principal: Principal | None = None
     document: Mapping[str, Any] | None = None
     decision: Decision | None = None
+    session: str = ""
     charges: tuple[Charge, ...] = ()
     taken: tuple[Taken, ...] = ()
     detail: str = ""
@@ -250,7 +267,8 @@ class Forward:
     `headers` are complete but for framing and `expect`. `response_headers` are added to the
     upstream's response. `expires_at` ends a WebSocket. `max_body` is in bytes. `cors` tells that
     the gateway answers for cross-origin requests, so that the upstream may not. `assertion` is
-    to be signed and added to the headers.
+    to be signed and added to the headers. The upstream can set no cookie whose name begins as one
+    of `own_cookies`, in lower case.
     """
 
     upstream: Upstream
@@ -263,6 +281,7 @@ class Forward:
     trail: Trail
     cors: bool = False
     assertion: Assertion | None = None
+    own_cookies: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,11 +310,14 @@ class Need:
     """One thing that the shell must bring before `plan` can go on.
 
     `keys`: the newest keyring of `issuer`. `body`: the whole body, at most `max_bytes`. `quota`:
-    that `charges` are taken. `trail` is what is known by then.
+    that `charges` are taken. `session`: that of a `cookie`, made by `login`. `trail` is what is
+    known by then.
     """
 
-    kind: Literal["keys", "body", "quota"]
+    kind: Literal["keys", "body", "quota", "session"]
     issuer: str = ""
+    login: str = ""
+    cookie: bytes = field(default=b"", repr=False)
     max_bytes: int = 0
     charges: tuple[Charge, ...] = ()
     trail: Trail | None = None

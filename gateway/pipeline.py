@@ -24,6 +24,7 @@ from gateway.model import (
 from gateway.record.encode import encode
 from gateway.route.pieces import check_pieces
 from gateway.route.websocket import check_websocket
+from gateway.session.cookies import NO_COOKIES
 from gateway.wire import beside, is_cors
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
     try:
         source = found["source"] = snapshot.origins.read(head)
         check_pieces(head)
+        sessions = snapshot.sessions
+        head, cookies = sessions.separate(head) if sessions else (head, NO_COOKIES)
         preflight = snapshot.cors.preflight(head, snapshot.routes)
         if preflight is not None:
             found["match"] = preflight.match
@@ -71,8 +74,11 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
         if facts.admitted is not None:
             found["taken"] = (facts.admitted,)
         snapshot.limiter.admit(head, match, source, facts)
+        session = sessions.read(head, match, source, cookies, facts) if sessions else None
+        if session is not None:
+            found["session"] = session.id
         principal = found["principal"] = snapshot.identifier.identify(
-            head, match, facts, snapshot.keyrings, now
+            head, match, facts, snapshot.keyrings, now, session
         )
         document = found["document"] = snapshot.decider.document(
             head, match, principal, source, facts, now
@@ -92,12 +98,22 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
             return refuse_decision(decision, trail, snapshot)
         cors = snapshot.cors.response_headers(head, match.route)
         return snapshot.forwarder.forward(
-            head, match, principal, decision, source, trail=trail, cors=cors, now=now
+            head,
+            match,
+            principal,
+            decision,
+            source,
+            trail=trail,
+            cors=cors,
+            now=now,
+            session=session,
         )
     except Missing as missing:
         return replace(missing.need, trail=Trail(head=head, **found))
     except GatewayError as error:
-        return refuse(error, Trail(head=head, **found), snapshot)
+        trail = Trail(head=head, **found)
+        login = snapshot.sessions.to_login(error, trail) if snapshot.sessions else None
+        return login or refuse(error, trail, snapshot)
     except Exception as error:  # a fault of ours refuses, whatever it is
         log.exception("a request could not be planned")
         fault = GatewayError(Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}")

@@ -22,6 +22,7 @@ from gateway.policy_sets import PolicySets
 from gateway.route.cors import CorsRules
 from gateway.route.source import SourceReader
 from gateway.route.table import RouteTable
+from gateway.session import SessionRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,6 +77,7 @@ class Snapshot:
     routes: RouteTable
     cors: CorsRules
     origins: SourceReader
+    sessions: SessionRules | None
     identifier: Identifier
     keyrings: Mapping[str, Keyring]
     limiter: Limiter
@@ -252,6 +254,7 @@ def build(
         routes=routes,
         cors=cors,
         origins=origins,
+        sessions=SessionRules.build(config),
         identifier=_identifier(config, previous),
         keyrings=keyrings,
         limiter=Limiter.build(config),
@@ -285,7 +288,7 @@ def _identifier(config: Config, previous: Snapshot | None) -> Identifier:
     """The previous one, with the signatures that it knows, where nothing differs that it reads."""
     if previous is not None and all(
         _is_same(getattr(config, section), getattr(previous.config, section))
-        for section in ("issuers", "credentials", "limits")
+        for section in ("issuers", "logins", "credentials", "limits")
     ):
         return previous.identifier
     return Identifier.build(config)

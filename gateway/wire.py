@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from gateway.model import Fields, Headers
 
+OWN_PREFIX: Final = b"/.well-known/gateway/"
+"""Paths that the gateway answers itself, on every host."""
+
 FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """RFC 9110 §5.1."""
 

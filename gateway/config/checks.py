@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from gateway.config import disk, forms
+from gateway.config import addresses, disk, forms
 from gateway.config.addresses import cidr_meant
 from gateway.config.document import Fault, Key
-from gateway.config.model import Config, Upstream, is_loopback_host, public_url
+from gateway.config.model import Config, Upstream, is_loopback_host, is_secure_url, public_url
 from gateway.config.secrets import admin_token
 from gateway.config.validate import Draft, did_you_mean
+from gateway.config.values import Malformed
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -144,8 +146,9 @@ def _routes(config: Config, names: Names) -> Iterator[Fault]:
         yield from _unknown_names((*key, "issuers"), route.issuers, names.issuers, "issuer")
         limits = frozenset(config.rate_limits.limits)
         yield from _unknown_names((*key, "rate_limits"), route.rate_limits or (), limits, "limit")
+        yield from _login((*key, "login"), route, config)
         if route.authentication == "anonymous":
-            for name in ("issuers", "audience"):
+            for name in ("issuers", "audience", "login"):
                 if getattr(route, name):
                     yield Fault(
                         key=(*key, name),
@@ -189,15 +192,79 @@ def _upstream_host(key: Key, route: Route, config: Config) -> Iterator[Fault]:
 
 
 def _unknown_names(
-    key: Key, given: Iterable[str], known: frozenset[str] | None, noun: str
+    key: Key, given: Iterable[str] | Mapping[str, str], known: frozenset[str] | None, noun: str
 ) -> Iterator[Fault]:
-    for number, name in enumerate(given):
+    """The names that are not known; `given` are those of a list, or by their own key."""
+    places = given.items() if isinstance(given, Mapping) else enumerate(given)
+    for place, name in places:
         if known is not None and name not in known:
             yield Fault(
-                key=(*key, number),
+                key=(*key, place),
                 message=f"there is no {noun} {name!r}",
                 remedy=did_you_mean(name, known),
             )
+
+
+def _login(key: Key, route: Route, config: Config) -> Iterator[Fault]:
+    """The login of a route."""
+    if route.login is None:
+        return
+    yield from _unknown_names(key[:-1], {"login": route.login}, frozenset(config.logins), "login")
+    login = config.logins.get(route.login)
+    if login and route.issuers and login.issuer not in route.issuers:
+        yield Fault(
+            key=key,
+            message=f"the route takes no tokens of its issuer {login.issuer}",
+            remedy="add it to the route's issuers",
+        )
+
+
+def _logins(config: Config, names: Names) -> Iterator[Fault]:
+    for name, login in config.logins.items():
+        key: Key = ("logins", name)
+        yield from _unknown_names(key, {"issuer": login.issuer}, names.issuers, "issuer")
+        issuer = config.issuers.get(login.issuer)
+        if issuer is None:
+            continue
+        if issuer.keys.symmetric:
+            yield Fault(
+                key=(*key, "issuer"),
+                message=f"{login.issuer} signs with a shared secret; a provider has public keys",
+                remedy="write keys: {discovery: true} for the issuer",
+            )
+        insecure = issuer.keys.insecure_http
+        if login.discovery is None and not _is_url(issuer.issuer):
+            yield Fault(
+                key=(*key, "discovery"),
+                message=f"{login.issuer} has no URL as its issuer",
+                remedy="give the URL of the discovery document",
+            )
+        elif not (insecure or is_secure_url(login.discovery or issuer.issuer)):
+            yield Fault(
+                key=(*key, "discovery"),
+                message="discovery over plain http on an address that is not loopback",
+                remedy=f"use https, or set insecure_http: true in the keys of {login.issuer}",
+            )
+        if not any(route.login == name for route in config.routes):
+            yield Fault(key=key, message="no route uses it", remedy=f"write login: {name}")
+    if config.sessions.storage == "redis" and config.redis is None:
+        yield _no_redis(("sessions", "storage"))
+
+
+def _is_url(text: str) -> bool:
+    try:
+        addresses.http_url(text)
+    except Malformed:
+        return False
+    return True
+
+
+def _no_redis(key: Key) -> Fault:
+    return Fault(
+        key=key,
+        message="redis is not configured",
+        remedy="add redis: {url: redis://HOST:PORT/0} to the file",
+    )
 
 
 def _rate_limits(config: Config, _: Names) -> Iterator[Fault]:
@@ -211,12 +278,8 @@ def _rate_limits(config: Config, _: Names) -> Iterator[Fault]:
             remedy="take another one",
         )
     if section.storage == "redis" and config.redis is None:
-        yield Fault(
-            key=("rate_limits", "storage"),
-            message="redis is not configured",
-            remedy="add redis: {url: redis://HOST:PORT/0} to the file",
-        )
-    if config.redis is not None and section.storage != "redis":
+        yield _no_redis(("rate_limits", "storage"))
+    if config.redis is not None and "redis" not in (section.storage, config.sessions.storage):
         yield Fault(
             key=("redis",), message="nothing uses it", remedy="set rate_limits.storage: redis"
         )
@@ -251,4 +314,4 @@ def _distinct(
             yield Fault(key=key, message=f"{message}: {shown(value)}")
 
 
-CHECKS = (_listeners, _admin, _issuers, _routes, _rate_limits, _trusted_proxies)
+CHECKS = (_listeners, _admin, _issuers, _routes, _logins, _rate_limits, _trusted_proxies)

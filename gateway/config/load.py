@@ -45,6 +45,8 @@ FIXED: tuple[Key, ...] = (
     ("log", "access", "path"),
     ("policy", "state"),
     ("rate_limits", "keys"),
+    ("sessions", "memory"),
+    ("sessions", "storage"),
     ("reload",),
 )
 """What is fixed at the start: these keys and all below them.

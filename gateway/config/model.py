@@ -119,6 +119,21 @@ def _cookie(value: str) -> str:
     return value
 
 
+def _session_cookie(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,32}", value):
+        raise Malformed(
+            "expected letters, digits and '_', at most 32",
+            "__Host- before and the login's name after it are added",
+        )
+    return value
+
+
+def _path(value: str) -> str:
+    if not re.fullmatch(r"/(?![/\\])[!-~]*", value):
+        raise Malformed("expected a path on the own host, such as /", "leave the host out")
+    return value
+
+
 def _prefix(value: str) -> str:
     if value and not PREFIX.fullmatch(value):
         better = "/" + value.strip("/")
@@ -659,10 +674,11 @@ class Client(Section):
 
     id: str = Field(min_length=1)
     """The `client_id`."""
-    authentication: Literal["client_secret_basic", "client_secret_post", "private_key_jwt"] = (
-        "client_secret_basic"
-    )
-    """How it authenticates: a secret in a header, a secret in the form, or a signed assertion."""
+    authentication: Literal[
+        "client_secret_basic", "client_secret_post", "private_key_jwt", "none"
+    ] = "client_secret_basic"
+    """How it authenticates: a secret in a header, a secret in the form, a signed assertion, or, as
+    a public client, not at all."""
     secret: Secret | None = None
     """The client secret."""
     secret_file: Path | None = None
@@ -680,6 +696,10 @@ class Client(Section):
     def _one_proof(self) -> Self:
         proofs = ("secret", "secret_file", "key_file")
         given = [name for name in proofs if getattr(self, name) is not None]
+        if self.authentication == "none":
+            if given:
+                raise Malformed("none needs no proof", "leave it out", key=(given[0],))
+            return self
         wanted = proofs[2:] if self.authentication == "private_key_jwt" else proofs[:2]
         if len(given) != 1 or given[0] not in wanted:
             raise Malformed(
@@ -710,6 +730,80 @@ class OAuthEndpoint(Section):
                 "plain http on an address that is not loopback",
                 "use https, or set insecure_http: true",
                 key=("url",),
+            )
+        return self
+
+
+class Login(Section):
+    """How browsers log in: at an OpenID Connect provider, with an authorization code and PKCE."""
+
+    issuer: str
+    """Name of the provider among `issuers`; its discovery document tells the endpoints."""
+    client: Client
+    """Who the gateway is there; its `redirect_uri` is /.well-known/gateway/callback/NAME."""
+    discovery: HttpUrl | None = None
+    """URL of the discovery document; that of the issuer by default."""
+    scopes: Strings = ("openid",)
+    """Scopes to ask for; many providers give a refresh token for `offline_access` only."""
+    parameters: dict[str, str] = Field(default_factory=dict)
+    """Further parameters of the authorization request, such as `audience` or `prompt`."""
+    token: Literal["access", "id"] = "access"  # noqa: S105  the kind of a token
+    """Which token identifies requests; `id` where access tokens are opaque."""
+    after_logout: Annotated[str, AfterValidator(_path)] = "/"
+    """Path on the own host that a browser gets to after a logout."""
+    timeout: SomeTime = Field(default=10.0, le=60.0)
+    """Time limit of one request to the provider."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if "openid" not in self.scopes:
+            raise Malformed(
+                "without the scope openid there is no ID token", "add openid", key=("scopes",)
+            )
+        for name in self.parameters:
+            if name in OWN_PARAMETERS:
+                raise Malformed(
+                    f"{name} is what the gateway sends itself",
+                    "leave it out",
+                    key=("parameters", name),
+                )
+        return self
+
+
+OWN_PARAMETERS = frozenset((
+    "response_type", "response_mode", "client_id", "client_secret", "redirect_uri", "scope",
+    "state", "nonce", "code_challenge", "code_challenge_method", "request", "request_uri",
+))  # fmt: skip
+"""Parameters of an authorization request that a login makes itself, or must not have."""
+
+
+class Sessions(Section):
+    """The sessions of browsers that have logged in."""
+
+    storage: Literal["memory", "redis"] = "memory"
+    """`memory` keeps them on this machine; `redis` for all gateways that share one."""
+    cookie: Annotated[str, AfterValidator(_session_cookie)] = "session"
+    """Base of the cookies' names: `__Host-session-NAME` for the login NAME."""
+    idle: SomeTime = 1800.0
+    """How long a session lasts without a request."""
+    lifetime: SomeTime = 43200.0
+    """How long it lasts at most."""
+    renew_before: Duration = 60.0
+    """How long before its token expires it is renewed; half of the token's time at most."""
+    login_timeout: SomeTime = Field(default=600.0, le=86400.0)
+    """Time for a person to log in."""
+    memory: SomeSize = 256 * 1024**2
+    """Most memory for sessions; of too many, those end that were unused longest."""
+    csrf_header: HeaderName | None = None
+    """Header that lets unsafe requests without Origin and Sec-Fetch-Site pass; none by default."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.idle > self.lifetime:
+            raise Malformed(
+                "no session lasts that long without a request",
+                "take less than lifetime",
+                key=("idle",),
             )
         return self
 
@@ -757,6 +851,8 @@ class Route(Section):
     """Whether the upstream gets the signed assertion, where the file has an `assertion`."""
     rate_limits: Strings | None = None
     """Names of the limits that requests are charged; `rate_limits.default` by default."""
+    login: str | None = None
+    """Name of the login for browsers: its session stands for a token; who has none goes there."""
     cors: Cors | None = None
     """Cross-origin requests; `cors` of the whole file by default."""
     websocket: bool = False
@@ -1097,6 +1193,10 @@ class Config(Section):
     """Cross-origin requests on all routes without a `cors` of their own."""
     rate_limits: RateLimits = RateLimits()
     """How many requests may come from whom."""
+    logins: dict[Name, Login] = Field(default_factory=dict)
+    """How browsers log in, by name."""
+    sessions: Sessions = Sessions()
+    """Where sessions of browsers are kept, and for how long."""
     redis: Redis | None = None
     """The Redis server that `storage: redis` means."""
     trusted_proxies: Strings = ()
@@ -1127,6 +1227,12 @@ class Config(Section):
                     key=("limits", "headers"),
                 )
         return self
+
+    @property
+    def own_cookies(self) -> tuple[bytes, ...]:
+        """How the names of the gateway's own cookies begin; none where nobody can log in."""
+        base = f"__Host-{self.sessions.cookie}".encode()
+        return (base + b"-", base + b"~") if self.logins else ()
 
     @property
     def identity_names(self) -> frozenset[str]:

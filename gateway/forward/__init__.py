@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.config.model import Config, Upstream
-    from gateway.model import Decision, Head, Headers, Match, Principal, Source, Trail
+    from gateway.model import Decision, Head, Headers, Match, Principal, Session, Source, Trail
 
 __all__ = ["Forwarder", "Target", "response_headers"]
 
@@ -40,6 +40,8 @@ class Forwarder:
     targets: Mapping[str, Target]
     upstreams: frozenset[Upstream]
     leeways: Mapping[str, float]
+    credential: bytes
+    own_cookies: tuple[bytes, ...]
 
     @classmethod
     def build(cls, config: Config) -> Self:
@@ -64,7 +66,13 @@ class Forwarder:
             raise ConfigError(tuple(problems))
         upstreams = frozenset(one.upstream for one in targets.values())
         leeways = {name: issuer.leeway for name, issuer in config.issuers.items()}
-        return cls(targets=targets, upstreams=upstreams, leeways=leeways)
+        return cls(
+            targets=targets,
+            upstreams=upstreams,
+            leeways=leeways,
+            credential=config.credentials.header.encode(),
+            own_cookies=tuple(map(bytes.lower, config.own_cookies)),
+        )
 
     def forward(
         self,
@@ -77,8 +85,11 @@ class Forwarder:
         trail: Trail,
         cors: Headers | None,
         now: float,
+        session: Session | None = None,
     ) -> Forward:
         """What to send where; `cors` is None where the gateway does not answer for CORS.
+
+        The token of a `session` passes as a client's own would.
 
         ForwardError: BODY_TOO_LARGE, BAD_FRAMING, BAD_HEADER, IDENTITY_TOO_LARGE.
         """
@@ -90,16 +101,20 @@ class Forwarder:
         if cors is not None:
             added = tuple(line for line in added if not wire.is_cors(line))
             added = (*added, *wire.beside(added, cors))
+        headers = chosen.headers.outbound(head, match, principal, decision, source)
+        if session is not None and match.route.forward_token:
+            headers = (*headers, (self.credential, b"Bearer " + session.access_token))
         return Forward(
             upstream=chosen.upstream,
             method=head.method,
             target=target(match, head, chosen.stripped),
-            headers=chosen.headers.outbound(head, match, principal, decision, source),
+            headers=headers,
             response_headers=added,
             max_body=chosen.max_body,
             expires_at=self._expiry(principal),
             cors=cors is not None,
             assertion=chosen.asserter.of(principal, trail, now) if chosen.asserter else None,
+            own_cookies=self.own_cookies,
             trail=trail,
         )
 

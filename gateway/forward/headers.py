@@ -191,6 +191,11 @@ def without_cookie(line: bytes, cookie: bytes) -> bytes:
     )
 
 
+def _sets_own_cookie(line: tuple[bytes, bytes], own: tuple[bytes, ...]) -> bool:
+    """Whether an upstream would give a browser a session of the gateway, as it may not."""
+    return line[0] == b"set-cookie" and line[1].lstrip(b" \t").lower().startswith(own)
+
+
 def response_headers(headers: Headers, forward: Forward) -> Headers:
     """The upstream's response headers as the client gets them, with the gateway's added.
 
@@ -201,6 +206,8 @@ def response_headers(headers: Headers, forward: Forward) -> Headers:
     if forward.response_headers:
         dropped |= {name for name, _ in forward.response_headers} - ACCUMULATED
     kept = [line for line in headers if line[0] not in dropped]
+    if forward.own_cookies:
+        kept = [line for line in kept if not _sets_own_cookie(line, forward.own_cookies)]
     options = wire.connection_options([value for name, value in headers if name == b"connection"])
     if options:
         kept = [line for line in kept if line[0].translate(wire.SPELLING) not in options]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from gateway.errors import Code, IdentityError
 from gateway.identify import claims, credential
 from gateway.identify.cache import SignatureCache
+from gateway.identify.id_token import id_token_rule
 from gateway.identify.keyring import Keyring, KeysError
 from gateway.identify.rule import IssuerRule, accepted_algorithms
 from gateway.identify.verify import Limits, verify
-from gateway.model import ANONYMOUS, Facts, Head, Match, Missing, Principal
+from gateway.model import ANONYMOUS, Facts, Head, Match, Missing, Principal, Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.config.model import Config
+    from gateway.config.model import Config, Route
     from gateway.identify.claims import Verified
 
 __all__ = ["Identifier", "Keyring", "KeysError", "accepted_algorithms"]
@@ -26,7 +27,8 @@ __all__ = ["Identifier", "Keyring", "KeysError", "accepted_algorithms"]
 class Identifier:
     """The identity rules of one configuration, and the signatures already found good.
 
-    `rules` is by the issuers' `iss`. For one thread.
+    `rules` is by the issuers' `iss`. `logins` are the identifiers of ID tokens, by the login whose
+    sessions have them: nobody else's request is identified so. For one thread.
     """
 
     header: bytes
@@ -34,10 +36,25 @@ class Identifier:
     limits: Limits
     rules: Mapping[str, IssuerRule]
     cache: SignatureCache
+    logins: Mapping[str, Identifier] = field(default_factory=dict)
 
     @classmethod
     def build(cls, config: Config) -> Self:
         """The identifier of a configuration."""
+        made = cls._of_bearers(config)
+        logins = {
+            name: replace(
+                made,
+                rules={config.issuers[login.issuer].issuer: id_token_rule(config, login)},
+                cache=SignatureCache(),
+            )
+            for name, login in config.logins.items()
+            if login.token == "id"  # noqa: S105  the kind of a token
+        }
+        return replace(made, logins=logins)
+
+    @classmethod
+    def _of_bearers(cls, config: Config) -> Self:
         cookie = config.credentials.cookie
         return cls(
             header=config.credentials.header.encode(),
@@ -61,8 +78,9 @@ class Identifier:
         facts: Facts,
         keyrings: Mapping[str, Keyring],
         now: float,
+        session: Session | None = None,
     ) -> Principal:
-        """Who is asking; `now` is in Unix seconds.
+        """Who is asking; `now` is in Unix seconds. The token of a `session` stands for one sent.
 
         Raises IdentityError, whatever the credential holds, or Missing where the issuer's keys
         have to be fetched first.
@@ -71,10 +89,26 @@ class Identifier:
         if route.authentication == "anonymous":
             return ANONYMOUS
         token = credential.read(head, self.header, self.cookie)
+        if session is not None:
+            if token is not None:
+                raise IdentityError(Code.CREDENTIAL_AMBIGUOUS, "a session beside a token")
+            reader = self.logins.get(session.login, self)
+            return reader.principal(session.token, route, facts, keyrings, now)
         if token is None:
             if route.authentication == "optional":
                 return ANONYMOUS
-            raise IdentityError(Code.TOKEN_MISSING)
+            raise IdentityError(Code.LOGIN_REQUIRED if route.login else Code.TOKEN_MISSING)
+        return self.principal(token, route, facts, keyrings, now)
+
+    def principal(
+        self,
+        token: bytes,
+        route: Route,
+        facts: Facts,
+        keyrings: Mapping[str, Keyring],
+        now: float,
+    ) -> Principal:
+        """Whom a token identifies; raises like `identify`."""
         try:
             verified = self._known(token, facts, keyrings)
             if verified is not None:

@@ -106,6 +106,8 @@ def build(
     if principal and principal.authenticated:
         event["subject"] = principal.subject
         event["issuer"] = principal.issuer
+    if trail.session:
+        event["session"] = trail.session
     if code:
         event["code"] = code.text
     failure = code or trail.unenforced

@@ -199,6 +199,8 @@ class Metrics:
         self.timings: dict[str, Timings] = {}
         self.below: dict[str, int] = {}
         self.charges: dict[tuple[str, str], int] = {}
+        self.logins: dict[tuple[str, str], int] = {}
+        self.renewals: dict[tuple[str, str], int] = {}
         self.reloads = {"success": 0, "failure": 0}
 
     def request(self, trail: Trail, exchange: Exchange, code: Code | None) -> None:
@@ -320,6 +322,16 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges], S
         "Reason codes of policy decisions; unusual texts and those beyond 256 count as other.",
         ("reason",),
         lambda metrics, _: _by_name(metrics.reasons),
+    ),
+    "gateway_logins": (
+        "Logins by login and outcome: success, logout, or the code of a refusal.",
+        ("login", "outcome"),
+        lambda metrics, _: metrics.logins.items(),
+    ),
+    "gateway_session_renewals": (
+        "Renewals of sessions: renewed, failed (tried again), or why the session ended.",
+        ("login", "outcome"),
+        lambda metrics, _: metrics.renewals.items(),
     ),
     "gateway_rate_limit_charges": (
         (

@@ -6,19 +6,17 @@ but not why. Bare ASGI, for these paths are open to everybody.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.errors import Code, GatewayError
 from gateway.route.host import canonical_host
 from gateway.serve.hypercorn.refusal import CONTENT_TYPE, PROBLEMS
+from gateway.wire import OWN_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.serve.asgi import App, Receive, Scope, Send
-
-OWN_PREFIX: Final = b"/.well-known/gateway/"
-"""Paths that the gateway answers itself, on every host."""
 
 JSON: Final = b"application/json"
 JWKS: Final = b"application/jwk-set+json"
@@ -30,19 +28,33 @@ READY: Final = b'{"ready":true}\n'
 NOT_READY: Final = b'{"ready":false}\n'
 
 
+class Pages(Protocol):
+    """Further pages, of paths that they have."""
+
+    def has(self, scope: Scope) -> bool:
+        """Whether a path is theirs."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, /) -> None:
+        """Answer an HTTP request for one."""
+
+
 def own_app(
-    ready: Callable[[], Sequence[str]], jwks: Callable[[], bytes | None] = lambda: None
+    ready: Callable[[], Sequence[str]],
+    jwks: Callable[[], bytes | None] = lambda: None,
+    pages: Pages | None = None,
 ) -> App:
     """What is below OWN_PREFIX.
 
     `live`; `ready`, which is 503 while `ready` names something; `jwks.json`, which verifies
-    assertions, where there are any.
+    assertions, where there are any; and `pages`.
     """
 
     async def own(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["raw_path"].removeprefix(OWN_PREFIX)
         if scope["type"] != "http":
             await _refuse(scope, receive, send, Code.UPGRADE_REFUSED)
+        elif pages is not None and pages.has(scope):
+            await pages(scope, receive, send)
         elif path not in {b"live", b"ready", b"jwks.json"} or (
             path == b"jwks.json" and jwks() is None
         ):

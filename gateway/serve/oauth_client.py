@@ -66,6 +66,8 @@ class Credentials:
     @classmethod
     def read(cls, client: Client) -> Self:
         """Those of a client; ConfigError where its file cannot be used. Blocking."""
+        if client.authentication == "none":
+            return cls(client=client)
         if client.key_file is not None:
             return cls(client=client, key=_key(client))
         if client.secret is not None:
@@ -86,6 +88,8 @@ class Credentials:
                 ("client_assertion_type", ASSERTION),
                 ("client_assertion", self._assertion(url, now)),
             )
+        if client.authentication == "none":
+            return {}, (("client_id", client.id),)
         if client.authentication == "client_secret_post":
             return {}, (("client_id", client.id), ("client_secret", self.secret))
         # RFC 6749 §2.3.1: both are form-encoded before they are joined.

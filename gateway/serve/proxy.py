@@ -14,10 +14,10 @@ from gateway.model import Answer, Forward, Need, Trail
 from gateway.pipeline import NO_FACTS, plan, refuse, settled
 from gateway.record.event import Exchange
 from gateway.serve.asgi import DISCONNECT
-from gateway.serve.edge import OWN_PREFIX
 from gateway.serve.head import declared_length, has_content, read_head
 from gateway.serve.relay import relay
 from gateway.serve.upstream import Response, connect_websocket
+from gateway.wire import OWN_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -177,6 +177,9 @@ class Request:
         if need.kind == "keys":
             keyring = await self.runtime.keys.newest(need.issuer)
             return replace(facts, keyrings={**facts.keyrings, need.issuer: keyring})
+        if need.kind == "session":
+            found = await self.runtime.sessions.find(need.login, need.cookie, self.snapshot)
+            return replace(facts, session=found)
         if need.kind == "quota":
             return replace(facts, admitted=await self.runtime.quotas.take(need.charges))
         self.content_seen = await self.whole_body(need.max_bytes)

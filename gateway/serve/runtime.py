@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.serve.quota import QuotaService
+from gateway.serve.session import SessionService
 from gateway.serve.shadow import Shadowing
 from gateway.serve.signer import SignerService
 from gateway.serve.upstream import Pool
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.record.metrics import Metrics, UpstreamGauges
     from gateway.record.recorder import Recorder
     from gateway.serve.quota import RedisCounts, Table
+    from gateway.serve.session import Store
     from gateway.snapshot import Snapshot
 
 
@@ -40,8 +42,10 @@ class Runtime:
     snapshot: Snapshot
     recorder: Recorder
 
-    def __init__(self, keys: Keys, counts: Table, metrics: Metrics) -> None:
+    def __init__(self, keys: Keys, counts: Table, store: Store, metrics: Metrics) -> None:
         self.keys = keys
+        self.metrics = metrics
+        self.sessions = SessionService(store, keys, metrics)
         self.shadowing = Shadowing(metrics)
         self.quotas = QuotaService(counts)
         self.signers = SignerService()
@@ -110,6 +114,7 @@ class Runtime:
 
     async def close(self) -> None:
         """End the wait for keys, and all connections."""
+        await self.sessions.close()
         self.keys.close()
         self.signers.close()
         await self.shadowing.close()

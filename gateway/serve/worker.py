@@ -15,6 +15,7 @@ from gateway.serve.edge import own_app
 from gateway.serve.proxy import Proxy
 from gateway.serve.runtime import Keys, Runtime
 from gateway.serve.servers import server_for
+from gateway.serve.session import MemoryStore, SessionPages
 from gateway.serve.shared import alone
 from gateway.serve.sink import open_sinks
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.identify import Keyring
     from gateway.serve.hypercorn import BoundListener
     from gateway.serve.quota import Table
+    from gateway.serve.session import Store
     from gateway.serve.shared import Turns
     from gateway.snapshot import Snapshot
 
@@ -37,21 +39,31 @@ class Worker:
     """Serves requests in one event loop, with the snapshot that was activated last.
 
     `config` is that of the start, for what no reload changes. ConfigError where a log cannot be
-    opened. `load` counts the connections, `counts` what rate limits allow.
+    opened. `load` counts the connections, `counts` what rate limits allow; `store` keeps sessions,
+    in this process by default.
     """
 
-    def __init__(self, config: Config, keys: Keys, counts: Table, turns: Turns = alone) -> None:
+    def __init__(
+        self,
+        config: Config,
+        keys: Keys,
+        counts: Table,
+        turns: Turns = alone,
+        store: Store | None = None,
+    ) -> None:
         self.config = config
         self.server = server_for(config)
         self.metrics = Metrics()
         self.ring = Ring(config.log.decisions.ring)
         self.sinks = open_sinks(config.log, lambda text: log.warning("%s", text), turns)
         self.counts = counts
-        self.runtime = Runtime(keys, counts, self.metrics)
+        store = store or MemoryStore(config.sessions.memory)
+        self.runtime = Runtime(keys, counts, store, self.metrics)
         self.edge: list[BoundListener] = []
         self.load = Load()
         self.stopping = asyncio.Event()
-        self.app = Proxy(self.runtime, own_app(self.missing, self.runtime.signers.jwks))
+        pages = SessionPages(self.runtime)
+        self.app = Proxy(self.runtime, own_app(self.missing, self.runtime.signers.jwks, pages))
 
     def bind(self) -> None:
         """Take the addresses of the configuration; ConfigError."""
@@ -80,6 +92,7 @@ class Worker:
         # No reload changes the folder: all workers of a machine have their keys from one.
         state = self.config.policy.state
         signer = self.runtime.signers.prepare(snapshot.config.assertion, state)
+        providers = self.runtime.sessions.prepare(snapshot)
         certificates = [
             (listener.certificate, listener.certificate.load())
             for listener in self.edge
@@ -91,6 +104,7 @@ class Worker:
                 certificate.context = context
             self.runtime.quotas.activate(redis)
             self.runtime.signers.activate(signer)
+            self.runtime.sessions.activate(providers)
             self.runtime.activate(snapshot, recorder, pools, keyrings)
 
         return activate

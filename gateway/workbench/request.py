@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config.model import METHOD, TOKEN
 from gateway.config.values import Malformed
-from gateway.model import Facts, Forward, Head, Need, Refuse, Taken
+from gateway.model import Facts, Forward, Head, Need, Refuse, Session, Taken
 from gateway.pipeline import plan
 
 if TYPE_CHECKING:
@@ -23,12 +23,15 @@ OWN_HEADERS = ("host", "content-length", "transfer-encoding")
 """Headers that the other parts of a request make."""
 
 
+DRY_RUN = "dry-run"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A request as a client would send it, each of its parts well-formed.
 
     `target` is path and query; `token` is None for an anonymous request; `scheme` is that of the
-    first listener where it is None.
+    first listener where it is None. `session` tells that the token is that of a browser's session.
     """
 
     token: str | None
@@ -39,11 +42,20 @@ class Request:
     scheme: str | None
     host: bytes
     address: str
+    session: bool = False
+
+    def found(self, login: str) -> Session:
+        """What the cookie stands for: a session with the token, or none where there is none."""
+        token = (self.token or "").encode()
+        return Session(login=login, id=DRY_RUN if token else "", token=token, access_token=token)
 
     def head(self, snapshot: Snapshot) -> Head:
         """The head as a listener would read it."""
         lines = [(b"host", self.host)]
-        if self.token is not None:
+        if self.session:
+            cookies = snapshot.sessions.cookies.values() if snapshot.sessions else ()
+            lines += [(b"cookie", name + b"=" + DRY_RUN.encode()) for name in cookies]
+        elif self.token is not None:
             credential = snapshot.config.credentials.header.encode()
             lines.append((credential, b"Bearer " + self.token.encode()))
         lines += self.headers
@@ -52,7 +64,7 @@ class Request:
         path, _, query = self.target.partition(b"?")
         secure = snapshot.config.listeners[0].tls is not None
         return Head(
-            id="dry-run",
+            id=DRY_RUN,
             method=self.method,
             scheme=self.scheme or ("https" if secure else "http"),
             authority=self.host,
@@ -74,6 +86,7 @@ def make_request(
     scheme: str | None = None,
     host: str = "localhost",
     address: str = "127.0.0.1",
+    session: bool = False,
 ) -> Request:
     """A request of these parts; Malformed, with the part as its key, for what no listener takes."""
     if METHOD.fullmatch(method) is None:
@@ -106,6 +119,7 @@ def make_request(
         scheme=scheme,
         host=host.encode(),
         address=address,
+        session=session,
     )
 
 
@@ -132,6 +146,8 @@ def send(
             return outcome
         if outcome.kind == "body":
             facts = replace(facts, body=request.body)
+        elif outcome.kind == "session":
+            facts = replace(facts, session=request.found(outcome.login))
         else:  # a dry run spends nobody's quota
             facts = replace(facts, admitted=Taken(charges=outcome.charges))
 

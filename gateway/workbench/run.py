@@ -92,6 +92,7 @@ def _request(token: str | None, recipe: RequestRecipe) -> Request:
         scheme=recipe.scheme,
         host=recipe.host,
         address=recipe.address,
+        session=recipe.session,
     )
 
 

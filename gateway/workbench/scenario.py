@@ -113,6 +113,8 @@ class RequestRecipe(Section):
     """What the client speaks; that of the first listener by default."""
     address: str = "127.0.0.1"
     """The peer's address."""
+    session: bool = False
+    """Whether the token is that of a browser's session, which has ended where there is no token."""
     headers: dict[str, Any] = Field(default_factory=dict)
     """More headers: name to value, or to a list of values."""
     body: Any = None

@@ -1,0 +1,223 @@
+"""Finds, begins, renews and ends the sessions of one process's requests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from gateway.errors import Code, GatewayError, IdentityError
+from gateway.identify.id_token import ANYWHERE, id_token_rule, verify_id_token
+from gateway.model import Facts, Missing, Session
+from gateway.serve.session.provider import Provider, unavailable
+from gateway.serve.session.renewal import Renewals
+from gateway.serve.session.store import StoreError
+from gateway.session.record import Record, Ticket
+from gateway.session.seal import NONCE_SIZE, SECRET_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.record.metrics import Metrics
+    from gateway.serve.runtime import Keys
+    from gateway.serve.session.store import Store
+    from gateway.session.provider import Tokens
+    from gateway.snapshot import Snapshot
+
+_Made = TypeVar("_Made")
+
+
+class SessionService:
+    """The sessions in a store, and the providers of the active configuration by login."""
+
+    def __init__(self, store: Store, keys: Keys, metrics: Metrics) -> None:
+        self.store = store
+        self.keys = keys
+        self.metrics = metrics
+        self.providers: dict[str, Provider] = {}
+        self.renewals = Renewals(store, self.received, metrics)
+
+    def prepare(self, snapshot: Snapshot) -> dict[str, Provider]:
+        """Those of a snapshot, the ones at hand where nothing differs; ConfigError. Blocking."""
+        made = {}
+        for name in snapshot.config.logins:
+            made[name] = provider = Provider.of(snapshot.config, name)
+            known = self.providers.get(name)
+            if known is not None and known.fits(provider):
+                made[name] = known
+        return made
+
+    def activate(self, providers: dict[str, Provider]) -> None:
+        """Ask these from now on."""
+        for name, provider in self.providers.items():
+            if providers.get(name) is not provider:
+                provider.close()
+        self.providers = providers
+
+    async def find(self, login: str, cookie: bytes, snapshot: Snapshot) -> Session:
+        """The session of a cookie, renewed where that is due; without token where there is none.
+
+        GatewayError SESSION_UNAVAILABLE, or LOGIN_UNAVAILABLE where its token has expired and
+        cannot be renewed now.
+        """
+        nothing = Session(login=login)
+        provider, ticket = self.providers.get(login), Ticket.read(cookie)
+        if provider is None or ticket is None:
+            return nothing
+        try:
+            opened = await self.renewals.read(ticket, login)
+            if opened is None:
+                return nothing
+            before = snapshot.config.sessions.renew_before
+            if opened.record.is_due(time.time(), before):
+                renewing = self.renewals.begin(ticket, provider, snapshot)
+                if time.time() >= opened.record.expires_at:
+                    await asyncio.wait((renewing,))  # it is of no single request
+                    if renewing.cancelled():
+                        raise unavailable("the gateway ends")
+                    opened = renewing.result()
+                    if opened is None:
+                        return nothing
+            record, now = opened.record, time.time()
+            if now >= record.expires_at:
+                if record.refresh_token:
+                    raise unavailable("the session cannot be renewed", record.retry_at - now)
+                await self.store.delete(ticket.key)
+                return nothing
+        except StoreError as error:
+            raise _away(error) from None
+        used = record.id_token if provider.login.token == "id" else record.access_token  # noqa: S105
+        return Session(
+            login=login,
+            id=ticket.id,
+            token=used.encode(),
+            access_token=record.access_token.encode(),
+        )
+
+    async def create(self, record: Record, snapshot: Snapshot) -> Ticket:
+        """Begin a session; GatewayError SESSION_UNAVAILABLE."""
+        sessions = snapshot.config.sessions
+        ticket = Ticket(os.urandom(SECRET_SIZE))
+        try:
+            await self.store.create(
+                ticket.key,
+                ticket.seal(record, os.urandom(NONCE_SIZE)),
+                tags=record.tags,
+                idle=sessions.idle,
+                lifetime=sessions.lifetime,
+            )
+        except StoreError as error:
+            raise _away(error) from None
+        return ticket
+
+    async def end(self, cookie: bytes, login: str) -> Record | None:
+        """End the session of a cookie, and tell what it was; GatewayError SESSION_UNAVAILABLE."""
+        ticket = Ticket.read(cookie)
+        if ticket is None:
+            return None
+        try:
+            opened = await self.renewals.read(ticket, login)
+            await self.store.delete(ticket.key)
+        except StoreError as error:
+            raise _away(error) from None
+        return opened.record if opened else None
+
+    async def received(
+        self,
+        tokens: Tokens,
+        provider: Provider,
+        snapshot: Snapshot,
+        *,
+        nonce: str | None = None,
+        code: str = "",
+        before: Record | None = None,
+    ) -> Record:
+        """The session that a provider's tokens make, for a `code` or instead of `before`.
+
+        IdentityError where they are not good: without `before` there must be an ID token, and
+        requests must be able to identify themselves; with it, an ID token must be of the same
+        subject (OpenID Connect Core 1.0 §12.2).
+        """
+        login, issuer, now = provider.login, provider.issuer.issuer, time.time()
+        limits = snapshot.identifier.limits
+        if tokens.id_token:
+            verified = await self._with_keys(
+                lambda facts: verify_id_token(
+                    tokens.id_token.encode(),
+                    issuer,
+                    id_token_rule(snapshot.config, login),
+                    client_id=login.client.id,
+                    nonce=nonce,
+                    access_token=tokens.access_token,
+                    code=code,
+                    facts=facts,
+                    keyrings=snapshot.keyrings,
+                    limits=limits,
+                    now=now,
+                )
+            )
+            subject, sid = verified.claims["sub"], verified.claims.get("sid")
+            sid = sid if isinstance(sid, str) else ""
+            if before is not None and subject != before.subject:
+                raise IdentityError(Code.LOGIN_FAILED, "the ID token is of another subject")
+        elif before is None:
+            raise IdentityError(Code.LOGIN_FAILED, "there is no ID token")
+        else:
+            subject, sid = before.subject, before.sid
+        record = Record(
+            login=provider.name,
+            issuer=issuer,
+            subject=subject,
+            sid=sid,
+            access_token=tokens.access_token,
+            id_token=tokens.id_token or (before.id_token if before else ""),
+            refresh_token=tokens.refresh_token or (before.refresh_token if before else ""),
+            expires_at=0.0,
+            received_at=now,
+        )
+        return replace(record, expires_at=await self._expiry(record, tokens, provider, snapshot))
+
+    async def _expiry(
+        self, record: Record, tokens: Tokens, provider: Provider, snapshot: Snapshot
+    ) -> float:
+        """When requests can be identified with its token no more; IdentityError if never."""
+        by_id = provider.login.token == "id"  # noqa: S105  the kind of a token
+        token = record.id_token if by_id else record.access_token
+        identifier = snapshot.identifier.logins.get(provider.name, snapshot.identifier)
+        principal = await self._with_keys(
+            lambda facts: identifier.principal(
+                token.encode(), ANYWHERE, facts, snapshot.keyrings, record.received_at
+            )
+        )
+        ends = [record.received_at + snapshot.config.sessions.lifetime]
+        if principal.expires_at is not None:
+            ends.append(principal.expires_at)
+        if tokens.expires_in is not None and not by_id:
+            ends.append(record.received_at + tokens.expires_in)
+        if min(ends) <= record.received_at:
+            raise IdentityError(Code.TOKEN_EXPIRED, "the provider's token has expired")
+        return min(ends)
+
+    async def _with_keys(self, attempt: Callable[[Facts], _Made]) -> _Made:
+        """What is made once the keys are there that it needs."""
+        facts = Facts()
+        while True:
+            try:
+                return attempt(facts)
+            except Missing as missing:
+                issuer = missing.need.issuer
+            keyring = await self.keys.newest(issuer)
+            facts = replace(facts, keyrings={**facts.keyrings, issuer: keyring})
+
+    async def close(self) -> None:
+        """End what is under way, but for renewals, which have a while."""
+        await self.renewals.close()
+        for provider in self.providers.values():
+            provider.close()
+        await self.store.close()
+
+
+def _away(error: StoreError) -> GatewayError:
+    return GatewayError(Code.SESSION_UNAVAILABLE, str(error), headers=(("retry-after", "1"),))
