@@ -44,6 +44,7 @@ UNENFORCED = Decision(allow=True)
 CHALLENGES = {
     # RFC 6750 §3.1: no error code where no credential was sent.
     Code.TOKEN_MISSING: b"Bearer",
+    Code.LOGIN_REQUIRED: b"Bearer",
     Code.CREDENTIAL_AMBIGUOUS: b'Bearer error="invalid_request"',
     Code.CREDENTIAL_MALFORMED: b'Bearer error="invalid_request"',
 }

@@ -59,8 +59,8 @@ def separate(head: Head, own: tuple[bytes, ...]) -> tuple[Head, Cookies]:
             gone = True
             if name.startswith(own):
                 found.setdefault(name, []).append(value.strip(BLANKS))
-        if parts:
-            kept.append((b"cookie", b";".join(parts).strip(BLANKS)))
+        if rest := b";".join(parts).strip(BLANKS + b";"):
+            kept.append((b"cookie", rest))
     return (replace(head, headers=tuple(kept)) if gone else head), found
 
 

@@ -3,7 +3,11 @@
 import json
 from urllib.parse import parse_qs, urlsplit
 
+
+import pytest
+
 from tests.support.gateway import live
+from tests.support.logins import LOGIN_CASES, told
 from tests.support.provider import OWN, Browser, Provider, logins
 
 
@@ -49,3 +53,17 @@ async def test_a_login_from_the_first_page_to_the_logout(tmp_path):
         metrics = await gateway.metrics()
         assert 'gateway_logins_total{login="web",outcome="success"} 1.0' in metrics
         assert 'gateway_logins_total{login="web",outcome="logout"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("case", LOGIN_CASES, ids=str)
+def test_what_is_refused(case, tmp_path):
+    @live
+    async def scenario():
+        provider = Provider()
+        async with logins(tmp_path, provider, **case.changes) as (gateway, browser):
+            answer = await case.act(gateway, provider, browser)
+            assert (told(answer), answer.status) == (case.code.text, case.code.status)
+            assert answer.header("cache-control") == "no-store"
+            assert not [v for n, v in answer.headers if n == "set-cookie" and "session-web" in v]
+
+    scenario()

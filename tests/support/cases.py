@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from gateway.jose.sign import SigningKey
-from gateway.model import Head
+from gateway.model import Head, Session
 from gateway.snapshot import Snapshot, build, read
 from tests.support import stages
 from tests.support.mint import Token
@@ -82,7 +82,8 @@ class Case:
     is the Rego behind `decision :=`. `after` is an earlier request, `seconds` before, maybe several
     `times`, with another `request` or a changed `token`. `uncounted` tells that rate limits cannot
     be counted. `fetch` are the keys that the issuer publishes by now;
-    `needs` is all that the plan asks for.
+    `session` tells that the cookie's session has the token, or has ended. `needs` is all that the
+    plan asks for.
 
     The outcome is one of `forward` (a target), `refuse` (a code) and `answer` (a status), each
     also a mapping that says more: `headers`, and names that go `without`; for a forward the
@@ -104,6 +105,7 @@ class Case:
     after: Mapping[str, Any] = field(default_factory=dict)
     fetch: list[Any] | None = None
     uncounted: bool = False
+    session: bool | None = None
     needs: list[str] = field(default_factory=list)
     forward: Any = None
     refuse: Any = None
@@ -127,12 +129,23 @@ class Case:
             return ""
         return Token(keys=self.table.keys, contents=self.table.contents, **self.token).mint()
 
+    def found(self, login: str) -> Session:
+        """The session of the request's cookie."""
+        assert self.session is not None
+        token = self.minted.encode() if self.session else b""
+        return Session(login=login, id="s1", token=token, access_token=token)
+
     @cached_property
     def head(self) -> Head:
         """The request's head, as the server hands it on."""
         method, _, target = self.request.partition(" ")
         given = {"host": "api.example", **self.headers}
-        if self.minted and "authorization" not in given and "<token>" not in str(given):
+        if (
+            self.session is None
+            and self.minted
+            and "authorization" not in given
+            and "<token>" not in str(given)
+        ):
             given["authorization"] = "Bearer <token>"
         if self.body and not given.keys() & {"content-length", "transfer-encoding"}:
             given["content-length"] = len(self.body)

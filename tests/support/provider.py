@@ -41,7 +41,8 @@ class Provider:
     `lifetime` is that of access tokens. `rotate` gives a new refresh token each time; the one before
     is good for `grace` seconds more, and later ends all. `claims` change ID tokens, `answer` the
     token endpoint's members, `status` its status. While `gate` is not set the token endpoint
-    waits before it answers. `refreshes` are the refresh tokens that came.
+    waits before it answers. With `drop` it does what it is asked and does not answer, with `away`
+    it does nothing. `refreshes` are the refresh tokens that came.
     """
 
     def __init__(self, key: SigningKey = KEY) -> None:
@@ -59,6 +60,7 @@ class Provider:
         self.gate = asyncio.Event()
         self.gate.set()
         self.drop = False
+        self.away = False
         self.refreshes: list[str] = []
         self.grants: dict[str, Grant] = {}
         self.live: dict[str, Grant] = {}
@@ -72,7 +74,10 @@ class Provider:
 
     async def __call__(self, peer: Peer) -> None:
         while (request := await peer.request()) is not None:
-            path, _, query = request.target.partition("?")
+            path = request.target.partition("?")[0]
+            if self.away:
+                peer.reset()
+                return
             if path == "/.well-known/openid-configuration":
                 peer.send(document(self.published()))
             elif path == "/jwks":

@@ -12,6 +12,7 @@ from gateway.model import Answer, Facts, Forward, Need, Refuse, Taken
 from gateway.pipeline import plan, settled
 from gateway.serve.quota import Table
 from tests.support.cases import Snapshots, tables
+from tests.support.logins import LOGIN_CASES
 from tests.support.tables import NOW, SHELL, lines, load
 
 CASES = [case for table in tables() for case in table]
@@ -58,6 +59,8 @@ def carry(case, head, snapshot, now, counts):
             facts = replace(facts, body=case.body.encode("latin-1"))
         elif outcome.kind == "quota":
             facts = replace(facts, admitted=take(outcome.charges))
+        elif outcome.kind == "session":
+            facts = replace(facts, session=case.found(outcome.login))
         else:
             published = case.fetch and Keyring.from_jwks(case.table.jwks(case.fetch))
             facts = replace(facts, keyrings={outcome.issuer: published or Keyring.unloaded()})
@@ -115,6 +118,6 @@ def problem(refusal):
 
 def test_every_code_has_a_case():
     shell = load(SHELL)["cases"].values()
-    covered = {case.code for case in CASES}
+    covered = {case.code for case in CASES} | {case.code.text for case in LOGIN_CASES}
     covered |= {case.get("refuse") or case.get("counted") for case in shell}
     assert covered - {None} == {code.text for code in Code}
