@@ -118,7 +118,7 @@ def test_requests_that_redis_fails_together_are_one_failure(tmp_path):
         server.freeze(frozen=True)
         found = await asyncio.gather(*[counts.take([charge]) for _ in range(20)])
         assert all(taken.error for taken in found)
-        assert counts.failures == 1
+        assert counts.server.failures == 1
         server.freeze(frozen=False)
         await counts.close()
 

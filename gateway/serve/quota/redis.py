@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.config.secrets import redis_password
-from gateway.errors import ConfigError, Problem
 from gateway.model import Standing, Taken
+from gateway.serve.redis import RedisAway, RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.config.model import Redis
     from gateway.model import Charge
-
-FIRST_PAUSE: Final = 0.25
-"""Seconds for which a server that failed is left alone; each failure doubles it."""
-LONGEST_PAUSE: Final = 4.0
-CONNECTIONS: Final = 64
 
 SCRIPT: Final = """
 local time = redis.call('TIME')
@@ -124,64 +116,30 @@ day of late, so that floats hold more of a second."""
 class RedisCounts:
     """The counts on one Redis server; ConfigError where the client is not installed.
 
-    Never raises, and waits at most `timeout`: after a failure the server is left alone for a
-    while, and one request tries whether it is back.
+    Never raises, and waits a bounded time (serve.redis).
     """
 
     def __init__(self, config: Redis) -> None:
-        try:
-            from redis import asyncio as library  # noqa: PLC0415  an extra
-        except ImportError:
-            message = "the client of Redis is not installed"
-            remedy = "pip install 'policy-gateway[redis]'"
-            raise ConfigError((Problem(message, key="redis", remedy=remedy),)) from None
-        self.config = config
-        self.timeout = config.timeout
-        self.prefix = f"{config.prefix}{{limits}}:".encode()  # one slot of a cluster
-        self.last_error = ""
-        self.failures = 0
-        self._retry_at = 0.0
-        self._trying = False
-        self._errors = library.RedisError
-        self._client = library.Redis(connection_pool=_pool(config, library))
-        self._script = self._client.register_script(SCRIPT)
+        self.server = RedisServer(config)
+        self._script = self.server.client.register_script(SCRIPT)
 
     async def take(self, charges: Sequence[Charge]) -> Taken:
         """Charge all or none."""
         charges = tuple(charges)
-        clock = asyncio.get_running_loop().time
-        if self.failures and (self._trying or clock() < self._retry_at):
-            return Taken(charges=charges, error=f"Redis is away: {self.last_error}")
-        trying = self._trying = bool(self.failures)
+        keys = [self.server.key("limits", charge.key) for charge in charges]
+        words = [word for charge in charges for word in _words(charge)]
+
+        async def question() -> tuple[Standing, ...]:
+            return tuple(map(_standing, charges, await self._script(keys=keys, args=words)))
+
         try:
-            async with asyncio.timeout(self.timeout):
-                answers = await self._script(
-                    keys=[self.prefix + charge.key.hex().encode() for charge in charges],
-                    args=[word for charge in charges for word in _words(charge)],
-                )
-            standings = tuple(map(_standing, charges, answers))
-        except (OSError, ValueError, TypeError, self._errors) as error:
-            if clock() >= self._retry_at:  # requests that fail together are one failure
-                self.failures = min(self.failures + 1, 16)
-                pause = min(FIRST_PAUSE * 2 ** (self.failures - 1), LONGEST_PAUSE)
-                self._retry_at = clock() + pause
-            late = f"no answer within {self.timeout:g} s"
-            self.last_error = late if isinstance(error, TimeoutError) else _told(error)
-            return Taken(charges=charges, error=f"Redis is away: {self.last_error}")
-        finally:
-            if trying:
-                self._trying = False
-        self.failures, self.last_error = 0, ""
-        return Taken(charges=charges, standings=standings)
+            return Taken(charges=charges, standings=await self.server.ask(question))
+        except RedisAway as away:
+            return Taken(charges=charges, error=str(away))
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
-        await self._client.connection_pool.disconnect()
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:200]
+        await self.server.close()
 
 
 def _words(charge: Charge) -> tuple[str, int, float, int, int]:
@@ -198,25 +156,3 @@ def _standing(charge: Charge, answer: list[Any]) -> Standing:
         reset=float(reset),
         retry_after=float(wait),
     )
-
-
-def _pool(config: Redis, library: Any) -> Any:
-    password = redis_password(config)
-    common: dict[str, Any] = {
-        "username": config.username,
-        "password": password,
-        "max_connections": CONNECTIONS,
-        "timeout": config.timeout,
-        "retry_on_timeout": False,
-        "retry_on_error": [],
-        "socket_connect_timeout": config.timeout,
-    }
-    if config.url.startswith("unix:"):
-        kind = library.UnixDomainSocketConnection
-        path = config.url.removeprefix("unix:")
-        return library.BlockingConnectionPool(connection_class=kind, path=path, **common)
-    if config.url.startswith("rediss:"):
-        common |= {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
-        if config.ca_file is not None:
-            common["ssl_ca_certs"] = str(config.ca_file)
-    return library.BlockingConnectionPool.from_url(config.url, **common)

@@ -31,7 +31,7 @@ class QuotaService:
         """
         if config.rate_limits.storage == "memory" or config.redis is None:
             return None
-        if self.redis is not None and config.redis == self.redis.config and not changed:
+        if self.redis is not None and config.redis == self.redis.server.config and not changed:
             return self.redis
         return RedisCounts(config.redis)
 
@@ -50,7 +50,7 @@ class QuotaService:
     def gauges(self) -> RateLimitGauges:
         """How the storage does."""
         if self.redis is not None:
-            return RateLimitGauges(storage="redis", error=self.redis.last_error)
+            return RateLimitGauges(storage="redis", error=self.redis.server.last_error)
         return RateLimitGauges(storage="memory", evicted=self.table.evicted)
 
     async def close(self) -> None:

@@ -1,0 +1,110 @@
+"""A Redis server that several gateways share: asked with a bounded wait, left alone while away."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from gateway.config.secrets import redis_password
+from gateway.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.config.model import Redis
+
+_Answer = TypeVar("_Answer")
+
+FIRST_PAUSE: Final = 0.25
+"""Seconds for which a server that failed is left alone; each failure doubles it."""
+LONGEST_PAUSE: Final = 4.0
+CONNECTIONS: Final = 64
+
+
+class RedisAway(Exception):  # noqa: N818  nobody's error
+    """The server did not answer in time; whether it has done what it was asked is not known."""
+
+
+class RedisServer:
+    """One server, for one purpose and one event loop; ConfigError where the client is missing.
+
+    After a failure the server is left alone for a while, and one question tries whether it is
+    back. `last_error` is empty while it answers.
+    """
+
+    def __init__(self, config: Redis) -> None:
+        try:
+            from redis import asyncio as library  # noqa: PLC0415  an extra
+        except ImportError:
+            message = "the client of Redis is not installed"
+            remedy = "pip install 'policy-gateway[redis]'"
+            raise ConfigError((Problem(message, key="redis", remedy=remedy),)) from None
+        self.config = config
+        self.last_error = ""
+        self.failures = 0
+        self._retry_at = 0.0
+        self._trying = False
+        self._errors = library.RedisError
+        self.client = library.Redis(connection_pool=_pool(config, library))
+
+    def key(self, group: str, name: bytes) -> bytes:
+        """The key of a name in a group, all of whose keys are in one slot of a cluster."""
+        return f"{self.config.prefix}{{{group}}}:{name.hex()}".encode()
+
+    async def ask(self, question: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """What a question to `client` brings; waits at most the configured time. RedisAway.
+
+        An answer that makes no sense (ValueError, TypeError) counts as none.
+        """
+        clock = asyncio.get_running_loop().time
+        if self.failures and (self._trying or clock() < self._retry_at):
+            raise RedisAway(f"Redis is away: {self.last_error}")
+        trying = self._trying = bool(self.failures)
+        try:
+            async with asyncio.timeout(self.config.timeout):
+                answer = await question()
+        except (OSError, ValueError, TypeError, self._errors) as error:
+            if clock() >= self._retry_at:  # requests that fail together are one failure
+                self.failures = min(self.failures + 1, 16)
+                pause = min(FIRST_PAUSE * 2 ** (self.failures - 1), LONGEST_PAUSE)
+                self._retry_at = clock() + pause
+            late = f"no answer within {self.config.timeout:g} s"
+            self.last_error = late if isinstance(error, TimeoutError) else _told(error)
+            raise RedisAway(f"Redis is away: {self.last_error}") from None
+        finally:
+            if trying:
+                self._trying = False
+        self.failures, self.last_error = 0, ""
+        return answer
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.client.aclose()
+        await self.client.connection_pool.disconnect()
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+def _pool(config: Redis, library: Any) -> Any:
+    password = redis_password(config)
+    common: dict[str, Any] = {
+        "username": config.username,
+        "password": password,
+        "max_connections": CONNECTIONS,
+        "timeout": config.timeout,
+        "retry_on_timeout": False,
+        "retry_on_error": [],
+        "socket_connect_timeout": config.timeout,
+    }
+    if config.url.startswith("unix:"):
+        kind = library.UnixDomainSocketConnection
+        path = config.url.removeprefix("unix:")
+        return library.BlockingConnectionPool(connection_class=kind, path=path, **common)
+    if config.url.startswith("rediss:"):
+        common |= {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+        if config.ca_file is not None:
+            common["ssl_ca_certs"] = str(config.ca_file)
+    return library.BlockingConnectionPool.from_url(config.url, **common)
