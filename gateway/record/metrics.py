@@ -124,6 +124,19 @@ class RateLimitGauges:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionGauges:
+    """How the store of sessions does; `error` is what the last answer failed with, or empty.
+
+    `sessions` is None where it cannot tell. `evicted` were ended because memory was full.
+    """
+
+    storage: str
+    sessions: int | None = None
+    evicted: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
     """What is read at the scrape instead of counted; times are Unix seconds.
 

@@ -30,10 +30,12 @@ from gateway.serve.link import (
     Report,
     Serve,
     Setting,
+    Told,
     Wanted,
 )
 from gateway.serve.loop import run_loop, settle
 from gateway.serve.quota import Table
+from gateway.serve.session.linked import LinkedStore
 from gateway.serve.shared import sharing
 from gateway.serve.stderr import messages_on_stderr
 from gateway.serve.worker import Worker
@@ -135,6 +137,7 @@ class Child:
         self.setting = setting
         self.link = link
         self.keys = Keys(lambda name: link.answer(Wanted(issuer=name)))
+        self.sessions = LinkedStore(link.answer)
         self.worker: Worker | None = None
         self.edition = 0
         self.snapshot: Snapshot | None = None
@@ -164,6 +167,7 @@ class Child:
             log.exception("a worker cannot do what it is told")
         finally:
             self.keys.close()
+            self.sessions.end("the supervisor is gone")
             if self.serving is None:
                 self.over.set()
             elif self.worker is not None and not self.worker.stopping.is_set():
@@ -332,6 +336,7 @@ OBEY: Final[Mapping[type, Callable[[Child, Any], None]]] = {
     Count: lambda child, order: child.link.answer(child.report(order.number)),
     Recall: lambda child, order: child.link.answer(child.recalled(order)),
     Compare: lambda child, order: child.link.answer(child.compared(order)),
+    Told: lambda child, order: child.sessions.told(order),
     Reopen: Child.reopen,
     Drain: Child.drain,
     End: Child.end,

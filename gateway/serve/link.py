@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from gateway.errors import Problem  # noqa: TC001  pydantic reads it
-from gateway.record.metrics import RateLimitGauges, UpstreamGauges
+from gateway.record.metrics import RateLimitGauges, SessionGauges, UpstreamGauges
+from gateway.serve.session.store import KEY_SIZE, MAX_TAGS, MAX_VALUE, OWNER_SIZE, Stored
 
 if TYPE_CHECKING:
     import socket
@@ -135,8 +136,28 @@ class End:
     """End at once."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the store of sessions answered to the question of this number, or that it failed."""
+
+    number: int
+    answer: Stored | bytes | bool | int | None = None
+    failed: str = ""
+
+
 Order = (
-    Prepare | Activate | NewKeys | Fetched | Serve | Count | Recall | Compare | Reopen | Drain | End
+    Prepare
+    | Activate
+    | NewKeys
+    | Fetched
+    | Serve
+    | Count
+    | Recall
+    | Compare
+    | Told
+    | Reopen
+    | Drain
+    | End
 )
 
 
@@ -160,6 +181,12 @@ def _counted(gauges: UpstreamGauges) -> UpstreamGauges:
 def _stored(gauges: RateLimitGauges) -> RateLimitGauges:
     if not 0 <= gauges.evicted <= MAX_COUNT:
         raise ValueError("not a number that was counted")
+    return gauges
+
+
+def _held(gauges: SessionGauges) -> SessionGauges:
+    if not 0 <= gauges.evicted <= MAX_COUNT or not 0 <= (gauges.sessions or 0) <= MAX_COUNT:
+        raise ValueError("not numbers that were counted")
     return gauges
 
 
@@ -215,6 +242,7 @@ class Report(Said):
     rate_limits: Annotated[RateLimitGauges, AfterValidator(_stored)] = RateLimitGauges(
         storage="memory"
     )
+    sessions: Annotated[SessionGauges, AfterValidator(_held)] = SessionGauges(storage="memory")
     shadow_queued: Number = 0
     keyrings: dict[str, str] = {}
 
@@ -258,7 +286,32 @@ class Comparison(Said):
     differences: list[Difference] = []
 
 
-Answer = Prepared | Activated | Wanted | Report | Recalled | Comparison
+Digest = Annotated[bytes, Field(min_length=KEY_SIZE, max_length=KEY_SIZE)]
+Seconds = Annotated[float, Field(ge=0.001, le=1e9)]
+
+
+class Asked(Said):
+    """An operation of the store of sessions (serve.session.store), with what it takes."""
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    kind: Literal["asked"] = "asked"
+    number: Number
+    operation: Literal[
+        "secret", "create", "get", "save", "delete", "delete_tagged",
+        "acquire", "extend", "release", "claim",
+    ]  # fmt: skip
+    key: Digest = bytes(KEY_SIZE)
+    value: Annotated[bytes, Field(max_length=MAX_VALUE)] = b""
+    tags: Annotated[tuple[Digest, ...], Field(max_length=MAX_TAGS)] = ()
+    idle: Seconds = 1.0
+    lifetime: Seconds = 1.0
+    version: Number = 0
+    owner: Annotated[bytes, Field(min_length=OWNER_SIZE, max_length=OWNER_SIZE)] = bytes(OWNER_SIZE)
+    seconds: Seconds = 1.0
+
+
+Answer = Prepared | Activated | Wanted | Report | Recalled | Comparison | Asked
 _ANSWERS: Final[TypeAdapter[Answer]] = TypeAdapter(Annotated[Answer, Field(discriminator="kind")])
 
 

@@ -11,13 +11,24 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import ConfigError
-from gateway.serve.link import Activate, Activated, Comparison, Prepared, Recalled, Report, Wanted
+from gateway.serve.link import (
+    Activate,
+    Activated,
+    Asked,
+    Comparison,
+    Prepared,
+    Recalled,
+    Report,
+    Wanted,
+)
+from gateway.serve.session.linked import answer as answer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.serve.edition import Edition
     from gateway.serve.link import Answer, Link, Order
+    from gateway.serve.session import Store
 
 log = logging.getLogger("gateway.workers")
 
@@ -48,11 +59,13 @@ class Member:
         *,
         reported: Callable[[Member, Report], None],
         wanted: Callable[[Member, str], None],
+        sessions: Store,
     ) -> None:
         self.pid = pid
         self.link = link
         self.reported = reported
         self.wanted = wanted
+        self.sessions = sessions
         self.started = time.time()
         self.place: int | None = None
         self.restarts = 0
@@ -76,7 +89,11 @@ class Member:
         """Hear what the worker says, until it is gone."""
         try:
             while (answer := await self.link.answered()) is not None:
-                self._heard(answer)
+                if isinstance(answer, Asked):
+                    self.link.order(await answer_of(self.sessions, answer))
+                    await asyncio.sleep(0)  # whoever asks and asks takes turns with all others
+                else:
+                    self._heard(answer)
                 await self.link.heard()  # who asks and does not listen is not heard
         except Exception as error:  # noqa: BLE001  whatever a worker says ends only itself
             log.error("worker %d says what makes no sense: %s", self.pid, error)  # noqa: TRY400

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from gateway.config.secrets import redis_password
 from gateway.errors import ConfigError, Problem
@@ -48,9 +48,10 @@ class RedisServer:
         self._errors = library.RedisError
         self.client = library.Redis(connection_pool=_pool(config, library))
 
-    def key(self, group: str, name: bytes) -> bytes:
-        """The key of a name in a group, all of whose keys are in one slot of a cluster."""
-        return f"{self.config.prefix}{{{group}}}:{name.hex()}".encode()
+    def key(self, group: str, *names: bytes | str) -> bytes:
+        """The key of names in a group, all of whose keys are in one slot of a cluster."""
+        words = (name if isinstance(name, str) else name.hex() for name in names)
+        return f"{self.config.prefix}{{{group}}}:{':'.join(words)}".encode()
 
     async def ask(self, question: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """What a question to `client` brings; waits at most the configured time. RedisAway.
@@ -82,6 +83,52 @@ class RedisServer:
         """Close all connections."""
         await self.client.aclose()
         await self.client.connection_pool.disconnect()
+
+
+class OnRedis(Protocol):
+    """What is kept on a server."""
+
+    server: RedisServer
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+_Kept = TypeVar("_Kept", bound=OnRedis)
+
+
+class RedisUse(Generic[_Kept]):
+    """What the active configuration keeps on Redis for one purpose; None while nothing is."""
+
+    def __init__(self, make: Callable[[Redis], _Kept]) -> None:
+        self.active: _Kept | None = None
+        self._make = make
+        self._closing: asyncio.Task[None] | None = None
+
+    def prepare(self, config: Redis | None, *, changed: bool) -> _Kept | None:
+        """What another configuration would have it be; ConfigError.
+
+        It is the one at hand where nothing differs, nor any file that the configuration names
+        (`changed`).
+        """
+        if config is None:
+            return None
+        if self.active is not None and config == self.active.server.config and not changed:
+            return self.active
+        return self._make(config)
+
+    def activate(self, prepared: _Kept | None) -> None:
+        """Use this from now on."""
+        before, self.active = self.active, prepared
+        if before is not None and before is not prepared:
+            self._closing = asyncio.get_running_loop().create_task(before.close())
+
+    async def close(self) -> None:
+        """Close the connections; may be called again."""
+        if self._closing is not None:
+            await self._closing
+        if self.active is not None:
+            await self.active.close()
 
 
 def _told(error: Exception) -> str:

@@ -29,6 +29,7 @@ from gateway.serve.link import (
 )
 from gateway.serve.member import Lost, Member
 from gateway.serve.quota import Table
+from gateway.serve.session import MemoryStore
 from gateway.serve.shared import SLOTS, anonymous, sharing
 from gateway.serve.tally import Tally
 from gateway.serve.worker import SINK_TIMEOUT
@@ -90,6 +91,7 @@ class Supervisor:
         self._turns = anonymous(SLOTS)
         self.turns = sharing(self._turns)
         self._counts = Table.create(config.rate_limits.keys, shared=True)
+        self._sessions = MemoryStore(256 * 1024**2)
         self._forks: ForkServer | None = None
         self._forking = asyncio.Lock()
         self._lacking = asyncio.Event()
@@ -218,7 +220,13 @@ class Supervisor:
                     await asyncio.to_thread(self._forks.close)
                     self._forks = None
                 raise Lost(f"no process can be started: {error}") from None
-        member = Member(pid, await Link.over(sock), reported=self._reported, wanted=self._wanted)
+        member = Member(
+            pid,
+            await Link.over(sock),
+            reported=self._reported,
+            wanted=self._wanted,
+            sessions=self._sessions,
+        )
         self.members.append(member)
         self._spawn(self._listen(member))
         return member

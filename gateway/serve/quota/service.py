@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
 from gateway.record.metrics import RateLimitGauges
 from gateway.serve.quota.redis import RedisCounts
+from gateway.serve.redis import RedisUse
 
 if TYPE_CHECKING:
     from gateway.config.model import Config
@@ -20,42 +20,23 @@ class QuotaService:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.redis: RedisCounts | None = None
-        self._closing: asyncio.Task[None] | None = None
+        self.redis = RedisUse(RedisCounts)
+        self.activate = self.redis.activate
+        self.close = self.redis.close
 
     def prepare(self, config: Config, *, changed: bool = False) -> RedisCounts | None:
-        """The Redis that a configuration counts in; ConfigError.
-
-        It is the one at hand where nothing differs, nor any file that the configuration names
-        (`changed`).
-        """
-        if config.rate_limits.storage == "memory" or config.redis is None:
-            return None
-        if self.redis is not None and config.redis == self.redis.server.config and not changed:
-            return self.redis
-        return RedisCounts(config.redis)
-
-    def activate(self, redis: RedisCounts | None) -> None:
-        """Count there, or in memory, from now on."""
-        before, self.redis = self.redis, redis
-        if before is not None and before is not redis:
-            self._closing = asyncio.get_running_loop().create_task(before.close())
+        """The Redis that a configuration counts in (see RedisUse); ConfigError."""
+        used = config.redis if config.rate_limits.storage == "redis" else None
+        return self.redis.prepare(used, changed=changed)
 
     async def take(self, charges: tuple[Charge, ...]) -> Taken:
         """Charge all or none; waits for Redis at most as long as is configured."""
-        if self.redis is not None:
-            return await self.redis.take(charges)
+        if self.redis.active is not None:
+            return await self.redis.active.take(charges)
         return self.table.take(charges, time.monotonic())
 
     def gauges(self) -> RateLimitGauges:
         """How the storage does."""
-        if self.redis is not None:
-            return RateLimitGauges(storage="redis", error=self.redis.server.last_error)
+        if self.redis.active is not None:
+            return RateLimitGauges(storage="redis", error=self.redis.active.server.last_error)
         return RateLimitGauges(storage="memory", evicted=self.table.evicted)
-
-    async def close(self) -> None:
-        """Close the connections to Redis; may be called again."""
-        if self._closing is not None:
-            await self._closing
-        if self.redis is not None:
-            await self.redis.close()

@@ -8,7 +8,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from gateway.serve.session.store import Stored, StoreStatus
+from gateway.record.metrics import SessionGauges
+from gateway.serve.session.store import SECRET_SIZE, Stored, checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ CLAIMS: Final = 65_536
 class _Entry:
     value: bytes
     version: int
-    tags: tuple[bytes, ...]
+    tags: frozenset[bytes]
     idle: float
     ends: float
     """When its lifetime ends, whatever happens."""
@@ -46,7 +47,7 @@ class MemoryStore:
         self.max_bytes = max_bytes
         self.clock = clock
         self.evicted = 0
-        self._secret = os.urandom(32)
+        self._secret = os.urandom(SECRET_SIZE)
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()  # unused longest first
         self._tagged: dict[bytes, set[bytes]] = {}
         self._claims: OrderedDict[bytes, float] = OrderedDict()
@@ -61,7 +62,15 @@ class MemoryStore:
     ) -> None:
         """See Store."""
         now = self.clock()
-        entry = _Entry(value=value, version=1, tags=tags, idle=idle, ends=now + lifetime, used=now)
+        entry = _Entry(
+            value=checked(value),
+            version=1,
+            tags=frozenset(tags),
+            idle=idle,
+            ends=now + lifetime,
+            used=now,
+        )
+        self._drop(key)
         self._make_room(entry.size, now)
         self._entries[key] = entry
         self._size += entry.size
@@ -82,8 +91,9 @@ class MemoryStore:
         entry = self._live(key)
         if entry is None or entry.version != version:
             return False
-        self._size += len(value) - len(entry.value)
+        self._size += len(checked(value)) - len(entry.value)
         entry.value, entry.version = value, version + 1
+        self._make_room(0, self.clock())
         return True
 
     async def delete(self, key: bytes) -> bool:
@@ -94,7 +104,7 @@ class MemoryStore:
 
     async def delete_tagged(self, tag: bytes) -> int:
         """See Store."""
-        keys = [key for key in self._tagged.get(tag, ()) if self._live(key)]
+        keys = [key for key in tuple(self._tagged.get(tag, ())) if self._live(key)]
         for key in keys:
             self._drop(key)
         return len(keys)
@@ -132,9 +142,9 @@ class MemoryStore:
             self._claims.popitem(last=False)
         return True
 
-    def status(self) -> StoreStatus:
+    def status(self) -> SessionGauges:
         """See Store."""
-        return StoreStatus(storage="memory", sessions=len(self._entries), evicted=self.evicted)
+        return SessionGauges(storage="memory", sessions=len(self._entries), evicted=self.evicted)
 
     async def close(self) -> None:
         """See Store."""

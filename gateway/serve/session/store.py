@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from gateway.record.metrics import SessionGauges
 
 KEY_SIZE: Final = 32
 """Bytes of a key and of a tag: digests, so that nothing in a store opens a session."""
@@ -11,10 +14,15 @@ OWNER_SIZE: Final = 16
 """Bytes that name who holds a lease: random, new for each attempt."""
 MAX_VALUE: Final = 64 * 1024
 """Most bytes of a session."""
+MAX_TAGS: Final = 4
+SECRET_SIZE: Final = 32
 
 
 class StoreError(Exception):
-    """The store did not answer in time; whether it has done what it was asked is not known."""
+    """The store did not answer in time; whether it has done what it was asked is not known.
+
+    Or the session is too large to be kept, and nothing has changed.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,17 +33,11 @@ class Stored:
     version: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreStatus:
-    """How a store does; `sessions` is None where it cannot tell, `evicted` counts since the start.
-
-    `error` is empty while it answers.
-    """
-
-    storage: str
-    sessions: int | None = None
-    evicted: int = 0
-    error: str = ""
+def checked(value: bytes) -> bytes:
+    """A value that is not too large; StoreError."""
+    if len(value) > MAX_VALUE:
+        raise StoreError(f"a session of {len(value)} bytes, of which {MAX_VALUE} are kept")
+    return value
 
 
 class Store(Protocol):
@@ -60,8 +62,8 @@ class Store(Protocol):
         """Keep a new session under a key that nobody used before, as version 1.
 
         It ends `idle` after its last `get` (or this), and `lifetime` after this, whatever
-        happens. `tags` are what `delete_tagged` finds it by. A full store may end others, that
-        were unused longest.
+        happens. `tags`, at most MAX_TAGS, are what `delete_tagged` finds it by. A full store may
+        end others, that were unused longest.
         """
 
     async def get(self, key: bytes) -> Stored | None:
@@ -105,7 +107,7 @@ class Store(Protocol):
         Claims are apart from sessions. A full store may forget the oldest.
         """
 
-    def status(self) -> StoreStatus:
+    def status(self) -> SessionGauges:
         """How it does, as known without asking."""
 
     async def close(self) -> None:

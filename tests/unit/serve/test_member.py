@@ -7,6 +7,7 @@ import pytest
 
 from gateway.serve.link import Fetched, Link, Wanted
 from gateway.serve.member import Member
+from gateway.serve.session import MemoryStore
 from gateway.serve.supervisor import Supervisor
 
 
@@ -31,6 +32,7 @@ class Rules:
 
     def __init__(self):
         self.keys = Keys()
+        self.sessions = MemoryStore(10**6)
         self._tasks = set()
 
 
@@ -40,7 +42,13 @@ def run(scenario):
             ours, theirs = socket.socketpair()
             rules = Rules()
             link = await Link.over(ours)
-            member = Member(0, link, reported=lambda *_: None, wanted=rules._wanted)
+            member = Member(
+                0,
+                link,
+                reported=lambda *_: None,
+                wanted=rules._wanted,
+                sessions=rules.sessions,
+            )
             worker = await Link.over(theirs)
             listening = asyncio.create_task(member.listen())
             try:

@@ -2,17 +2,9 @@
 
 import asyncio
 
-import pytest
-
 from gateway.serve.session import MemoryStore
 from gateway.serve.session.memory import CLAIMS, ENTRY
-from tests.support.stores import SCENARIOS, Clock, create
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda each: each.__name__)
-def test_a_store_in_memory(scenario):
-    clock = Clock()
-    asyncio.run(scenario(MemoryStore(10**6, clock), clock))
+from tests.support.stores import Clock, create
 
 
 def key(number):
@@ -33,6 +25,22 @@ def test_a_full_store_ends_what_was_unused_longest():
         await create(store, key(4))
         assert (store.status().sessions, store.status().evicted) == (1, 1)
         assert store._tagged == {}
+
+    asyncio.run(run())
+
+
+def test_a_session_that_grows_takes_the_room_of_others():
+    async def run():
+        store = MemoryStore(3 * (ENTRY + 100), Clock())
+        for number in range(3):
+            await create(store, key(number), value=b"v" * 100)
+        assert await store.save(key(2), b"w" * 101, version=1)
+        assert [bool(await store.get(key(number))) for number in range(3)] == [0, 1, 1]
+        for number in range(100):  # over and over: it takes the room of one
+            await create(store, key(2), value=b"v" * 100, tags=(key(number),))
+        assert await store.get(key(1))
+        assert (store.status().sessions, store.status().evicted) == (2, 1)
+        assert len(store._tagged) == 1
 
     asyncio.run(run())
 
