@@ -1,4 +1,6 @@
 import asyncio
+import base64
+import json
 import pickle
 import socket
 from contextlib import asynccontextmanager
@@ -9,8 +11,9 @@ from gateway.errors import Problem
 from gateway.record.metrics import AddressGauges, RateLimitGauges, TargetGauges, UpstreamGauges
 from gateway.serve import link
 from gateway.serve.link import (
-    Activated, Count, Drain, Link, Prepared, Recall, Recalled, Report, Wanted,
+    Activated, Asked, Count, Drain, Link, Prepared, Recall, Recalled, Report, Told, Wanted,
 )  # fmt: skip
+from gateway.serve.session.store import MAX_VALUE, Stored
 
 
 @asynccontextmanager
@@ -57,11 +60,27 @@ ANSWERS = [
         keyrings={"corp": "k"},
     ),
     Recalled(number=5, events=[("01J", '{"a":1}')]),
+    Asked(
+        number=6,
+        operation="create",
+        key=bytes(range(224, 256)),
+        value=bytes(range(256)),
+        tags=(bytes(range(32)), bytes(range(192, 224))),
+        idle=1800.0,
+        lifetime=43200.0,
+    ),
+    Asked(number=7, operation="save", key=bytes(32), value=b"v" * MAX_VALUE, version=2**53),
 ]
 
 
 def test_both_hear_what_the_other_says():
-    orders = [Count(number=1), Recall(number=2, limit=3), Drain()]
+    orders = [
+        Count(number=1),
+        Recall(number=2, limit=3),
+        Told(number=3, answer=Stored(value=bytes(range(256)), version=1)),
+        Told(number=4, failed="no"),
+        Drain(),
+    ]
 
     async def scenario():
         async with pair() as (supervisor, worker):
@@ -93,6 +112,14 @@ UPSTREAM = (
 )
 
 
+def asked(**members):
+    """A question that would make sense, with other members."""
+    key, owner = "A" * 43 + "=", "A" * 22 + "=="
+    return json.dumps(
+        {"kind": "asked", "number": 1, "operation": "get", "key": key, "owner": owner} | members
+    ).encode()
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -120,6 +147,23 @@ UPSTREAM = (
         UPSTREAM % (b"9" * 400, b"healthy"),
         UPSTREAM % (b"1", b"worst"),
         b'{"kind":"recalled","number":1,"events":[["a"]]}',
+        asked(operation="close"),
+        asked(operation="status"),
+        asked(operation="_entries"),
+        asked(key="A" * 42 + "=="),
+        asked(key="A" * 44),
+        asked(key="*"),
+        asked(owner="AAAA"),
+        asked(value=base64.b64encode(bytes(MAX_VALUE + 1)).decode()),
+        asked(tags=["A" * 43 + "="] * 5),
+        asked(tags=["AAAA"]),
+        asked(number=-1),
+        asked(version=2**60),
+        asked(seconds=0),
+        asked(seconds=-1),
+        asked(idle=1e300),
+        asked(lifetime=float("nan")),
+        asked(more=1),
     ],
 )
 def test_a_worker_is_believed_nothing_else(said):
@@ -128,6 +172,15 @@ def test_a_worker_is_believed_nothing_else(said):
             worker.send(said)
             with pytest.raises(ValueError):
                 await supervisor.answered()
+
+    run(scenario)
+
+
+def test_a_question_that_makes_sense_is_heard():
+    async def scenario():
+        async with pair() as (supervisor, worker):
+            worker.send(asked())
+            assert await supervisor.answered() == Asked(number=1, operation="get", key=bytes(32))
 
     run(scenario)
 
