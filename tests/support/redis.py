@@ -44,6 +44,12 @@ class RedisServer:
         self._process.wait()
         self.socket.unlink(missing_ok=True)
 
+    def flush(self) -> None:
+        """Have it forget everything."""
+        subprocess.run(
+            ["redis-cli", "-s", str(self.socket), "flushall"], check=True, capture_output=True
+        )
+
     def freeze(self, *, frozen: bool) -> None:
         """Stop it, or let it go on: connections stay, answers do not come."""
         assert self._process is not None
