@@ -160,6 +160,7 @@ class Gauges:
     upstreams: Mapping[str, UpstreamGauges] = field(default_factory=dict)
     sinks: Mapping[str, SinkCounts] = field(default_factory=dict)
     rate_limits: RateLimitGauges = field(default_factory=lambda: RateLimitGauges(storage="memory"))
+    sessions: SessionGauges = field(default_factory=lambda: SessionGauges(storage="memory"))
 
 
 class Histogram:
@@ -573,6 +574,23 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         "Keys forgotten before their time because memory was full.",
         (),
         lambda _, gauges, __: [((), gauges.rate_limits.evicted)],
+    ),
+    "gateway_sessions": (
+        "Sessions in memory; not where they are kept on Redis.",
+        (),
+        lambda _, gauges, __: (
+            [] if gauges.sessions.sessions is None else [((), gauges.sessions.sessions)]
+        ),
+    ),
+    "gateway_session_storage_up": (
+        "Whether the storage of sessions answered the last time.",
+        (),
+        lambda _, gauges, __: [((), not gauges.sessions.error)],
+    ),
+    "gateway_sessions_evicted": (
+        "Sessions ended before their time because memory was full.",
+        (),
+        lambda _, gauges, __: [((), gauges.sessions.evicted)],
     ),
     "gateway_log_queued": (
         "Lines that wait for a log sink.",

@@ -280,6 +280,12 @@ def status_document(state: AdminState) -> dict[str, Any]:
             "error": gauges.rate_limits.error or None,
             "evicted": gauges.rate_limits.evicted,
         },
+        "sessions": {
+            "storage": gauges.sessions.storage,
+            "sessions": gauges.sessions.sessions,
+            "error": gauges.sessions.error or None,
+            "evicted": gauges.sessions.evicted,
+        },
         "upstreams": {name: _upstream(each) for name, each in gauges.upstreams.items()},
         "bundles": {name: _bundle(bundle) for name, bundle in state.bundles().items()},
         "log": {

@@ -204,6 +204,7 @@ class Child:
                 self.setting.config,
                 self.keys,
                 Table(self.setting.counts, shared=True),
+                self.sessions,
                 sharing(self.setting.turns),
             )
             self.worker.adopt(self.setting.listeners)
@@ -288,6 +289,7 @@ class Child:
             logs=self._logs(worker),
             upstreams=worker.runtime.upstreams(),
             rate_limits=worker.runtime.quotas.gauges(),
+            sessions=worker.runtime.sessions.store.status(),
             shadow_queued=worker.runtime.shadowing.queued(),
             keyrings={
                 name: keyring.revision for name, keyring in worker.runtime.snapshot.keyrings.items()

@@ -11,13 +11,13 @@ from gateway.serve.signer import SignerService
 from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gateway.config.model import Upstream
     from gateway.identify import Keyring
     from gateway.record.metrics import Metrics, UpstreamGauges
     from gateway.record.recorder import Recorder
-    from gateway.serve.quota import RedisCounts, Table
+    from gateway.serve.quota import Table
     from gateway.serve.session import Store
     from gateway.snapshot import Snapshot
 
@@ -42,10 +42,10 @@ class Runtime:
     snapshot: Snapshot
     recorder: Recorder
 
-    def __init__(self, keys: Keys, counts: Table, store: Store, metrics: Metrics) -> None:
+    def __init__(self, keys: Keys, counts: Table, sessions: Store, metrics: Metrics) -> None:
         self.keys = keys
         self.metrics = metrics
-        self.sessions = SessionService(store, keys, metrics)
+        self.sessions = SessionService(sessions, keys, metrics)
         self.shadowing = Shadowing(metrics)
         self.quotas = QuotaService(counts)
         self.signers = SignerService()
@@ -59,9 +59,17 @@ class Runtime:
             for upstream in snapshot.forwarder.upstreams
         }
 
-    def prepare_redis(self, snapshot: Snapshot) -> RedisCounts | None:
-        """The Redis that a snapshot counts in; ConfigError. Blocking."""
-        return self.quotas.prepare(snapshot.config, changed=not self._same_files(snapshot))
+    def prepare_redis(self, snapshot: Snapshot) -> Callable[[], None]:
+        """Connect to what a snapshot keeps on Redis; the result uses it. ConfigError. Blocking."""
+        changed = not self._same_files(snapshot)
+        counts = self.quotas.prepare(snapshot.config, changed=changed)
+        store = self.sessions.stores.prepare(snapshot.config, changed=changed)
+
+        def activate() -> None:
+            self.quotas.activate(counts)
+            self.sessions.stores.activate(store)
+
+        return activate
 
     def _same_files(self, snapshot: Snapshot) -> bool:
         return bool(self.pools) and snapshot.named == self.snapshot.named

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import itertools
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import ConfigError, Problem
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from gateway.config.model import Config
+    from gateway.record.metrics import SessionGauges
     from gateway.serve.asgi import Receive, Scope, Send
     from gateway.serve.jwks import KeyService
     from gateway.serve.workers import Switch
@@ -79,6 +81,7 @@ class Supervisor:
         self.sinks = tally.sinks
         self.upstreams = tally.upstreams
         self.rate_limits = tally.rate_limits
+        self._tally_sessions = tally.sessions
         self.shadow = tally.shadow
         self.shadow_queued = tally.shadow_queued
         self.status = tally.status
@@ -91,7 +94,7 @@ class Supervisor:
         self._turns = anonymous(SLOTS)
         self.turns = sharing(self._turns)
         self._counts = Table.create(config.rate_limits.keys, shared=True)
-        self._sessions = MemoryStore(256 * 1024**2)
+        self._kept = MemoryStore(config.sessions.memory)
         self._forks: ForkServer | None = None
         self._forking = asyncio.Lock()
         self._lacking = asyncio.Event()
@@ -121,7 +124,7 @@ class Supervisor:
                 await member.kill()
                 raise ConfigError((Problem(f"{lost} while it prepares this"),)) from None
         await asyncio.gather(*(self._prepare(member, edition) for member in members[1:]))
-        return functools.partial(self._switch, edition)
+        return functools.partial(self._switch, edition, snapshot.config.sessions.memory)
 
     async def _prepare(self, member: Member, edition: Edition) -> None:
         try:
@@ -130,9 +133,10 @@ class Supervisor:
             log.error("left out of the reload: %s", lost)  # noqa: TRY400
             await member.kill()
 
-    async def _switch(self, edition: Edition) -> None:
+    async def _switch(self, edition: Edition, memory: int) -> None:
         """Have all workers serve with an edition; none that does not is left afterwards."""
         self._edition = edition
+        self._kept.max_bytes = memory
         await asyncio.gather(*(self._activate(member, edition) for member in self._active()))
 
     async def _activate(self, member: Member, edition: Edition) -> None:
@@ -225,7 +229,7 @@ class Supervisor:
             await Link.over(sock),
             reported=self._reported,
             wanted=self._wanted,
-            sessions=self._sessions,
+            sessions=self._kept,
         )
         self.members.append(member)
         self._spawn(self._listen(member))
@@ -284,6 +288,13 @@ class Supervisor:
             if self.stopping.is_set():
                 member.link.order(Drain())
             log.info("worker %d serves", member.pid)
+
+    def sessions(self) -> SessionGauges:
+        """How sessions are kept."""
+        found = self._tally_sessions()
+        return (
+            replace(self._kept.status(), error=found.error) if found.storage == "memory" else found
+        )
 
     def missing(self) -> list[str]:
         """What is missing of the workers."""

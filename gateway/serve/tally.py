@@ -11,6 +11,7 @@ from gateway.record.metrics import (
     AddressGauges,
     Metrics,
     RateLimitGauges,
+    SessionGauges,
     SinkCounts,
     TargetGauges,
     UpstreamGauges,
@@ -120,6 +121,14 @@ class Tally:
             storage=found[0].storage if found else "memory",
             error=next((gauges.error for gauges in found if gauges.error), ""),
             evicted=sum(gauges.evicted for gauges in found),
+        )
+
+    def sessions(self) -> SessionGauges:
+        """How the workers find the store of sessions."""
+        found = [member.report.sessions for member in self.members]
+        return SessionGauges(
+            storage=found[0].storage if found else "memory",
+            error=next((gauges.error for gauges in found if gauges.error), ""),
         )
 
     def shadow_queued(self) -> int:

@@ -15,7 +15,7 @@ from gateway.serve.edge import own_app
 from gateway.serve.proxy import Proxy
 from gateway.serve.runtime import Keys, Runtime
 from gateway.serve.servers import server_for
-from gateway.serve.session import MemoryStore, SessionPages
+from gateway.serve.session import SessionPages
 from gateway.serve.shared import alone
 from gateway.serve.sink import open_sinks
 
@@ -39,8 +39,8 @@ class Worker:
     """Serves requests in one event loop, with the snapshot that was activated last.
 
     `config` is that of the start, for what no reload changes. ConfigError where a log cannot be
-    opened. `load` counts the connections, `counts` what rate limits allow; `store` keeps sessions,
-    in this process by default.
+    opened. `load` counts the connections, `counts` what rate limits allow, `sessions` are
+    those in memory.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class Worker:
         config: Config,
         keys: Keys,
         counts: Table,
+        sessions: Store,
         turns: Turns = alone,
-        store: Store | None = None,
     ) -> None:
         self.config = config
         self.server = server_for(config)
@@ -57,8 +57,7 @@ class Worker:
         self.ring = Ring(config.log.decisions.ring)
         self.sinks = open_sinks(config.log, lambda text: log.warning("%s", text), turns)
         self.counts = counts
-        store = store or MemoryStore(config.sessions.memory)
-        self.runtime = Runtime(keys, counts, store, self.metrics)
+        self.runtime = Runtime(keys, counts, sessions, self.metrics)
         self.edge: list[BoundListener] = []
         self.load = Load()
         self.stopping = asyncio.Event()
@@ -88,7 +87,7 @@ class Worker:
         """
         recorder = self.recorder(snapshot)
         pools = self.runtime.prepare(snapshot)
-        redis = self.runtime.prepare_redis(snapshot)
+        activate_redis = self.runtime.prepare_redis(snapshot)
         # No reload changes the folder: all workers of a machine have their keys from one.
         state = self.config.policy.state
         signer = self.runtime.signers.prepare(snapshot.config.assertion, state)
@@ -102,7 +101,7 @@ class Worker:
         def activate(keyrings: Mapping[str, Keyring]) -> None:
             for certificate, context in certificates:
                 certificate.context = context
-            self.runtime.quotas.activate(redis)
+            activate_redis()
             self.runtime.signers.activate(signer)
             self.runtime.sessions.activate(providers)
             self.runtime.activate(snapshot, recorder, pools, keyrings)

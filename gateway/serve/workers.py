@@ -10,12 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.serve.quota import Table
+from gateway.serve.session import MemoryStore
 from gateway.serve.shared import alone
 from gateway.serve.worker import Worker
 
 if TYPE_CHECKING:
     from gateway.config.model import Config
-    from gateway.record.metrics import Metrics, RateLimitGauges, SinkCounts, UpstreamGauges
+    from gateway.record.metrics import (
+        Metrics,
+        RateLimitGauges,
+        SessionGauges,
+        SinkCounts,
+        UpstreamGauges,
+    )
     from gateway.serve.hypercorn import BoundListener
     from gateway.serve.jwks import KeyService
     from gateway.serve.shared import Turns
@@ -93,6 +100,9 @@ class Workers(Protocol):
     def rate_limits(self) -> RateLimitGauges:
         """How rate limits are counted."""
 
+    def sessions(self) -> SessionGauges:
+        """How sessions are kept."""
+
     def shadow_queued(self) -> int:
         """How many requests wait for the shadow."""
 
@@ -118,7 +128,8 @@ class InProcess:
     def __init__(self, config: Config, keys: KeyService) -> None:
         self.keys = keys
         self.started = time.time()
-        self.worker = Worker(config, keys, Table.create(config.rate_limits.keys))
+        self.kept = MemoryStore(config.sessions.memory)
+        self.worker = Worker(config, keys, Table.create(config.rate_limits.keys), self.kept)
         self.metrics = self.worker.metrics
         self.turns: Turns = alone
         self.edge = self.worker.edge
@@ -141,6 +152,7 @@ class InProcess:
         activate = await asyncio.to_thread(self.worker.prepare, snapshot)
 
         async def switch() -> None:
+            self.kept.max_bytes = snapshot.config.sessions.memory
             activate(self.keys.keyrings())
 
         return switch
@@ -158,6 +170,10 @@ class InProcess:
 
     async def refresh(self) -> None:
         """See Workers."""
+
+    def sessions(self) -> SessionGauges:
+        """See Workers."""
+        return self.worker.runtime.sessions.store.status()
 
     def missing(self) -> list[str]:
         """See Workers."""

@@ -18,7 +18,7 @@ from gateway.session.seal import NONCE_SIZE, SealError
 if TYPE_CHECKING:
     from gateway.record.metrics import Metrics
     from gateway.serve.session.provider import Provider
-    from gateway.serve.session.store import Store
+    from gateway.serve.session.stores import Stores
     from gateway.session.provider import Tokens
     from gateway.session.record import Record, Ticket
     from gateway.snapshot import Snapshot
@@ -59,15 +59,15 @@ class Received(Protocol):
 class Renewals:
     """The renewals of one process; they belong to no request, and go on when it leaves."""
 
-    def __init__(self, store: Store, received: Received, metrics: Metrics) -> None:
-        self.store = store
+    def __init__(self, stores: Stores, received: Received, metrics: Metrics) -> None:
+        self.stores = stores
         self.received = received
         self.metrics = metrics
         self._tasks: dict[bytes, asyncio.Task[Opened | None]] = {}
 
     async def read(self, ticket: Ticket, login: str) -> Opened | None:
         """The session of a ticket; None where it is not there, or another login's. StoreError."""
-        stored = await self.store.get(ticket.key)
+        stored = await self.stores.active.get(ticket.key)
         if stored is None:
             return None
         try:
@@ -112,7 +112,7 @@ class _Renewal:
         self, renewals: Renewals, ticket: Ticket, provider: Provider, snapshot: Snapshot
     ) -> None:
         self.renewals = renewals
-        self.store = renewals.store
+        self.store = renewals.stores.active
         self.ticket = ticket
         self.provider = provider
         self.snapshot = snapshot

@@ -14,6 +14,7 @@ from gateway.model import Facts, Missing, Session
 from gateway.serve.session.provider import Provider, unavailable
 from gateway.serve.session.renewal import Renewals
 from gateway.serve.session.store import StoreError
+from gateway.serve.session.stores import Stores
 from gateway.session.record import Record, Ticket
 from gateway.session.seal import NONCE_SIZE, SECRET_SIZE
 
@@ -32,12 +33,17 @@ _Made = TypeVar("_Made")
 class SessionService:
     """The sessions in a store, and the providers of the active configuration by login."""
 
-    def __init__(self, store: Store, keys: Keys, metrics: Metrics) -> None:
-        self.store = store
+    def __init__(self, memory: Store, keys: Keys, metrics: Metrics) -> None:
+        self.stores = Stores(memory)
         self.keys = keys
         self.metrics = metrics
         self.providers: dict[str, Provider] = {}
-        self.renewals = Renewals(store, self.received, metrics)
+        self.renewals = Renewals(self.stores, self.received, metrics)
+
+    @property
+    def store(self) -> Store:
+        """Where the active configuration keeps them."""
+        return self.stores.active
 
     def prepare(self, snapshot: Snapshot) -> dict[str, Provider]:
         """Those of a snapshot, the ones at hand where nothing differs; ConfigError. Blocking."""
@@ -216,7 +222,7 @@ class SessionService:
         await self.renewals.close()
         for provider in self.providers.values():
             provider.close()
-        await self.store.close()
+        await self.stores.close()
 
 
 def _away(error: StoreError) -> GatewayError:

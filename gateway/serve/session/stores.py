@@ -9,7 +9,6 @@ from gateway.serve.session.redis import RedisStore
 
 if TYPE_CHECKING:
     from gateway.config.model import Config
-    from gateway.record.metrics import SessionGauges
     from gateway.serve.session.store import Store
 
 
@@ -30,10 +29,6 @@ class Stores:
         """The Redis that a configuration keeps them on (see RedisUse); ConfigError."""
         used = config.redis if config.logins and config.sessions.storage == "redis" else None
         return self.redis.prepare(used, changed=changed)
-
-    def gauges(self) -> SessionGauges:
-        """How the active one does."""
-        return self.active.status()
 
     async def close(self) -> None:
         """Let go of what they hold; may be called again."""

@@ -237,6 +237,7 @@ def test_status():
             }
         ],
         "rate_limits": {"storage": "memory", "error": None, "evicted": 0},
+        "sessions": {"storage": "memory", "sessions": None, "error": None, "evicted": 0},
         "upstreams": {
             "orders": {
                 "targets": {
