@@ -113,11 +113,10 @@ async def race(kind: str, where: str, job: str, arguments: str) -> None:
             stack.push_async_callback(asyncio.wait, (task,))
             stack.push_async_callback(link.finish)
         stack.push_async_callback(store.close)
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
+        print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         found = await JOBS[job](store, **given)
-        sys.stdout.write(json.dumps(found) + "\n")
+        print(json.dumps(found), flush=True)
 
 
 # Those who start them
@@ -170,7 +169,8 @@ class Race:
         """What one of them has found."""
         assert process.stdout is not None
         line = await process.stdout.readline()
-        assert await process.wait() == 0
+        await process.wait()  # or it is ended, once its link is closed
+        assert line, "it failed"
         return json.loads(line)
 
     async def run(self, number: int, job: str, **arguments: Any) -> list[Any]:
