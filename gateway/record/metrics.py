@@ -128,12 +128,14 @@ class SessionGauges:
     """How the store of sessions does; `error` is what the last answer failed with, or empty.
 
     `sessions` is None where it cannot tell. `evicted` were ended because memory was full.
+    `providers` are the faults of the logins' providers, empty for none, by login.
     """
 
     storage: str
     sessions: int | None = None
     evicted: int = 0
     error: str = ""
+    providers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -574,6 +576,13 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         "Keys forgotten before their time because memory was full.",
         (),
         lambda _, gauges, __: [((), gauges.rate_limits.evicted)],
+    ),
+    "gateway_login_provider_up": (
+        "Whether the provider of a login could be asked for its metadata the last time.",
+        ("login",),
+        lambda _, gauges, __: (
+            ((name,), not error) for name, error in gauges.sessions.providers.items()
+        ),
     ),
     "gateway_sessions": (
         "Sessions in memory; not where they are kept on Redis.",

@@ -285,6 +285,9 @@ def status_document(state: AdminState) -> dict[str, Any]:
             "sessions": gauges.sessions.sessions,
             "error": gauges.sessions.error or None,
             "evicted": gauges.sessions.evicted,
+            "logins": {
+                name: {"error": error or None} for name, error in gauges.sessions.providers.items()
+            },
         },
         "upstreams": {name: _upstream(each) for name, each in gauges.upstreams.items()},
         "bundles": {name: _bundle(bundle) for name, bundle in state.bundles().items()},

@@ -292,9 +292,9 @@ class Supervisor:
     def sessions(self) -> SessionGauges:
         """How sessions are kept."""
         found = self._tally_sessions()
-        return (
-            replace(self._kept.status(), error=found.error) if found.storage == "memory" else found
-        )
+        if found.storage != "memory":
+            return found
+        return replace(self._kept.status(), error=found.error, providers=found.providers)
 
     def missing(self) -> list[str]:
         """What is missing of the workers."""

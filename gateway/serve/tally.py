@@ -124,11 +124,16 @@ class Tally:
         )
 
     def sessions(self) -> SessionGauges:
-        """How the workers find the store of sessions."""
+        """How the workers find the store of sessions, and the providers of logins."""
         found = [member.report.sessions for member in self.members]
+        faults: dict[str, str] = {}
+        for each in found:
+            for name, error in each.providers.items():
+                faults[name] = error or faults.get(name, "")
         return SessionGauges(
             storage=found[0].storage if found else "memory",
             error=next((gauges.error for gauges in found if gauges.error), ""),
+            providers=faults,
         )
 
     def shadow_queued(self) -> int:

@@ -173,7 +173,7 @@ class InProcess:
 
     def sessions(self) -> SessionGauges:
         """See Workers."""
-        return self.worker.runtime.sessions.store.status()
+        return self.worker.runtime.sessions.gauges()
 
     def missing(self) -> list[str]:
         """See Workers."""

@@ -312,7 +312,7 @@ async def _(gateway, provider, browser):
 
 @refused(Code.LOGIN_UNAVAILABLE, "a token that has expired while the provider is away")
 async def _(gateway, provider, browser):
-    provider.lifetime = 0.3
+    provider.lifetime = 1.5
     await browser.login(provider)
     provider.status = 500
     while (answer := await browser.ask("/items")).status == 200:

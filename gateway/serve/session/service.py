@@ -21,7 +21,7 @@ from gateway.session.seal import NONCE_SIZE, SECRET_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.record.metrics import Metrics
+    from gateway.record.metrics import Metrics, SessionGauges
     from gateway.serve.runtime import Keys
     from gateway.serve.session.store import Store
     from gateway.session.provider import Tokens
@@ -216,6 +216,11 @@ class SessionService:
                 issuer = missing.need.issuer
             keyring = await self.keys.newest(issuer)
             facts = replace(facts, keyrings={**facts.keyrings, issuer: keyring})
+
+    def gauges(self) -> SessionGauges:
+        """How storage and providers do."""
+        faults = {name: provider.last_error for name, provider in self.providers.items()}
+        return replace(self.store.status(), providers=faults)
 
     async def close(self) -> None:
         """End what is under way, but for renewals, which have a while."""

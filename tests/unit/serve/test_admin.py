@@ -237,7 +237,13 @@ def test_status():
             }
         ],
         "rate_limits": {"storage": "memory", "error": None, "evicted": 0},
-        "sessions": {"storage": "memory", "sessions": None, "error": None, "evicted": 0},
+        "sessions": {
+            "storage": "memory",
+            "sessions": None,
+            "error": None,
+            "evicted": 0,
+            "logins": {},
+        },
         "upstreams": {
             "orders": {
                 "targets": {

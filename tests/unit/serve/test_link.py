@@ -8,7 +8,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.errors import Problem
-from gateway.record.metrics import AddressGauges, RateLimitGauges, TargetGauges, UpstreamGauges
+from gateway.record.metrics import (
+    AddressGauges,
+    RateLimitGauges,
+    SessionGauges,
+    TargetGauges,
+    UpstreamGauges,
+)
 from gateway.serve import link
 from gateway.serve.link import (
     Activated, Asked, Count, Drain, Link, Prepared, Recall, Recalled, Report, Told, Wanted,
@@ -57,6 +63,7 @@ ANSWERS = [
             )
         },
         rate_limits=RateLimitGauges(storage="redis", error="away"),
+        sessions=SessionGauges(storage="memory", sessions=3, providers={"web": "away"}),
         keyrings={"corp": "k"},
     ),
     Recalled(number=5, events=[("01J", '{"a":1}')]),

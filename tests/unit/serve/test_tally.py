@@ -2,7 +2,13 @@
 
 from types import SimpleNamespace
 
-from gateway.record.metrics import AddressGauges, RateLimitGauges, TargetGauges, UpstreamGauges
+from gateway.record.metrics import (
+    AddressGauges,
+    RateLimitGauges,
+    SessionGauges,
+    TargetGauges,
+    UpstreamGauges,
+)
 from gateway.serve.link import Report
 from gateway.serve.tally import Tally
 
@@ -53,6 +59,17 @@ def test_an_upstream_that_nobody_has_any_more_is_not_shown():
     tally = Tally([member()])
     tally.ended(gone)
     assert tally.upstreams() == {}
+
+
+def test_sessions_have_the_faults_of_all():
+    tally = Tally([
+        member(sessions=SessionGauges(storage="redis", providers={"web": ""})),
+        member(sessions=SessionGauges(storage="redis", error="away", providers={"web": "500"})),
+    ])  # fmt: skip
+    assert tally.sessions() == SessionGauges(
+        storage="redis", error="away", providers={"web": "500"}
+    )
+    assert Tally([]).sessions() == SessionGauges(storage="memory")
 
 
 def test_rate_limits_add_up():
