@@ -35,6 +35,7 @@ class Names:
     issuers: frozenset[str] | None
     upstreams: frozenset[str] | None
     networks: frozenset[str] | None
+    logins: frozenset[str] | None
 
     @classmethod
     def of(cls, draft: Draft) -> Names:
@@ -47,7 +48,10 @@ class Names:
             return None
 
         return cls(
-            issuers=names("issuers"), upstreams=names("upstreams"), networks=names("networks")
+            issuers=names("issuers"),
+            upstreams=names("upstreams"),
+            networks=names("networks"),
+            logins=names("logins"),
         )
 
 
@@ -146,7 +150,7 @@ def _routes(config: Config, names: Names) -> Iterator[Fault]:
         yield from _unknown_names((*key, "issuers"), route.issuers, names.issuers, "issuer")
         limits = frozenset(config.rate_limits.limits)
         yield from _unknown_names((*key, "rate_limits"), route.rate_limits or (), limits, "limit")
-        yield from _login((*key, "login"), route, config)
+        yield from _login((*key, "login"), route, config, names)
         if route.authentication == "anonymous":
             for name in ("issuers", "audience", "login"):
                 if getattr(route, name):
@@ -205,11 +209,11 @@ def _unknown_names(
             )
 
 
-def _login(key: Key, route: Route, config: Config) -> Iterator[Fault]:
+def _login(key: Key, route: Route, config: Config, names: Names) -> Iterator[Fault]:
     """The login of a route."""
     if route.login is None:
         return
-    yield from _unknown_names(key[:-1], {"login": route.login}, frozenset(config.logins), "login")
+    yield from _unknown_names(key[:-1], {"login": route.login}, names.logins, "login")
     login = config.logins.get(route.login)
     if login and route.issuers and login.issuer not in route.issuers:
         yield Fault(

@@ -21,6 +21,14 @@ START = 60.0
 DEADLINE = 60.0
 
 
+LEFT = ("navigated or closed", "Cannot find context", "context was destroyed")
+"""What the protocol says of a script whose page is another one by now."""
+
+
+class Left(Exception):
+    """The page is another one by now."""
+
+
 class Page:
     """One page of a browser."""
 
@@ -34,11 +42,14 @@ class Page:
         await call(self.socket, next(self.numbers), "Page.navigate", self.session, url=url)
 
     async def run(self, script: str) -> Any:
-        """The value of a script on the page, None while there is none."""
-        found = await call(
-            self.socket, next(self.numbers), "Runtime.evaluate", self.session,
-            expression=script, returnByValue=True,
-        )  # fmt: skip
+        """The value of a script on the page, None while there is none, and where it leaves the page."""
+        try:
+            found = await call(
+                self.socket, next(self.numbers), "Runtime.evaluate", self.session,
+                expression=script, returnByValue=True,
+            )  # fmt: skip
+        except Left:
+            return None
         return found.get("result", {}).get("value")
 
     async def shows(self, text: str) -> str:
@@ -72,6 +83,8 @@ async def call(
     async with asyncio.timeout(DEADLINE):
         while (found := await socket.receive_json()).get("id") != number:
             pass
+    if any(text in str(found.get("error")) for text in LEFT):
+        raise Left
     assert "error" not in found, found
     result: dict[str, Any] = found["result"]
     return result
