@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -20,12 +20,15 @@ LOGIN = f"{OWN}/login/web"
 
 @dataclass(frozen=True, kw_only=True)
 class LoginCase:
-    """Something that a browser does, and the code of the last answer; `changes` are the login's."""
+    """Something that a browser does, and the code of the last answer.
+
+    With `lasting` the gateway is another one afterwards.
+    """
 
     name: str
     code: Code
     act: Callable[[Running, Provider, Browser], Awaitable[http1.Response]]
-    changes: dict[str, Any] = field(default_factory=dict)
+    lasting: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -34,11 +37,11 @@ class LoginCase:
 LOGIN_CASES: list[LoginCase] = []
 
 
-def refused(code: Code, name: str, **changes: Any) -> Any:
+def refused(code: Code, name: str, *, lasting: bool = False) -> Any:
     """Make a case of a function."""
 
     def made(act: Any) -> Any:
-        LOGIN_CASES.append(LoginCase(name=name, code=code, act=act, changes=changes))
+        LOGIN_CASES.append(LoginCase(name=name, code=code, act=act, lasting=lasting))
         return act
 
     return made
@@ -93,19 +96,19 @@ async def _(gateway, provider, browser):
     return await other.ask(LOGIN, headers=(("x-forwarded-proto", "https"),))
 
 
-@refused(Code.LOGIN_UNAVAILABLE, "the provider is away")
+@refused(Code.LOGIN_UNAVAILABLE, "the provider is away", lasting=True)
 async def _(gateway, provider, browser):
     provider.away = True
     return await browser.ask(LOGIN)
 
 
-@refused(Code.LOGIN_UNAVAILABLE, "metadata of another issuer")
+@refused(Code.LOGIN_UNAVAILABLE, "metadata of another issuer", lasting=True)
 async def _(gateway, provider, browser):
     provider.metadata = {"issuer": "https://evil.example"}
     return await browser.ask(LOGIN)
 
 
-@refused(Code.LOGIN_UNAVAILABLE, "a provider without PKCE")
+@refused(Code.LOGIN_UNAVAILABLE, "a provider without PKCE", lasting=True)
 async def _(gateway, provider, browser):
     provider.metadata = {"code_challenge_methods_supported": ["plain"]}
     return await browser.ask(LOGIN)
@@ -263,7 +266,7 @@ for _name, _members in {
     _given(Code.LOGIN_FAILED, _name, **_members)
 
 
-@refused(Code.LOGIN_FAILED, "an ID token that another has signed")
+@refused(Code.LOGIN_FAILED, "an ID token that another has signed", lasting=True)
 async def _(gateway, provider, browser):
     place = provider.authorize(await browser.begin())
     await gateway.runtime.keys.newest("idp")
@@ -289,21 +292,23 @@ def _away(*names: str) -> Any:
     return make
 
 
-@refused(Code.SESSION_UNAVAILABLE, "a store that is away")
+@refused(Code.SESSION_UNAVAILABLE, "a store that is away", lasting=True)
 async def _(gateway, provider, browser):
     await browser.login(provider)
     _away("get")(gateway)
     return await browser.ask("/items")
 
 
-@refused(Code.SESSION_UNAVAILABLE, "a store that is away at the end of a login")
+@refused(Code.SESSION_UNAVAILABLE, "a store that is away at the end of a login", lasting=True)
 async def _(gateway, provider, browser):
     place = provider.authorize(await browser.begin())
     _away("create")(gateway)
     return await browser.answer(place)
 
 
-@refused(Code.SESSION_UNAVAILABLE, "a store that cannot tell whether an answer is new")
+@refused(
+    Code.SESSION_UNAVAILABLE, "a store that cannot tell whether an answer is new", lasting=True
+)
 async def _(gateway, provider, browser):
     place = provider.authorize(await browser.begin())
     _away("claim")(gateway)

@@ -47,6 +47,11 @@ class Provider:
 
     def __init__(self, key: SigningKey = KEY) -> None:
         self.key = key
+        self.server: Server | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
         self.subject = "alice"
         self.lifetime = 600.0
         self.rotate = False
@@ -64,7 +69,6 @@ class Provider:
         self.refreshes: list[str] = []
         self.grants: dict[str, Grant] = {}
         self.live: dict[str, Grant] = {}
-        self.server: Server | None = None
         self.made = 0
 
     @property
