@@ -8,20 +8,25 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.config.model import Config
 from gateway.jose.sign import generate, public_jwks, sign
 from gateway.limit import Limiter
-from gateway.model import Facts, Forward, Head, Trail
+from gateway.model import Facts, Forward, Head, Session, Trail
 from gateway.pipeline import plan
 from gateway.route.table import RouteTable
 from gateway.serve.quota import Table
+from gateway.serve.session import MemoryStore
+from gateway.serve.session.renewal import Renewals
+from gateway.serve.session.stores import Stores
+from gateway.session.record import Record, Ticket
 from gateway.snapshot import Snapshot, build, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 CALLS = 1_000
 ROUNDS = 25
@@ -39,6 +44,10 @@ routes:
   - {id: customer-orders, paths: ["/customers/{customer}/orders"], upstream: orders}
   - {id: admin, paths: ["/admin/{rest:path}"], upstream: orders}
 """
+LOGIN = (
+    CONFIG.replace("{id: orders,", "{id: orders, login: web,")
+    + "logins: {web: {issuer: corp, client: {id: gateway, authentication: none}}}\n"
+)
 LIMITED = {
     "rate_limits": {"limits": {"people": {"requests": 1_000_000}}, "default": ["people"]},
     "routes": [{"id": "orders", "paths": ["/orders"], "upstream": "http://127.0.0.1:9000"}],
@@ -64,12 +73,12 @@ BROWSER = (
 """What a browser sends; a service sends less."""
 
 
-def sample(folder: Path) -> tuple[Snapshot, str]:
+def sample(folder: Path, config: str = CONFIG) -> tuple[Snapshot, str]:
     """A snapshot of the sample policies, and a token that they allow to read orders."""
     key = generate("RS256")
     (folder / "jwks.json").write_text(json.dumps(public_jwks([key])))
     path = folder / "gateway.yaml"
-    path.write_text(f"{CONFIG}policy: {{paths: ['{POLICIES}']}}\n")
+    path.write_text(f"{config}policy: {{paths: ['{POLICIES}']}}\n")
     claims = {"iss": "https://idp.example", "aud": "orders", "sub": "alice", "roles": ["reader"]}
     token = sign({"typ": "at+jwt"}, {**claims, "iat": int(NOW), "exp": int(NOW) + 3600}, key)
     return build(read(path, {}), now=NOW), token
@@ -101,6 +110,47 @@ def many_routes(count: int) -> RouteTable:
         for number in range(count)
     ]
     return RouteTable.build(Config.model_validate({"routes": routes}).routes)
+
+
+def sessions(folder: Path) -> dict[str, Callable[[], object]]:
+    """Requests of a browser's session on the same route, and what finds the session."""
+    snapshot, token = sample(folder, LOGIN)
+    ticket = Ticket(bytes(32))
+    cookie = (b"cookie", b"theme=dark; __Host-session-web=" + ticket.cookie.encode())
+    browser = tuple(cookie if line[0] == b"cookie" else line for line in BROWSER)
+    head = replace(request(token), headers=browser)
+    found = Session(login="web", id="s", token=token.encode(), access_token=token.encode())
+    facts = Facts(session=found)
+    made = plan(head, facts, snapshot, NOW)
+    assert isinstance(made, Forward), made
+    store = MemoryStore(1024**2)
+    record = Record(
+        login="web", issuer="", subject="alice", sid="", access_token=token, id_token=token,
+        refresh_token="r", expires_at=NOW, received_at=NOW,
+    )  # fmt: skip
+    value = ticket.seal(record, bytes(12))
+    result(store.create(ticket.key, value, tags=(), idle=1e6, lifetime=1e6))
+    renewals = Renewals(Stores(store), None, None)  # type: ignore[arg-type]
+    bearer = request(token)
+    return {
+        "logins: a bearer's plan": lambda: plan(bearer, NO_FACTS, snapshot, NOW),
+        "logins: a session's plans": lambda: (
+            plan(head, NO_FACTS, snapshot, NOW),
+            plan(head, facts, snapshot, NOW),
+        ),
+        "  session, found and opened": lambda: result(
+            renewals.read(Ticket.read(ticket.cookie.encode()) or ticket, "web")
+        ),
+    }
+
+
+def result(coroutine: Coroutine[Any, Any, object]) -> object:
+    """What a coroutine returns that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise RuntimeError("it waits")
 
 
 def timed(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
@@ -148,6 +198,7 @@ def main() -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as folder:
         snapshot, token = sample(Path(folder))
+        with_logins = sessions(Path(folder))
     head = request(token)
     small, large = many_routes(10), many_routes(1_000)
     deep = request(token, b"/service7/orders/42")
@@ -158,13 +209,14 @@ def main() -> None:
 
     best = timed({
         **stages(snapshot, head),
+        **with_logins,
         "plan, token new (RS256)": unknown,
         "route among 10": lambda: small.match(deep),
         "route among 1,000": lambda: large.match(deep),
     })  # fmt: skip
     print(f"{'µs a request with 15 headers':34}")
     for name, cost in best.items():
-        print(f"{name:26}{cost:8.2f}")
+        print(f"{name:28}{cost:8.2f}")
     ratio = best["route among 1,000"] / best["route among 10"]
     print(f"\n1,000 routes / 10 routes  {ratio:8.2f}   (goal: at most 1.5)")
     print(f"a known token             {best['  identify, token known']:8.2f}   (goal: at most 5)")
