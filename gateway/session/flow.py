@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 import orjson
+from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
@@ -24,12 +25,10 @@ RANDOM: Final = 3 * 32 + NONCE_SIZE
 """Random bytes that a login takes."""
 SHOWN: Final = 10
 """Signs of the state in the name of the login's cookie: a browser may have several under way."""
-MOST: Final = 4
-"""Most logins under way in one browser; further ones push out others."""
 _SEAL: Final = b"login-flow"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Flow:
     """A login under way; `began` in Unix seconds."""
 
@@ -64,9 +63,8 @@ class Flow:
             nonce=self.nonce,
             code_challenge=create_s256_code_challenge(self.verifier),  # type: ignore[no-untyped-call]
             code_challenge_method="S256",
-            **login.parameters,
         )
-        return url
+        return str(add_params_to_uri(url, login.parameters.items()))
 
     def token_request(self, code: str) -> dict[str, str]:
         """The parameters that exchange the code (RFC 6749 §4.1.3, RFC 7636 §4.5)."""
@@ -120,7 +118,7 @@ def code_of(answer: Mapping[str, list[str]], metadata: Metadata) -> str:
     if issuer is None and metadata.names_itself:
         raise IdentityError(Code.LOGIN_FAILED, "the provider does not name itself")
     if issuer is not None and issuer != metadata.issuer:
-        raise IdentityError(Code.LOGIN_FAILED, f"the answer of another provider: {issuer!r}")
+        raise IdentityError(Code.LOGIN_FAILED, f"the answer of {issuer[:200]!r}")
     if "error" in once:
         raise IdentityError(Code.LOGIN_REFUSED, f"the provider says {once['error'][:64]!r}")
     if not once.get("code"):

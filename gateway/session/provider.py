@@ -69,7 +69,7 @@ class Metadata:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Tokens:
     """What the token endpoint gave (RFC 6749 §5.1); empty where it gave none.
 

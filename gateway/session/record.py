@@ -19,7 +19,7 @@ SHOWN: Final = 16
 """Digits of a session's id."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Record:
     """A session; `issuer`, `subject` and `sid` are those of the ID token.
 
@@ -56,7 +56,7 @@ class Record:
         return tuple(tag(self.issuer, kind, value) for kind, value in named if value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Ticket:
     """The secret of a session's cookie: 32 random bytes, that the browser alone keeps."""
 

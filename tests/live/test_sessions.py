@@ -62,10 +62,12 @@ async def test_a_login_begins_a_session_of_its_own(tmp_path):
         planted = "A" * 43
         browser.cookies["__Host-session-web"] = planted
         assert (await browser.ask("/items")).status == 303
+        slower = provider.authorize(await browser.begin())
         await browser.login(provider)
         first = browser.session
         assert first != planted
-        await browser.login(provider)
+        # A login that was begun before ends the session of the one that was faster.
+        assert (await browser.answer(slower)).status == 303
         assert browser.session != first
         assert (await browser.ask("/items")).status == 200
         status = json.loads((await gateway.ask_admin("/status")).body)["sessions"]
@@ -115,10 +117,23 @@ async def test_several_tabs_log_in_at_once(tmp_path):
         for tab in (2, 0, 1):
             answer = await browser.answer(places[tab])
             assert (answer.status, answer.header("location")) == (303, f"/items/{tab}")
-        for _ in range(10):  # another site that begins logins fills no cookie jar
-            await browser.begin()
-        under_way = [name for name in browser.cookies if name.startswith("__Host-session~web~")]
-        assert len(under_way) == 4
+        late = await browser.ask(f"{OWN}/login/web?return_to=/items/late")
+        assert (late.status, late.header("location")) == (303, "/items/late")
+
+
+@live
+async def test_another_site_that_begins_logins_fills_no_cookie_jar(tmp_path):
+    provider = Provider()
+    async with logins(tmp_path, provider) as (_, browser):
+        for length in (1, 1900, 1900, 1900, 1900, *[1] * 30):
+            await browser.begin("/" + "a" * length)
+            under_way = [
+                name + value
+                for name, value in browser.cookies.items()
+                if name.startswith("__Host-session~web~")
+            ]
+            assert 0 < sum(map(len, under_way)) <= 8192
+        assert len(under_way) > 8
         answer = await browser.answer(provider.authorize(await browser.begin()))
         assert answer.status == 303
 

@@ -41,9 +41,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gateway.sessions")
 
+FLOWS: Final = 8192
+"""Most bytes of cookies of logins under way: more, and no request of the browser would be taken."""
 LOOP: Final = 5
 """Logins of one browser within LOOP_TIME after which the next is not begun by itself."""
 LOOP_TIME: Final = 60.0
+TOLD: Final = frozenset((Code.LOGIN_FAILED, Code.LOGIN_REFUSED, Code.LOGIN_UNAVAILABLE))
+"""What an operator should know of; the others anybody can bring about, as often as they like."""
 _GUARD: Final = re.compile(rb"([0-9]{1,2})\.([0-9]{1,12})")
 
 
@@ -158,7 +162,8 @@ class SessionPages:
             return await answer(asked)
         except GatewayError as error:
             self._count(asked.name, error.code.text)
-            log.info("login %s: %s (%s)", asked.name, error, asked.head.id)
+            level = logging.INFO if error.code in TOLD else logging.DEBUG
+            log.log(level, "login %s: %s (%s)", asked.name, error, asked.head.id)
             raise
         except StoreError as error:
             self._count(asked.name, Code.SESSION_UNAVAILABLE.text)
@@ -171,12 +176,14 @@ class SessionPages:
     # The three pages
 
     async def login(self, asked: Asked) -> Reply:
-        """Send the browser to the provider."""
+        """Send the browser to the provider, unless another tab has just logged in."""
         _check_secure(asked)
         back = asked.query.get("return_to", ["/"])
         if len(back) != 1:
             raise GatewayError(Code.RETURN_REFUSED, f"{len(back)} of them")
         return_to = own_path(back[0])
+        if await self._has_session(asked):
+            return redirect(return_to, ())
         if _logins_of_late(asked, time.time()) >= LOOP:
             raise GatewayError(Code.LOGIN_LOOP, headers=(_text(delete_cookie(asked.guard_cookie)),))
         metadata = await asked.provider.metadata()
@@ -184,15 +191,18 @@ class SessionPages:
         random = os.urandom(flows.RANDOM)
         callback = asked.origin + asked.page("callback")
         flow = flows.begin(asked.name, callback, return_to, random, time.time())
-        kept = set_cookie(
-            asked.flow_prefix + flow.mark,
-            flow.sealed(secret, random),
-            asked.snapshot.config.sessions.login_timeout,
-        )
-        under_way = [name for name in asked.cookies if name.startswith(asked.flow_prefix)]
-        gone = map(delete_cookie, under_way[: max(0, len(under_way) - flows.MOST + 1)])
-        login = asked.provider.login
-        return redirect(flow.authorization(login, metadata), (kept, *gone))
+        kept = flow.sealed(secret, random)
+        timeout = asked.snapshot.config.sessions.login_timeout
+        cookie = set_cookie(asked.flow_prefix + flow.mark, kept, timeout)
+        gone = map(delete_cookie, _superfluous(asked, len(kept)))
+        return redirect(flow.authorization(asked.provider.login, metadata), (cookie, *gone))
+
+    async def _has_session(self, asked: Asked) -> bool:
+        values = asked.cookies.get(asked.session_cookie, ())
+        if len(values) != 1:
+            return False
+        found = await self.runtime.sessions.find(asked.name, values[0], asked.snapshot)
+        return bool(found.token)
 
     async def callback(self, asked: Asked) -> Reply:
         """Take the provider's answer, and begin a session."""
@@ -253,10 +263,10 @@ class SessionPages:
 
     async def confirm(self, asked: Asked) -> Reply:
         """Ask whether to log out: another site could make a browser open this page."""
-        metadata = await asked.provider.metadata()
-        parts = urlsplit(metadata.end_session)
+        end_session = await _end_session(asked)
+        parts = urlsplit(end_session)
         # Browsers ask for leave to follow the redirect of a form, too.
-        target = f" {parts.scheme}://{parts.netloc}" if metadata.end_session else ""
+        target = f" {parts.scheme}://{parts.netloc}" if end_session else ""
         form = f'<form method="post" action="{asked.page("logout")}">'
         body = f"{form}<button>Log out</button></form>"
         return page("Log out", body, form_action=f"'self'{target}")
@@ -273,10 +283,7 @@ class SessionPages:
             return redirect(after, gone)
         self._count(asked.name, "logout")
         log.info("login %s: a session ends by logout (%s)", asked.name, asked.head.id)
-        try:
-            end_session = (await asked.provider.metadata()).end_session
-        except GatewayError:
-            end_session = ""
+        end_session = await _end_session(asked)
         if not end_session:
             return redirect(after, gone)
         told = {
@@ -291,6 +298,31 @@ class SessionPages:
 def redirect(place: str, headers: Headers) -> Reply:
     """The way to another page, by GET."""
     return Reply(status=303, headers=((b"location", place.encode()), *headers))
+
+
+async def _end_session(asked: Asked) -> str:
+    """The provider's logout; empty where there is none, or it is not known."""
+    try:
+        return (await asked.provider.metadata()).end_session
+    except GatewayError:
+        return ""
+
+
+def _superfluous(asked: Asked, added: int) -> list[bytes]:
+    """Cookies of logins under way, the oldest first, that leave no room for one more."""
+    sizes = {
+        name: len(name) + sum(map(len, values))
+        for name, values in asked.cookies.items()
+        if name.startswith(asked.flow_prefix)
+    }
+    gone = []
+    total = sum(sizes.values()) + added
+    for name, size in sizes.items():
+        if total <= FLOWS:
+            break
+        gone.append(name)
+        total -= size
+    return gone
 
 
 def _check_secure(asked: Asked) -> None:

@@ -90,7 +90,9 @@ class Provider:
         clock = asyncio.get_running_loop().time
         try:
             self._metadata = await self._fetch()
-        except (FetchError, ProviderError) as error:
+        except Exception as error:
+            if not isinstance(error, FetchError | ProviderError):  # a fault of ours
+                log.exception("login %s: the metadata could not be read", self.name)
             pause = min(FIRST_PAUSE * 2 ** min(self._failures, 8), LONGEST_PAUSE)
             self._failures += 1
             self._due = clock() + pause
