@@ -237,6 +237,7 @@ async def test_two_gateways_on_one_redis_renew_a_session_once(tmp_path):
             status = json.loads((await browsers[1].gateway.ask_admin("/status")).body)
             assert status["sessions"] == {
                 "storage": "redis", "sessions": None, "error": None, "evicted": 0,
+                "logins": {"web": {"error": None}},
             }  # fmt: skip
 
 
@@ -318,6 +319,7 @@ async def test_sessions_outlive_workers_and_reloads(tmp_path):
         status = json.loads((await gateway.ask_admin("/status")).body)
         assert status["sessions"] == {
             "storage": "memory", "sessions": 1, "error": None, "evicted": 0,
+            "logins": {"web": {"error": None}},
         }  # fmt: skip
         assert "gateway_sessions 1.0" in await gateway.metrics()
         assert provider.refreshes == []
