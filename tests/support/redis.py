@@ -56,15 +56,16 @@ class RedisServer:
 
     def flush(self) -> None:
         """Have it forget everything."""
-        self._tell("flushall")
+        self.tell("flushall")
 
     def dump(self) -> bytes:
         """All that it holds, as it writes it to a disk, but uncompressed."""
-        self._tell("config", "set", "rdbcompression", "no")
-        self._tell("save")
+        self.tell("config", "set", "rdbcompression", "no")
+        self.tell("save")
         return (self.socket.parent / "dump.rdb").read_bytes()
 
-    def _tell(self, *command: str) -> None:
+    def tell(self, *command: str) -> None:
+        """Have it do what it answers OK to."""
         arguments = ["redis-cli", "-s", str(self.socket), *command]
         told = subprocess.run(arguments, check=True, capture_output=True, text=True)
         assert told.stdout == "OK\n", told.stdout
