@@ -34,19 +34,12 @@ class RedisServer:
     """
 
     def __init__(self, config: Redis) -> None:
-        try:
-            from redis import asyncio as library  # noqa: PLC0415  an extra
-        except ImportError:
-            message = "the client of Redis is not installed"
-            remedy = "pip install 'policy-gateway[redis]'"
-            raise ConfigError((Problem(message, key="redis", remedy=remedy),)) from None
         self.config = config
         self.last_error = ""
         self.failures = 0
         self._retry_at = 0.0
         self._trying = False
-        self._errors = library.RedisError
-        self.client = library.Redis(connection_pool=_pool(config, library))
+        self.client, self._errors = client(config)
 
     def key(self, group: str, *names: bytes | str) -> bytes:
         """The key of names in a group, all of whose keys are in one slot of a cluster."""
@@ -129,6 +122,17 @@ class RedisUse(Generic[_Kept]):
             await self._closing
         if self.active is not None:
             await self.active.close()
+
+
+def client(config: Redis) -> tuple[Any, type[Exception]]:
+    """A client of a server, and what its errors are; ConfigError where none is installed."""
+    try:
+        from redis import asyncio as library  # noqa: PLC0415  an extra
+    except ImportError:
+        message = "the client of Redis is not installed"
+        remedy = "pip install 'policy-gateway[redis]'"
+        raise ConfigError((Problem(message, key="redis", remedy=remedy),)) from None
+    return library.Redis(connection_pool=_pool(config, library)), library.RedisError
 
 
 def _told(error: Exception) -> str:

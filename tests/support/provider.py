@@ -40,7 +40,7 @@ class Provider:
 
     `lifetime` is that of access tokens. `rotate` gives a new refresh token each time; the one before
     is good for `grace` seconds more, and later ends all. `claims` change ID tokens, `answer` the
-    token endpoint's members, `status` its status. While `gate` is not set the token endpoint
+    token endpoint's members, `status` its status, `failures` how many answers are 500. While `gate` is not set the token endpoint
     waits before it answers. With `drop` it does what it is asked and does not answer, with `away`
     it does nothing. `refreshes` are the refresh tokens that came.
     """
@@ -62,6 +62,7 @@ class Provider:
         self.metadata: dict[str, Any] = {}
         self.response: dict[str, str] = {"iss": "{issuer}"}
         self.status = 200
+        self.failures = 0
         self.gate = asyncio.Event()
         self.gate.set()
         self.drop = False
@@ -125,6 +126,10 @@ class Provider:
         if form["grant_type"] == "refresh_token":
             self.refreshes.append(form["refresh_token"])
         await self.gate.wait()
+        if self.failures:
+            self.failures -= 1
+            peer.send(document({"error": "server_error"}, 500))
+            return
         if self.status != 200:
             peer.send(document({"error": "server_error"}, self.status))
             return

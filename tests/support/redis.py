@@ -28,7 +28,17 @@ class RedisServer:
     def start(self) -> None:
         """Start it, and wait until it listens."""
         self._process = subprocess.Popen(
-            ["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", ""],
+            [
+                "redis-server",
+                "--port",
+                "0",
+                "--unixsocket",
+                str(self.socket),
+                "--save",
+                "",
+                "--dir",
+                str(self.socket.parent),
+            ],
             stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 30
@@ -46,9 +56,19 @@ class RedisServer:
 
     def flush(self) -> None:
         """Have it forget everything."""
-        subprocess.run(
-            ["redis-cli", "-s", str(self.socket), "flushall"], check=True, capture_output=True
-        )
+        self.tell("flushall")
+
+    def dump(self) -> bytes:
+        """All that it holds, as it writes it to a disk, but uncompressed."""
+        self.tell("config", "set", "rdbcompression", "no")
+        self.tell("save")
+        return (self.socket.parent / "dump.rdb").read_bytes()
+
+    def tell(self, *command: str) -> None:
+        """Have it do what it answers OK to."""
+        arguments = ["redis-cli", "-s", str(self.socket), *command]
+        told = subprocess.run(arguments, check=True, capture_output=True, text=True)
+        assert told.stdout == "OK\n", told.stdout
 
     def freeze(self, *, frozen: bool) -> None:
         """Stop it, or let it go on: connections stay, answers do not come."""
