@@ -55,6 +55,7 @@ class Code(Enum):
     LOGIN_LOOP = ("login-loop", 400, "The login succeeds again and again, but does not last")
     LOGIN_REFUSED = ("login-refused", 403, "The login provider refused the login")
     LOGIN_FAILED = ("login-failed", 502, "The login provider's answer cannot be used")
+    LOGOUT_REFUSED = ("logout-refused", 400, "The logout token is not acceptable")
     RETURN_REFUSED = ("return-refused", 400, "The page to return to is no path of this host")
     # 3 decide
     BODY_TOO_LARGE = ("body-too-large", 413, "The request body is too large")

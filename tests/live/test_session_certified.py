@@ -65,6 +65,20 @@ async def test_a_certified_provider_from_login_to_logout(tmp_path):
 
 
 @live
+async def test_a_certified_provider_ends_the_session_of_who_logs_out_elsewhere(tmp_path):
+    async with gateway_and_provider(tmp_path) as (_, provider, browser, person):
+        assert (await log_in(browser, person)).status == 303
+        assert (await browser.ask("/items")).status == 200
+        # The same person, at another service of the same provider.
+        await person.logs_out(
+            f"{provider.issuer}/session/end", f"{provider.issuer}/session/end/success"
+        )
+        deadline = time.monotonic() + 30
+        while (await browser.ask("/items")).status == 200:
+            assert time.monotonic() < deadline
+
+
+@live
 async def test_a_real_browser_logs_in_and_out(tmp_path):
     """The cookies are what Chromium takes, and the policy of the pages lets their forms pass."""
     async with (

@@ -204,3 +204,22 @@ async def test_a_login_on_two_workers(tmp_path):
         assert {answer.status for answer in answers} == {200}
         status = json.loads((await gateway.ask_admin("/status")).body)
         assert status["sessions"]["sessions"] == 1
+
+
+@live
+async def test_a_provider_ends_the_sessions_of_who_logs_out_elsewhere(tmp_path):
+    provider = Provider()
+    async with logins(tmp_path, provider) as (gateway, browser):
+        other, third = Browser(gateway), Browser(gateway)
+        await browser.login(provider)
+        provider.claims = {"sid": "s2"}
+        await other.login(provider)
+        provider.subject = "bob"
+        await third.login(provider)
+        provider.subject = "alice"
+        answer = await browser.told_to_log_out(provider.logout_token())
+        assert (answer.status, answer.header("cache-control")) == (200, "no-store")
+        assert [(await each.ask("/items")).status for each in (browser, other)] == [303, 200]
+        # Without a session of the provider's, all of the subject.
+        assert (await browser.told_to_log_out(provider.logout_token(sid=None))).status == 200
+        assert [(await each.ask("/items")).status for each in (other, third)] == [303, 200]

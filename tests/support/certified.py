@@ -40,6 +40,8 @@ class Certified:
             "redirect_uris": [f"{origin}{OWN}/callback/web"],
             "post_logout_redirect_uris": [f"{origin}/open/bye"],
             "grant_types": ["authorization_code", "refresh_token"],
+            "backchannel_logout_uri": f"{origin}{OWN}/backchannel-logout/web",
+            "backchannel_logout_session_required": True,
             "id_token_signed_response_alg": "ES256",
         }
         assert self.process.stdin is not None
@@ -115,7 +117,7 @@ class Person:
         form = dict(hidden)
         if 'name="login"' in page:
             form |= {"login": self.name, "password": "any"}
-        if "logout" in found[1]:
+        if 'name="logout"' in page:
             form["logout"] = "yes"
         return urljoin(url, found[1].replace("&amp;", "&")), form
 

@@ -338,6 +338,72 @@ async def _(gateway, provider, browser):
     return answer
 
 
+def _logged_out(name: str, header: Any = None, *, key: Any = None, **changes: Any) -> None:
+    async def act(gateway: Running, provider: Provider, browser: Browser) -> http1.Response:
+        await browser.login(provider)
+        answer = await browser.told_to_log_out(provider.logout_token(header, key=key, **changes))
+        assert (await browser.ask("/items")).status == 200
+        return answer
+
+    refused(Code.LOGOUT_REFUSED, name)(act)
+
+
+for _name, _changes in {
+    "no event": {"events": None},
+    "another event": {"events": {"http://schemas.openid.net/event/other": {}}},
+    "an event that is no object": {"events": {"http://schemas.openid.net/event/backchannel-logout": 1}},
+    "a nonce": {"nonce": "n"},
+    "another client": {"aud": "other"},
+    "another issuer": {"iss": "https://evil.example"},
+    "nobody": {"sub": None, "sid": None},
+    "a list of subjects": {"sub": ["alice"]},
+    "no name": {"jti": None},
+    "no time": {"iat": None},
+    "a time long ago": {"iat": 1_700_000_000, "exp": 2_000_000_000},
+    "an end in the past": {"exp": 1},
+    "an access token's type": {"header": {"typ": "at+jwt"}},
+    "another key": {"key": generate("ES256")},
+}.items():  # fmt: skip
+    _logged_out(f"a logout token with {_name}", **_changes)
+
+
+@refused(Code.LOGOUT_REFUSED, "an ID token as a logout token")
+async def _(gateway, provider, browser):
+    await browser.login(provider)
+    return await browser.told_to_log_out(provider.logout_token(events=None, nonce="n", jti=None))
+
+
+@refused(Code.LOGOUT_REFUSED, "a logout token that comes again")
+async def _(gateway, provider, browser):
+    token = provider.logout_token()
+    assert (await browser.told_to_log_out(token)).status == 200
+    await browser.login(provider)
+    answer = await browser.told_to_log_out(token)
+    assert (await browser.ask("/items")).status == 200
+    return answer
+
+
+@refused(Code.LOGOUT_REFUSED, "two logout tokens")
+async def _(gateway, provider, browser):
+    token = provider.logout_token()
+    return await browser.told_to_log_out(f"{token}&logout_token={token}")
+
+
+@refused(Code.BODY_UNSUPPORTED, "a logout token as JSON")
+async def _(gateway, provider, browser):
+    return await browser.told_to_log_out("x", kind="application/json")
+
+
+@refused(Code.BODY_TOO_LARGE, "a logout token without an end")
+async def _(gateway, provider, browser):
+    return await browser.told_to_log_out("x" * 70_000)
+
+
+@refused(Code.BODY_MALFORMED, "a logout token that is no form")
+async def _(gateway, provider, browser):
+    return await browser.told_to_log_out("%zz")
+
+
 @refused(Code.METHOD_NOT_ALLOWED, "a form to the login")
 async def _(gateway, provider, browser):
     return await browser.ask(LOGIN, method="POST")

@@ -22,11 +22,14 @@ createInterface({ input: process.stdin }).on("line", (line) => {
     rotateRefreshToken: true,
     issueRefreshToken: () => true,
     ttl: { AccessToken: ttl, Grant: 3600, IdToken: 3600, Interaction: 600, RefreshToken: 3600, Session: 3600 },
+    // It guards itself against loopback addresses, where the gateway of a test is.
+    fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
     extraTokenClaims: () => ({ roles: ["reader"] }),
     features: {
       devInteractions: { enabled: true },
       rpInitiatedLogout: { enabled: true },
+      backchannelLogout: { enabled: true },
       resourceIndicators: {
         enabled: true,
         defaultResource: () => "urn:api",
@@ -40,6 +43,7 @@ createInterface({ input: process.stdin }).on("line", (line) => {
   });
   handle = provider.callback();
   provider.on("server_error", (_, error) => console.error(error));
+  provider.on("backchannel.error", (_, error) => console.error(error));
   for (const event of ["grant.success", "grant.error"]) {
     provider.on(event, (ctx, error) => console.log(JSON.stringify({
       event, grant: ctx.oidc.params.grant_type, error: error?.message,

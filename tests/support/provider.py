@@ -143,6 +143,20 @@ class Provider:
             return
         peer.send(answer)
 
+    def logout_token(
+        self, header: Any = None, *, key: SigningKey | None = None, **changes: Any
+    ) -> str:
+        """A token that ends sessions."""
+        self.made += 1
+        now = int(time.time())
+        claims = {
+            "iss": self.issuer, "aud": CLIENT, "iat": now, "exp": now + 120, "jti": str(self.made),
+            "sub": self.subject, "sid": "s1",
+            "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+        }  # fmt: skip
+        whole = {n: v for n, v in {**claims, **changes}.items() if v is not None}
+        return sign(header or {"typ": "logout+jwt"}, whole, key or self.key)
+
     def _grant(self, form: dict[str, str]) -> Grant | None:
         if form["grant_type"] == "authorization_code":
             grant = self.grants.pop(form["code"], None)
@@ -243,6 +257,16 @@ class Browser:
             self.cookies.pop(name, None)
         else:
             self.cookies[name] = value
+
+    async def told_to_log_out(
+        self, token: str, kind: str = "application/x-www-form-urlencoded"
+    ) -> http1.Response:
+        """What the provider is answered, who has no cookies."""
+        async with http1.connect(self.gateway.port) as client:
+            lines = (("host", self.host), ("content-type", kind))
+            return await client.request(
+                "POST", f"{OWN}/backchannel-logout/web", lines, f"logout_token={token}".encode()
+            )
 
     async def begin(self, return_to: str = "/items") -> str:
         """Begin a login; where the provider is asked."""

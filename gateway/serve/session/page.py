@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from gateway import wire
+from gateway.errors import Code, GatewayError
 from gateway.serve.hypercorn.refusal import CONTENT_TYPE, PROBLEMS
 
 if TYPE_CHECKING:
-    from gateway.errors import GatewayError
     from gateway.model import Head, Headers
-    from gateway.serve.asgi import Send
+    from gateway.serve.asgi import Receive, Send
 
 ALWAYS: Final = (
     (b"cache-control", b"no-store"),
@@ -20,6 +22,8 @@ ALWAYS: Final = (
     (b"referrer-policy", b"same-origin"),
 )
 POLICY: Final = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+FORM: Final = b"application/x-www-form-urlencoded"
+MAX_FORM: Final = 64 * 1024
 HTML: Final = b"text/html; charset=utf-8"
 
 
@@ -57,6 +61,26 @@ def refusal(error: GatewayError, head: Head, *, html: bool = False, retry: str =
         code.title, f"<p>{escape(code.text)} {escape(head.id)}</p>{again}", status=code.status
     )
     return Reply(status=made.status, headers=(*made.headers, *added), body=made.body)
+
+
+async def read_form(head: Head, receive: Receive, seconds: float) -> dict[str, list[str]]:
+    """The form that a request brings; GatewayError for none, too much, or what comes too late."""
+    if head.fields.get(b"content-type", [b""])[0].partition(b";")[0].strip().lower() != FORM:
+        raise GatewayError(Code.BODY_UNSUPPORTED)
+    body, more = bytearray(), True
+    try:
+        async with asyncio.timeout(seconds):
+            while more:
+                message = await receive()
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(body) > MAX_FORM:
+                    raise GatewayError(Code.BODY_TOO_LARGE)
+        return wire.form(bytes(body))
+    except TimeoutError:
+        raise GatewayError(Code.BODY_TIMEOUT) from None
+    except ValueError as error:
+        raise GatewayError(Code.BODY_MALFORMED, str(error)) from None
 
 
 async def send(sender: Send, head: Head, reply: Reply) -> None:

@@ -1,4 +1,7 @@
-"""What browsers meet when they log in and out: login/NAME, callback/NAME, logout/NAME."""
+"""What browsers meet when they log in and out: login/NAME, callback/NAME, logout/NAME.
+
+And what a provider does where somebody logs out elsewhere: backchannel-logout/NAME.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import logging
 import os
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -20,7 +23,7 @@ from gateway.route.pieces import check_pieces
 from gateway.route.query import parse_query
 from gateway.serve.head import read_head
 from gateway.serve.oauth_client import EndpointError
-from gateway.serve.session.page import Reply, page, refusal, send
+from gateway.serve.session.page import Reply, page, read_form, refusal, send
 from gateway.serve.session.provider import unavailable
 from gateway.serve.session.store import StoreError
 from gateway.session import flow as flows, is_navigation
@@ -61,6 +64,7 @@ class Asked:
     query: Mapping[str, list[str]]
     snapshot: Snapshot
     provider: Provider
+    form: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -101,6 +105,7 @@ class SessionPages:
             "login": {"GET": self.login, "HEAD": self.login},
             "callback": {"GET": self.callback},
             "logout": {"GET": self.confirm, "HEAD": self.confirm, "POST": self.logout},
+            "backchannel-logout": {"POST": self.ended},
         }
 
     def has(self, scope: Scope) -> bool:
@@ -108,7 +113,7 @@ class SessionPages:
         name, _, login = self._path(scope)
         return name in self.pages and login in self.runtime.sessions.providers
 
-    async def __call__(self, scope: Scope, receive: Receive, sender: Send) -> None:  # noqa: ARG002
+    async def __call__(self, scope: Scope, receive: Receive, sender: Send) -> None:
         """Answer a request for one of the pages."""
         name, _, login = self._path(scope)
         head = read_head(scope)
@@ -119,6 +124,9 @@ class SessionPages:
                 allow = (("allow", ", ".join(methods)),)
                 raise GatewayError(Code.METHOD_NOT_ALLOWED, headers=allow)
             asked = self._read(head, login)
+            if name == "backchannel-logout":
+                timeout = asked.snapshot.config.limits.body_timeout
+                asked = replace(asked, form=await read_form(head, receive, timeout))
             reply = await self._reply(methods[head.method], asked)
         except GatewayError as error:
             reply = refusal(error, head, html=is_navigation(head), retry=self._retry(error, login))
@@ -260,6 +268,17 @@ class SessionPages:
                 raise
             raise IdentityError(Code.LOGIN_FAILED, str(error)) from None
         return record, flow.return_to
+
+    async def ended(self, asked: Asked) -> Reply:
+        """End the sessions of somebody who has logged out elsewhere (Back-Channel Logout §2.5)."""
+        tokens = asked.form.get("logout_token", [])
+        if len(tokens) != 1:
+            raise IdentityError(Code.LOGOUT_REFUSED, f"{len(tokens)} tokens")
+        token = tokens[0].encode()
+        count = await self.runtime.sessions.end_all(token, asked.provider, asked.snapshot)
+        self._count(asked.name, "logout")
+        log.info("login %s: the provider ends %d sessions (%s)", asked.name, count, asked.head.id)
+        return Reply(status=200)
 
     async def confirm(self, asked: Asked) -> Reply:
         """Ask whether to log out: another site could make a browser open this page."""

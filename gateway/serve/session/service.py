@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gateway.errors import Code, GatewayError, IdentityError
 from gateway.identify.id_token import ANYWHERE, id_token_rule, verify_id_token
+from gateway.identify.logout_token import FRESH, verify_logout_token
 from gateway.model import Facts, Missing, Session
 from gateway.serve.session.provider import Provider, unavailable
 from gateway.serve.session.renewal import Renewals
 from gateway.serve.session.store import StoreError
 from gateway.serve.session.stores import Stores
-from gateway.session.record import Record, Ticket
+from gateway.session.record import Record, Ticket, tag
 from gateway.session.seal import NONCE_SIZE, SECRET_SIZE
 
 if TYPE_CHECKING:
@@ -129,6 +130,36 @@ class SessionService:
         except StoreError as error:
             raise _away(error) from None
         return opened.record if opened else None
+
+    async def end_all(self, token: bytes, provider: Provider, snapshot: Snapshot) -> int:
+        """End the sessions that a provider's logout token names; how many there were.
+
+        IdentityError LOGOUT_REFUSED for a token that is not good, or was here before.
+        """
+        issuer, rule = provider.issuer.issuer, id_token_rule(snapshot.config, provider.login)
+        try:
+            logout = await self._with_keys(
+                lambda facts: verify_logout_token(
+                    token,
+                    issuer,
+                    rule,
+                    facts=facts,
+                    keyrings=snapshot.keyrings,
+                    limits=snapshot.identifier.limits,
+                    now=time.time(),
+                )
+            )
+        except IdentityError as error:
+            if error.code is Code.KEYS_UNAVAILABLE:
+                raise
+            raise IdentityError(Code.LOGOUT_REFUSED, str(error)) from None
+        try:
+            if not await self.store.claim(tag(issuer, "jti", logout.jti), 2 * FRESH):
+                raise IdentityError(Code.LOGOUT_REFUSED, "it was here before")
+            named = ("sid", logout.sid) if logout.sid else ("sub", logout.subject)
+            return await self.store.delete_tagged(tag(issuer, *named))
+        except StoreError as error:
+            raise _away(error) from None
 
     async def received(
         self,
