@@ -88,10 +88,10 @@ def expiry_of(authorization):
     return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
 
 
-async def all_well(clients):
-    """Have them ask until all get what they asked for."""
+async def all_well(clients, status=200):
+    """Have them ask until all get what they asked for, or another status."""
     deadline = time.monotonic() + 60
-    while set(await clients.ask()) != {200}:
+    while set(await clients.ask()) != {status}:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)
 
@@ -259,7 +259,14 @@ async def test_a_redis_that_is_away_refuses_and_is_shown(tmp_path):
                 assert "gateway_session_storage_up 0.0" in await gateway.metrics()
                 server.freeze(frozen=False)
                 await all_well(clients)
-            assert "gateway_session_storage_up 1.0" in await gateway.metrics()
+                assert "gateway_session_storage_up 1.0" in await gateway.metrics()
+                server.kill()
+                assert await clients.ask() == {503: 20}
+                server.start()
+                await all_well(clients, 401)  # it has forgotten them
+            await browsers[0].login(provider)
+            async with crowd(1, *browsers) as clients:
+                assert await clients.ask() == {200: 1}
 
 
 async def workers(browser):
