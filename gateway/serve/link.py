@@ -32,6 +32,7 @@ BUFFER: Final = 1024**2
 MAX_COUNT: Final = 2**53
 """Most that a worker can have counted: whatever is made of sums of it is still a float."""
 MAX_SINKS: Final = 16
+MAX_LOGINS: Final = 10_000
 
 
 # The supervisor's
@@ -187,6 +188,8 @@ def _stored(gauges: RateLimitGauges) -> RateLimitGauges:
 def _held(gauges: SessionGauges) -> SessionGauges:
     if not 0 <= gauges.evicted <= MAX_COUNT or not 0 <= (gauges.sessions or 0) <= MAX_COUNT:
         raise ValueError("not numbers that were counted")
+    if gauges.storage not in ("memory", "redis") or len(gauges.providers) > MAX_LOGINS:
+        raise ValueError("not what a configuration can have")
     return gauges
 
 

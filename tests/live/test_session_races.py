@@ -67,6 +67,14 @@ async def at_home(tmp_path, provider, *, gateways=1, workers=2, more=None, **cha
         yield home, browsers
 
 
+def on_redis(server, timeout="10s"):
+    """What has gateways keep sessions on a server."""
+    return {
+        "sessions": {"renew_before": 0, "storage": "redis"},
+        "redis": {"url": server.url, "timeout": timeout},
+    }
+
+
 async def log_in(provider, browsers, lifetime=LIFETIME):
     """Log in with a token that expires soon, as none does afterwards; when that is."""
     provider.lifetime = lifetime
@@ -88,10 +96,10 @@ def expiry_of(authorization):
     return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
 
 
-async def all_well(clients):
-    """Have them ask until all get what they asked for."""
+async def all_well(clients, status=200):
+    """Have them ask until all get what they asked for, or another status."""
     deadline = time.monotonic() + 60
-    while set(await clients.ask()) != {200}:
+    while set(await clients.ask()) != {status}:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)
 
@@ -123,22 +131,29 @@ async def test_all_who_ask_when_a_token_expires_share_one_renewal(tmp_path):
         assert await renewals(browsers[0]) == {"renewed": 1.0}
 
 
-@live
-async def test_a_provider_that_is_slow_is_asked_once(tmp_path):
+@pytest.mark.parametrize("gateways", [1, 2])
+def test_a_provider_that_is_slow_is_asked_once(tmp_path, gateways):
     """It takes longer than a lease lasts: whoever renews the session renews the lease."""
-    provider = Provider()
-    async with at_home(tmp_path, provider) as (_, browsers):
-        expiry = await log_in(provider, browsers)
-        async with crowd(CLIENTS, *browsers) as clients:
-            await moment(expiry)
-            provider.gate.clear()
-            asking = asyncio.create_task(clients.ask())
-            await until(lambda: provider.refreshes, 60)
-            await asyncio.sleep(LEASE + 1)
-            assert not asking.done()
-            provider.gate.set()
-            assert await asking == {200: CLIENTS}
-            assert len(provider.refreshes) == 1
+
+    @live
+    async def scenario(more):
+        provider = Provider()
+        home = at_home(tmp_path, provider, gateways=gateways, more=more)
+        async with home as (_, browsers):
+            expiry = await log_in(provider, browsers)
+            async with crowd(CLIENTS, *browsers) as clients:
+                await moment(expiry)
+                provider.gate.clear()
+                asking = asyncio.create_task(clients.ask())
+                await until(lambda: provider.refreshes, 60)
+                await asyncio.sleep(LEASE + 1)
+                assert not asking.done()
+                provider.gate.set()
+                assert await asking == {200: CLIENTS}
+                assert len(provider.refreshes) == 1
+
+    with redis_server(tmp_path) if gateways > 1 else contextlib.nullcontext() as server:
+        scenario(more=on_redis(server) if server else None)
 
 
 @live
@@ -216,11 +231,8 @@ async def test_two_gateways_on_one_redis_renew_a_session_once(tmp_path):
     provider = Provider()
     provider.rotate = True
     with redis_server(tmp_path) as server:
-        more = {
-            "sessions": {"renew_before": 0, "storage": "redis"},
-            "redis": {"url": server.url, "timeout": "10s"},
-        }
-        async with at_home(tmp_path, provider, gateways=2, more=more) as (_, browsers):
+        home = at_home(tmp_path, provider, gateways=2, more=on_redis(server))
+        async with home as (_, browsers):
             expiry = await log_in(provider, browsers)
             async with crowd(CLIENTS, *browsers) as clients:
                 await moment(expiry)
@@ -245,8 +257,8 @@ async def test_two_gateways_on_one_redis_renew_a_session_once(tmp_path):
 async def test_a_redis_that_is_away_refuses_and_is_shown(tmp_path):
     provider = Provider()
     with redis_server(tmp_path) as server:
-        more = {"sessions": {"storage": "redis"}, "redis": {"url": server.url, "timeout": "500ms"}}
-        async with at_home(tmp_path, provider, more=more) as (_, browsers):
+        home = at_home(tmp_path, provider, more=on_redis(server, timeout="500ms"))
+        async with home as (_, browsers):
             await log_in(provider, browsers, 600.0)
             gateway = browsers[0].gateway
             async with crowd(20, *browsers) as clients:
@@ -259,7 +271,14 @@ async def test_a_redis_that_is_away_refuses_and_is_shown(tmp_path):
                 assert "gateway_session_storage_up 0.0" in await gateway.metrics()
                 server.freeze(frozen=False)
                 await all_well(clients)
-            assert "gateway_session_storage_up 1.0" in await gateway.metrics()
+                assert "gateway_session_storage_up 1.0" in await gateway.metrics()
+                server.kill()
+                assert await clients.ask() == {503: 20}
+                server.start()
+                await all_well(clients, 401)  # it has forgotten them
+            await browsers[0].login(provider)
+            async with crowd(1, *browsers) as clients:
+                assert await clients.ask() == {200: 1}
 
 
 async def workers(browser):
@@ -323,3 +342,24 @@ async def test_sessions_outlive_workers_and_reloads(tmp_path):
         }  # fmt: skip
         assert "gateway_sessions 1.0" in await gateway.metrics()
         assert provider.refreshes == []
+
+
+@live
+async def test_a_reload_can_keep_them_elsewhere(tmp_path):
+    provider = Provider()
+    with redis_server(tmp_path) as server:
+        async with at_home(tmp_path, provider, workers=1) as (_, browsers):
+            await log_in(provider, browsers, 600.0)
+            (browser,) = browsers
+            assert (await browser.ask("/items")).status == 200
+            await browser.gateway.edit(on_redis(server))
+            assert (await browser.ask("/items")).status == 303
+            await browser.login(provider)
+            await browser.gateway.edit({"redis": {"timeout": "9s"}})  # the same server
+            assert (await browser.ask("/items")).status == 200
+            await browser.gateway.edit({"log": {"labels": {"a": "b"}}})
+            assert (await browser.ask("/items")).status == 200
+            status = json.loads((await browser.gateway.ask_admin("/status")).body)
+            assert status["sessions"]["storage"] == "redis"
+            await browser.gateway.edit({"sessions": {"storage": "memory"}, "redis": None})
+            assert (await browser.ask("/items")).status == 303

@@ -147,6 +147,11 @@ def asked(**members):
         b'{"kind":"report","logs":{"stdout":[' + b"9" * 400 + b",0,0,0]}}",
         b'{"kind":"report","logs":{' + b",".join(b'"%d":[1,0,0,0]' % n for n in range(17)) + b"}}",
         b'{"kind":"report","rate_limits":{"storage":"memory","evicted":-1}}',
+        b'{"kind":"report","sessions":{"storage":"memory","evicted":-1}}',
+        b'{"kind":"report","sessions":{"storage":"memory","sessions":-1}}',
+        b'{"kind":"report","sessions":{"storage":"other"}}',
+        b'{"kind":"report","sessions":{"storage":"redis","providers":{%s}}}'
+        % b",".join(b'"%d":""' % number for number in range(10_001)),
         b'{"kind":"report","upstreams":{"a":{"targets":{},"over_budget":-1}}}',
         b'{"kind":"report","upstreams":{"a":{"targets":{},"retries":{"x":-1}}}}',
         b'{"kind":"report","upstreams":{"a":{"targets":{"b":{"addresses":{},"ejections":-1}}}}}',
