@@ -25,6 +25,7 @@ from gateway.serve.head import read_head
 from gateway.serve.oauth_client import EndpointError
 from gateway.serve.session.page import Reply, page, read_form, refusal, send
 from gateway.serve.session.provider import unavailable
+from gateway.serve.session.renewal import AWAY
 from gateway.serve.session.store import StoreError
 from gateway.session import flow as flows, is_navigation
 from gateway.session.cookies import delete_cookie, flow_prefix, session_cookie, set_cookie
@@ -263,8 +264,8 @@ class SessionPages:
             raise IdentityError(Code.LOGIN_FAILED, str(error)) from None
         except ProviderError as error:
             raise IdentityError(Code.LOGIN_FAILED, str(error)) from None
-        except IdentityError as error:
-            if error.code is Code.KEYS_UNAVAILABLE:
+        except GatewayError as error:
+            if error.code.status == AWAY:
                 raise
             raise IdentityError(Code.LOGIN_FAILED, str(error)) from None
         return record, flow.return_to

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gateway.errors import Code, GatewayError, IdentityError
+from gateway.errors import GatewayError
 from gateway.serve.oauth_client import EndpointError
 from gateway.serve.session.store import OWNER_SIZE, StoreError
 from gateway.session.provider import ProviderError
@@ -35,6 +35,8 @@ FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 SAVE_FOR: Final = 30.0
 """Seconds for which it is tried to keep what the provider gave: the token before may be spent."""
+AWAY: Final = 503
+"""Status of the refusals that say nothing against a token."""
 LAST_CALL: Final = 5.0
 """Seconds that renewals have at the end of the process."""
 
@@ -48,7 +50,7 @@ class Opened:
 
 
 class Received(Protocol):
-    """Who makes a session of a provider's tokens; IdentityError where they are not good."""
+    """Who makes a session of a provider's tokens; GatewayError where they are not good."""
 
     async def __call__(
         self, tokens: Tokens, provider: Provider, snapshot: Snapshot, *, before: Record | None
@@ -177,8 +179,8 @@ class _Renewal:
             after = await self.renewals.received(
                 tokens, self.provider, self.snapshot, before=before
             )
-        except IdentityError as error:
-            if error.code is not Code.KEYS_UNAVAILABLE:
+        except GatewayError as error:
+            if error.code.status != AWAY:
                 return await self._refused("unfit", before, error)
             log.warning("session %s: its new tokens cannot be verified yet", self.ticket.id)
             after = _unverified(before, tokens, time.time())
