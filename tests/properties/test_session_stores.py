@@ -148,5 +148,5 @@ def test_a_store_does_what_the_model_does(kind, tmp_path):
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(redis_server(tmp_path)).url if kind == "redis" else ""
         machine = type("Model", (Model,), {"kind": kind, "url": url})
-        machine.TestCase.settings = settings(stateful_step_count=40, deadline=None)
+        machine.TestCase.settings = settings(machine.TestCase.settings, stateful_step_count=40)
         machine.TestCase().runTest()
