@@ -265,6 +265,11 @@ async def begins_anew_under_a_key_that_was_used(store, clock):
     assert await store.acquire(ONE, BOB, 10)
     assert await store.delete_tagged(one) == 0
     assert await store.delete_tagged(two) == 1
+    await create(store, tags=(one,), idle=10)
+    await clock.passes(20)
+    await create(store, tags=(two,))
+    assert await store.delete_tagged(one) == 0
+    assert await store.get(ONE)
 
 
 async def refuses_what_is_too_large(store, clock):

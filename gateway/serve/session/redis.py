@@ -79,7 +79,10 @@ SCRIPTS: Final = {
     "delete_tagged": """
         local sessions, ended = redis.call('ZRANGE', key, 0, ARGV[1] - 1), 0
         for _, session in ipairs(sessions) do
-            ended = ended + drop(session)
+            local tags = redis.call('HGET', session, 'tags')
+            if tags and string.find(tags, ARGV[2], 1, true) then  -- the set outlives sessions
+                ended = ended + drop(session)
+            end
             redis.call('ZREM', key, session)
         end
         return {#sessions, ended}""",
@@ -161,7 +164,8 @@ class RedisStore:
         """See Store."""
 
         async def question() -> tuple[int, int]:
-            found, ended = await self._run("delete_tagged", self._key("t", tag), BATCH)
+            name = self._key("t", tag)
+            found, ended = await self._run("delete_tagged", name, BATCH, tag.hex())
             return int(found), int(ended)
 
         ended, found = 0, BATCH
