@@ -406,6 +406,9 @@ class Ejection(Section):
     """How long the first ejection lasts; each one that follows lasts twice as long."""
     max_time: SomeTime = 300.0
     """The longest ejection."""
+    silence: Duration = 1.0
+    """How long a target must have answered nothing before failures that a client may have caused
+    eject it: all but those of the connection."""
 
 
 class Retries(Section):
