@@ -45,7 +45,8 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }
-FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+FORWARDED = ("forwarded", "via", "x-real-ip", "x-forwarded")
+"""What the names of the headers begin with that proxies add."""
 
 PROCESS = ProcessCollector(registry=None)
 
@@ -340,7 +341,7 @@ def _is_local() -> bool:
         peer is not None
         and _is_loopback_address(peer[0])
         and is_loopback_host(_host_name(request.headers.getlist("host")))
-        and not any(name in request.headers for name in FORWARDED)
+        and not any(name.lower().startswith(FORWARDED) for name, _ in request.headers)
     )
 
 
