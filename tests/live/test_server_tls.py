@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
+import stat
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 
 from gateway.config.model import Limits, Listener, Tls
 from gateway.errors import ConfigError
+from gateway.serve import hypercorn
 from tests.support import http1, http2, websocket
 from tests.support.certificates import Authority
 from tests.support.probe import Probe
@@ -222,6 +225,23 @@ def test_unix_socket_replaces_a_stale_one_only(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         bind(Listener(address=address), Probe())
     assert path.read_text() == "a file of the operator's"
+
+
+@pytest.mark.parametrize(
+    ("umask", "capped", "mode"),
+    [(0o000, True, 0o777), (0o000, False, 0o770), (0o007, False, 0o770), (0o022, False, 0o750)],
+)
+def test_operators_unix_socket_is_nothing_to_others(
+    tmp_path: Path, umask: int, capped: bool, mode: int
+) -> None:
+    path = tmp_path / "socket"
+    before = os.umask(umask)
+    try:
+        listener = hypercorn.bind(Listener(address=f"unix:{path}"), Probe(), capped=capped)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    listener.close()
 
 
 async def shown(port: int, authority: Authority) -> bytes:
