@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from gateway.serve import hypercorn
 from tests.support import http1, http2, websocket
 from tests.support.certificates import Authority
 from tests.support.probe import Probe
-from tests.support.server import bind, live, live_on, serve, served
+from tests.support.server import bind, live, live_on, serve, served, until
 
 
 @pytest.fixture
@@ -164,6 +166,43 @@ async def test_stalled_handshakes_count_as_connections(authority: Authority, tls
             assert await stalled.ended() == b""
         async with http1.connect(server.port, context=trusting(authority)) as third:
             assert (await third.request()).status == 200
+
+
+@live
+async def test_client_that_ends_tls_and_reads_nothing_is_ended_alone(
+    authority: Authority, tls: Tls
+) -> None:
+    app, loop = Probe(), asyncio.get_running_loop()
+    came, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    async with served(app, tls=tls, head_timeout=1, idle_timeout=1) as server:
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await loop.sock_connect(sock, ("127.0.0.1", server.port))
+            client = trusting(authority).wrap_bio(came, out, server_hostname="localhost")
+
+            def whole(act: Callable[[], object]) -> bool:
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    act()
+                    return True
+                return False
+
+            while not whole(client.do_handshake):
+                await loop.sock_sendall(sock, out.read())
+                came.write(await loop.sock_recv(sock, 65536))
+            client.write(http1.request(target="/flood"))
+            await loop.sock_sendall(sock, out.read())
+            sent = 0
+            while sent < app.sent or not sent:  # until the kernel takes no more
+                sent = app.sent
+                await asyncio.sleep(0.1)
+            assert not whole(client.unwrap)
+            await loop.sock_sendall(sock, out.read())
+            await until(lambda: not app.running)
+            async with http1.connect(server.port, context=trusting(authority)) as other:
+                for _ in range(10):  # while the server looks after both, several times
+                    assert (await other.request()).status == 200
+                    await asyncio.sleep(0.1)
 
 
 @live
