@@ -9,6 +9,8 @@ import pytest
 
 from gateway.config.model import Listener
 from gateway.errors import Code
+from gateway.serve.granian.exchange import Exchange
+from gateway.serve.hypercorn.peer import Peer
 from tests.support.http1 import Client, connect, request
 from tests.support.probe import Probe
 from tests.support.server import bind, live, live_on, on_granian, served, until
@@ -519,6 +521,23 @@ async def test_answer_is_read_though_the_body_was_not_all_sent() -> None:
         answer = await client.response()
         assert (answer.body, answer.header("connection")) == (b"hello", "close")
         assert await client.reader.read() == b""  # an end, no reset
+
+
+@live
+async def test_fault_while_looking_after_one_connection_ends_no_other(monkeypatch, caplog) -> None:
+    def fault(*_: object) -> None:
+        raise RuntimeError("a fault of the server's")
+
+    app = Probe()
+    async with served(app, idle_timeout=1.0) as server, connect(server.port) as client:
+        await client.send(request("GET", "/hang"))
+        await until(lambda: app.running)
+        monkeypatch.setattr(Exchange if on_granian() else Peer, "sweep", fault)
+        await until(lambda: caplog.records)
+        monkeypatch.undo()
+        async with connect(server.port) as other:
+            assert (await other.request()).status == 200
+        assert {record.exc_info[0] for record in caplog.records} == {RuntimeError}
 
 
 @live

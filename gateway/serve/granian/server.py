@@ -193,7 +193,11 @@ class Server:
             await asyncio.sleep(pause)
             now = self.loop.time()
             for exchange in list(self.exchanges):
-                exchange.sweep(now, pause)
+                try:
+                    exchange.sweep(now, pause)
+                except Exception:  # a fault of ours ends one request, not all
+                    log.exception("A request failed")
+                    exchange.client_left()
             if self._suspects or now > look_again:
                 look_again = now + shortest / LOOKS_PER_TIMEOUT
                 self._look(now)

@@ -157,7 +157,11 @@ class Server:
             await asyncio.sleep(min(SLOWEST_SWEEP, shortest / SWEEPS_PER_TIMEOUT))
             now = self._loop.time()
             for peer in list(self._peers):
-                peer.sweep(now)
+                try:
+                    peer.sweep(now)
+                except Exception:  # a fault of ours ends one connection, not all
+                    log.exception("A connection failed")
+                    peer.abort()
 
     async def drain(self, patience: float, last_call: Callable[[], Awaitable[None]] | None) -> None:
         """Let requests in flight end within `patience` seconds, then end them."""
