@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+from pathlib import Path
 
 import pytest
 
@@ -494,6 +496,38 @@ async def test_slow_reader_holds_the_application_and_is_ended() -> None:
         await until(lambda: not app.running)
         # The kernel's socket buffers take a few megabytes, the server no more than its own.
         assert app.sent < 16 * 1024**2
+
+
+def held(port: int) -> list[str]:
+    """The kernel's connections to this port of ours, also those that no process has any more."""
+    table = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    rows = [line.split() for line in table]
+    over = {"06", "0A"}  # TIME_WAIT and LISTEN (linux/tcp_states.h)
+    return [row[3] for row in rows if row[1].endswith(f":{port:04X}") and row[3] not in over]
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks into Linux' table")
+@live
+async def test_answer_that_a_client_left_untaken_is_not_kept() -> None:
+    """The application has ended, and so has the client's side: the kernel alone has the answer."""
+
+    async def large(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(2**20)})
+
+    async with served(large, idle_timeout=0.5) as server:
+        async with connect(server.port) as client:
+            await client.send(request())
+            await client.head()  # by now it serves
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(sock, ("127.0.0.1", server.port))
+            await loop.sock_sendall(sock, request())
+            assert await loop.sock_recv(sock, 12) == b"HTTP/1.1 200"
+            sock.shutdown(socket.SHUT_WR)
+            await until(lambda: not held(server.port), 10)
 
 
 @pytest.mark.parametrize("path", ["/deaf", "/sip"])

@@ -18,7 +18,6 @@ from gateway.serve.balance import Load
 from gateway.serve.granian.exchange import Exchange
 from gateway.serve.granian.sockets import (
     Peer,
-    bound_silence,
     connections,
     end,
     has_left,
@@ -165,6 +164,7 @@ class Server:
 
     def _open(self, listener: BoundListener) -> None:
         share = max(1, self.limits.connections // self._sockets)
+        listener.bound_silence(self.limits.idle_timeout)
         for sock in listener.sockets:
             worker = Worker(self, listener, sock, share)
             worker.start()
@@ -212,7 +212,6 @@ class Server:
         for peer, number in open_now.items():
             if peer not in self._seen_at:
                 self._seen_at[peer] = now
-                bound_silence(number, self.limits.idle_timeout)
             if peer in upgraded:
                 continue
             if peer not in self.requests:
@@ -229,7 +228,9 @@ class Server:
 
     def _look_at_idle(self, peer: Peer, number: int, now: float) -> None:
         if now > self._deadline(peer):
-            if is_sending(number):  # for how long is the kernel's to judge: `bound_silence`
+            if is_sending(
+                number
+            ):  # for how long is the kernel's to judge: BoundListener.bound_silence
                 self.active_at[peer] = now
             else:
                 end(number, peer, reset=False)

@@ -90,6 +90,19 @@ class BoundListener:
             return f"http+{self.address}"
         return f"http{'s' if self.certificate else ''}://{self.address}"
 
+    def bound_silence(self, seconds: float) -> None:
+        """Let the kernel end connections whose client takes nothing for so long, or is not there.
+
+        Also those that are closed here: what they have not taken stays in its memory until then.
+        """
+        for sock in self.sockets:  # the connections inherit it
+            if sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_USER_TIMEOUT"):
+                continue
+            milliseconds = max(1, int(seconds * 1000))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(seconds)))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
     def close(self) -> None:
         """Close the sockets; a Unix socket's file goes, too. May be called again."""
         is_open = any(sock.fileno() >= 0 for sock in self.sockets)

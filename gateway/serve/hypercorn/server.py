@@ -57,6 +57,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(shutdown.wait()), loop.create_task(server.sweep())]
     for listener in listeners:
+        listener.bound_silence(limits.idle_timeout)
         tasks += [loop.create_task(server.accept(listener, sock)) for sock in listener.sockets]
     waiting, sweeper, *acceptors = tasks
     patience = limits.drain_timeout
