@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import Code, ForwardError, GatewayError
 from gateway.forward import response_headers
 from gateway.model import Answer, Forward, Need, Trail
 from gateway.pipeline import NO_FACTS, plan, refuse, settled
@@ -35,6 +35,10 @@ READ_FIRST: Final = 64 * 1024
 """Bytes of a declared body up to which it is read before the upstream hears of the request: as
 much as waits for an application anyway, and most bodies. Who sends one slowly has no connection
 to the upstream meanwhile."""
+
+MAX_REFUSAL: Final = 1024**2
+"""Most bytes of an upstream's answer to a WebSocket handshake that it does not take. It is read
+before it is passed on: Granian takes it as a whole, and it may be a download or a stream."""
 
 
 class Proxy:
@@ -321,21 +325,19 @@ class Request:
 
     async def refused_by_upstream(self, response: Response, forward: Forward) -> None:
         """Pass on the upstream's answer to a handshake that it does not take."""
+        try:
+            body = await _refusal(response, forward.upstream.idle_timeout)
+        finally:
+            response.close()
         headers = response_headers(response.headers, forward)
         kind = "websocket.http.response"
         self.status = response.status
-        try:
-            await self.send(
-                {"type": f"{kind}.start", "status": response.status, "headers": list(headers)}
-            )
-            while not response.ended:
-                piece = await response.read_chunk()
-                self.bytes_out += len(piece)
-                await self.send({"type": f"{kind}.body", "body": piece, "more_body": True})
-            self.notify(None)  # as in `respond`
-            await self.send({"type": f"{kind}.body", "body": b"", "more_body": False})
-        finally:
-            response.close()
+        self.notify(None)  # as in `respond`
+        await self.send(
+            {"type": f"{kind}.start", "status": response.status, "headers": list(headers)}
+        )
+        self.bytes_out = len(body)
+        await self.send({"type": f"{kind}.body", "body": body, "more_body": False})
 
 
 class Gone(Exception):  # noqa: N818  nobody's error
@@ -346,3 +348,18 @@ async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
     yield first
     async for piece in rest:
         yield piece
+
+
+async def _refusal(response: Response, seconds: float) -> bytes:
+    """All of an answer to a handshake; ForwardError where it is too much, or takes longer."""
+    content = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            while not response.ended:
+                content += await response.read_chunk()
+                if len(content) > MAX_REFUSAL:
+                    detail = f"more than {MAX_REFUSAL} bytes in answer to a handshake"
+                    raise ForwardError(Code.UPSTREAM_PROTOCOL, detail)
+    except TimeoutError:
+        raise ForwardError(Code.UPSTREAM_TIMEOUT, "the answer to a handshake goes on") from None
+    return bytes(content)
