@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.config.model import Config, Limits, Listener, Upstream
 from gateway.serve.loop import run_loop, settle
 from gateway.serve.servers import server_for
+from gateway.serve.terms import Terms
 from gateway.serve.upstream import Pool
 from gateway.wire import FRAMING, HOP_BY_HOP
 
@@ -50,7 +51,9 @@ async def _serve(name: str, port: str, upstream: str) -> None:
     server = server_for(config)
     bound = server.bind(Listener(address=f"127.0.0.1:{port}"), forwarder(upstream), key="")
     settle()
-    await server.serve([bound], shutdown=asyncio.Event(), limits=Limits(), counters=lambda _: None)
+    await server.serve(
+        [bound], Terms(shutdown=asyncio.Event(), limits=Limits(), counters=lambda _: None)
+    )
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from gateway.serve.app import Gateway
 from gateway.serve.hypercorn import bind, serve
 from gateway.serve.loop import settle
 from gateway.serve.reload import start
+from gateway.serve.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +78,9 @@ def run_forwarder(pipe: Pipe, upstream: str) -> None:
         asyncio.get_running_loop().add_reader(pipe.fileno(), _answer, pipe)
         pipe.send(bound.url)
         settle()
-        await serve([bound], shutdown=asyncio.Event(), limits=Limits(), counters=lambda _: None)
+        await serve(
+            [bound], Terms(shutdown=asyncio.Event(), limits=Limits(), counters=lambda _: None)
+        )
 
     uvloop.run(main())
 

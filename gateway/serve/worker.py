@@ -17,6 +17,7 @@ from gateway.serve.runtime import Keys, Runtime
 from gateway.serve.servers import server_for
 from gateway.serve.shared import alone
 from gateway.serve.sink import open_sinks
+from gateway.serve.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -133,11 +134,13 @@ class Worker:
         try:
             await self.server.serve(
                 [*self.edge, *others],
-                shutdown=shutdown,
-                limits=self.config.limits,
-                counters=self.metrics.refused_below,
-                last_call=self.runtime.close,
-                load=self.load,
+                Terms(
+                    shutdown=shutdown,
+                    limits=self.config.limits,
+                    counters=self.metrics.refused_below,
+                    last_call=self.runtime.close,
+                    load=self.load,
+                ),
             )
         finally:
             task.cancel()
