@@ -53,6 +53,12 @@ Algorithm = Literal[
 ]  # fmt: skip
 
 
+AsymmetricAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+]  # fmt: skip
+
+
 class OneOrMany:
     """Lets a tuple of strings be written as one string, in the file and in the JSON Schema."""
 
@@ -645,6 +651,66 @@ class Redis(Section):
     def _one_password(self) -> Self:
         if self.password is not None and self.password_file is not None:
             raise Malformed("give password or password_file, not both")
+        return self
+
+
+class Client(Section):
+    """Who the gateway is at an authorization server, and how it proves that (RFC 6749 §2.3)."""
+
+    id: str = Field(min_length=1)
+    """The `client_id`."""
+    authentication: Literal["client_secret_basic", "client_secret_post", "private_key_jwt"] = (
+        "client_secret_basic"
+    )
+    """How it authenticates: a secret in a header, a secret in the form, or a signed assertion."""
+    secret: Secret | None = None
+    """The client secret."""
+    secret_file: Path | None = None
+    """File with that secret (one trailing newline is dropped)."""
+    key_file: Path | None = None
+    """PEM file with the private key of `private_key_jwt` (RFC 7523)."""
+    algorithm: AsymmetricAlgorithm = "ES256"
+    """What it signs with."""
+    key_id: str = ""
+    """The `kid` of its assertions; none by default."""
+    audience: str = ""
+    """The `aud` of its assertions; the endpoint's URL by default."""
+
+    @model_validator(mode="after")
+    def _one_proof(self) -> Self:
+        proofs = ("secret", "secret_file", "key_file")
+        given = [name for name in proofs if getattr(self, name) is not None]
+        wanted = proofs[2:] if self.authentication == "private_key_jwt" else proofs[:2]
+        if len(given) != 1 or given[0] not in wanted:
+            raise Malformed(
+                f"{self.authentication} needs {' or '.join(wanted)}; "
+                f"got {', '.join(given) or 'none'}"
+            )
+        return self
+
+
+class OAuthEndpoint(Section):
+    """An endpoint of an authorization server that the gateway sends forms to."""
+
+    url: HttpUrl
+    """Where it is."""
+    client: Client
+    """Who the gateway is there."""
+    timeout: SomeTime = Field(default=5.0, le=60.0)
+    """Time limit of one call."""
+    allow_private_addresses: bool = False
+    """Let the URL resolve to private or link-local addresses (loopback always may)."""
+    insecure_http: bool = False
+    """Let the URL be plain http on an address other than loopback."""
+
+    @model_validator(mode="after")
+    def _confidential(self) -> Self:
+        if not self.insecure_http and not is_secure_url(self.url):
+            raise Malformed(
+                "plain http on an address that is not loopback",
+                "use https, or set insecure_http: true",
+                key=("url",),
+            )
         return self
 
 
