@@ -714,6 +714,45 @@ class OAuthEndpoint(Section):
         return self
 
 
+class TokenEndpoint(OAuthEndpoint):
+    """Where the gateway gets tokens for upstreams (RFC 8693, RFC 6749 §4.4)."""
+
+    keep: SomeTime = 300.0
+    """Longest time that a token is used; it is never used beyond its `expires_in`."""
+
+
+class UpstreamToken(Section):
+    """A token that the upstream gets as `Authorization: Bearer`, in the place of the client's."""
+
+    endpoint: Name
+    """Name of the token endpoint that gives it."""
+    grant: Literal["token_exchange", "client_credentials"] = "token_exchange"
+    """`token_exchange`: for the client's token (RFC 8693). `client_credentials`: for the gateway
+    itself, whoever asks."""
+    audience: Strings = ()
+    """Whom it is for, as names that the authorization server knows."""
+    resource: Annotated[tuple[HttpUrl, ...], OneOrMany()] = ()
+    """Whom it is for, as URLs (RFC 8707)."""
+    scopes: Strings = ()
+    """What it is to allow."""
+    subject_token_type: Literal["access_token", "id_token", "jwt"] = "access_token"  # noqa: S105
+    """What the client's token is."""
+    requested_token_type: Literal["access_token", "jwt"] | None = None
+    """What it is to be; the authorization server chooses by default."""
+
+    @model_validator(mode="after")
+    def _for_somebody(self) -> Self:
+        if self.grant == "token_exchange" and not (self.audience or self.resource or self.scopes):
+            raise Malformed(
+                "nothing says whom the token is for", "give audience, resource or scopes"
+            )
+        exchange_only = ("subject_token_type", "requested_token_type")
+        given = [name for name in exchange_only if name in self.model_fields_set]
+        if self.grant != "token_exchange" and given:
+            raise Malformed(f"{self.grant} exchanges no token", "leave it out", key=(given[0],))
+        return self
+
+
 class Route(Section):
     """Requests that go to one upstream, and who decides on them."""
 
@@ -749,6 +788,8 @@ class Route(Section):
     """Largest request body on this route; `limits.body` by default."""
     forward_token: bool = False
     """Pass the client's credential on to the upstream."""
+    upstream_token: UpstreamToken | None = None
+    """A token of a token endpoint that the upstream gets instead; none by default."""
     identity_headers: IdentityHeaders | None = None
     """Identity headers for this route, instead of the general ones."""
     show_reasons: bool = False
@@ -1093,6 +1134,8 @@ class Config(Section):
     """Header for the upstream → its value: `identity.X`, `claims.PATH` or `token.expires_at`."""
     assertion: Assertion | None = None
     """A signed token for upstreams; none by default."""
+    token_endpoints: dict[Name, TokenEndpoint] = Field(default_factory=dict)
+    """Where tokens for upstreams come from, by name."""
     cors: Cors | None = None
     """Cross-origin requests on all routes without a `cors` of their own."""
     rate_limits: RateLimits = RateLimits()

@@ -38,6 +38,12 @@ _ESCAPED_ITEM: Final = re.compile(rb"[^!-$&-+\--~]")
 
 def check_identity(config: Config) -> Iterator[Problem]:
     """Identity headers that cannot be told from others, or hold nothing that there is."""
+    if config.assertion and wire.spelled((config.assertion.header,)) & NOT_IDENTITY:
+        yield Problem(
+            f"{config.assertion.header} cannot carry the assertion",
+            key="assertion.header",
+            remedy="HTTP and the gateway use it; take another name",
+        )
     sections: list[tuple[str, Mapping[str, str]]] = [("identity_headers", config.identity_headers)]
     for index, route in enumerate(config.routes):
         sections.append((f"routes.{index}.identity_headers", route.identity_headers or {}))
