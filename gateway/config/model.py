@@ -20,7 +20,9 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     SecretStr,
+    SerializerFunctionWrapHandler,
     WithJsonSchema,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import core_schema
@@ -57,6 +59,24 @@ AsymmetricAlgorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
     "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
 ]  # fmt: skip
+
+
+class OrText:
+    """Lets a section be written as a string, which is its `value`."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(_as_value, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
+def _as_value(written: object) -> object:
+    return {"value": written} if isinstance(written, str) else written
 
 
 class OneOrMany:
@@ -150,7 +170,6 @@ Share = Annotated[
 Name = Annotated[str, AfterValidator(_name)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderNames = Annotated[tuple[HeaderName, ...], OneOrMany()]
-IdentityHeaders = Annotated[dict[HeaderName, str], BeforeValidator(_distinct_headers)]
 Address = Annotated[str, BeforeValidator(addresses.address)]
 Cidr = Annotated[str, AfterValidator(addresses.cidr)]
 HttpUrl = Annotated[str, AfterValidator(addresses.http_url)]
@@ -172,6 +191,39 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
         hide_input_in_errors=True,  # a value may be a secret
     )
+
+
+class IdentityHeader(Section):
+    """What an identity header says. A string stands for the `value` alone."""
+
+    value: str
+    """`identity.X`, `claims.PATH` or `token.expires_at`."""
+    encoding: Literal["percent", "plain", "base64url-json"] = "percent"
+    """`percent` encodes what is not visible ASCII. `plain` encodes nothing and refuses it, blanks
+    inside excepted. `base64url-json` keeps every value as it is."""
+    lists: Literal["join", "repeat"] | None = None
+    """The value is a list, joined with commas or one line each; one value is a list of one. By
+    default `percent` joins lists and `plain` refuses them."""
+
+    @model_validator(mode="after")
+    def _one_value(self) -> Self:
+        if self.lists is not None and self.encoding == "base64url-json":
+            raise Malformed("a list is one JSON value", "leave it out", key=("lists",))
+        return self
+
+    @model_serializer(mode="wrap")
+    def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
+        return self.value if self.is_short else handler(self)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a string says all of it."""
+        return self == IdentityHeader(value=self.value)
+
+
+IdentityHeaders = Annotated[
+    dict[HeaderName, Annotated[IdentityHeader, OrText()]], BeforeValidator(_distinct_headers)
+]
 
 
 class Tls(Section):
@@ -1129,9 +1181,11 @@ class Config(Section):
     policy: Policy = Policy()
     """The Rego policies."""
     identity_headers: IdentityHeaders = Field(
-        default_factory=lambda: dict(DEFAULT_IDENTITY_HEADERS)
+        default_factory=lambda: {
+            name: IdentityHeader(value=value) for name, value in DEFAULT_IDENTITY_HEADERS.items()
+        }
     )
-    """Header for the upstream → its value: `identity.X`, `claims.PATH` or `token.expires_at`."""
+    """Header for the upstream → its value, with an encoding or without."""
     assertion: Assertion | None = None
     """A signed token for upstreams; none by default."""
     token_endpoints: dict[Name, TokenEndpoint] = Field(default_factory=dict)

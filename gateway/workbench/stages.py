@@ -138,7 +138,8 @@ def _found(outcome: Forward | Refuse | Answer, snapshot: Snapshot) -> dict[str, 
 
 def _token(outcome: Forward) -> Iterator[str]:
     if outcome.token is not None:
-        what = "in exchange for the client's" if outcome.token.subject_token else "of its own"
+        exchanged = outcome.token.subject_token
+        what = "in exchange for the client's" if exchanged else "of the gateway's own"
         yield f"with a token {what}, from token endpoint {outcome.token.endpoint}"
         yield from (f"{name}: {value}" for name, value in outcome.token.fields)
 
