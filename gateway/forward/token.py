@@ -77,6 +77,7 @@ class Requester:
         if not principal.token:
             return None
         # The whole token, not its subject: what it may be exchanged for depends on all it says.
+        # No revision of keys is part of it: the token was verified with those of this request.
         whole = sha256(self.seed)
         whole.update(b"%d " % len(principal.issuer) + principal.issuer.encode())
         whole.update(principal.token)

@@ -9,10 +9,11 @@ import time
 import pytest
 
 from gateway.errors import ConfigError
-from tests.support.gateway import bearer, live, policy_for, running, token, until
+from tests.support import http1
+from tests.support.gateway import bearer, live, policy_for, running, until
 from tests.support.token_endpoint import EXCHANGE, TokenEndpoint, answer, refusal
 from tests.support.upstream import ok, upstream
-from tests.support.websocket import connect
+from tests.support.websocket import connect, handshake
 from tests.support.websocket_upstream import echo as echo_socket, websocket
 
 READERS = {"endpoint": "corp", "audience": "orders", "scopes": ["read", "write"]}
@@ -186,6 +187,12 @@ async def test_a_web_socket_has_it_too(tmp_path):
             await socket.send("a")
             assert await socket.receive() == "a"
         assert sockets[0].headers["authorization"] == "Bearer issued-1.orders"
+        endpoint.answer = refusal("invalid_grant")
+        async with http1.connect(gateway.port) as client:
+            await client.send(handshake("/items", bearer(gateway.token(jti="2"))))
+            response = await client.response()
+            assert (response.status, response.code) == (401, "exchange-refused")
+        assert len(sockets) == 1
 
 
 @live
@@ -416,7 +423,7 @@ async def test_a_key_that_cannot_be_used_keeps_the_gateway_from_starting(tmp_pat
     client = {"id": "gw", "authentication": "private_key_jwt", "key_file": "key.pem"}
     async with upstream(endpoint) as endpoint.server:
         config = {"token_endpoints": {"corp": section(endpoint, client=client)}}
-        with pytest.raises(ConfigError, match=r"token_endpoints\.corp\.client.*PEM"):
+        with pytest.raises(ConfigError, match=r"token_endpoints\.corp\.client\.key_file.*PEM"):
             async with running(tmp_path, config=config):
                 pass
 
