@@ -161,7 +161,7 @@ class Principal:
 
     Each is equal to itself only: one object stands for one token's whole use.
     `issuer` is the configured name; an anonymous request has no claims and is not
-    authenticated. Times are Unix seconds.
+    authenticated. Times are Unix seconds. `token` is the credential as it was sent.
     """
 
     authenticated: bool
@@ -173,6 +173,7 @@ class Principal:
     claims: Mapping[str, Any] = field(default_factory=dict)
     token_header: Mapping[str, Any] = field(default_factory=dict)
     expires_at: float | None = None
+    token: bytes = field(default=b"", repr=False)
 
 
 ANONYMOUS = Principal(authenticated=False)
@@ -244,13 +245,32 @@ class Assertion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """What the gateway is to ask a token endpoint for: a token that goes to the upstream.
+
+    `endpoint` is its configured name. `fields` are those of the form, but for the client's own
+    and the subject token, which is empty where the gateway asks for itself. `issued_types` are the
+    types that the answer may name, empty where it need not name any. `key` is a digest of all
+    this: the same for requests that one token answers. `expires_at` is the subject token's, in
+    Unix seconds.
+    """
+
+    endpoint: str
+    fields: tuple[tuple[str, str], ...]
+    issued_types: frozenset[str] = frozenset()
+    subject_token: bytes = field(default=b"", repr=False)
+    expires_at: float | None = None
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
     """Send the request to `upstream`; `target` is the request target in origin form.
 
     `headers` are complete but for framing and `expect`. `response_headers` are added to the
     upstream's response. `expires_at` ends a WebSocket. `max_body` is in bytes. `cors` tells that
     the gateway answers for cross-origin requests, so that the upstream may not. `assertion` is
-    to be signed and added to the headers.
+    to be signed and added to the headers, and so is the token that `token` asks for.
     """
 
     upstream: Upstream
@@ -263,6 +283,7 @@ class Forward:
     trail: Trail
     cors: bool = False
     assertion: Assertion | None = None
+    token: TokenRequest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

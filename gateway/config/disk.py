@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.config.model import Config
 
 SECRET_FILES = ("token_file", "secret_file", "password_file")
-OWNER_ONLY = (*SECRET_FILES, "key")
+OWNER_ONLY = (*SECRET_FILES, "key", "key_file")
 
 
 def check(config: Config) -> Iterator[Fault]:

@@ -20,7 +20,9 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     SecretStr,
+    SerializerFunctionWrapHandler,
     WithJsonSchema,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import core_schema
@@ -51,6 +53,30 @@ Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
     "ES256", "ES384", "ES512", "EdDSA", "Ed25519", "HS256", "HS384", "HS512",
 ]  # fmt: skip
+
+
+AsymmetricAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+]  # fmt: skip
+
+
+class OrText:
+    """Lets a section be written as a string, which is its `value`."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(_as_value, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
+def _as_value(written: object) -> object:
+    return {"value": written} if isinstance(written, str) else written
 
 
 class OneOrMany:
@@ -144,7 +170,6 @@ Share = Annotated[
 Name = Annotated[str, AfterValidator(_name)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderNames = Annotated[tuple[HeaderName, ...], OneOrMany()]
-IdentityHeaders = Annotated[dict[HeaderName, str], BeforeValidator(_distinct_headers)]
 Address = Annotated[str, BeforeValidator(addresses.address)]
 Cidr = Annotated[str, AfterValidator(addresses.cidr)]
 HttpUrl = Annotated[str, AfterValidator(addresses.http_url)]
@@ -166,6 +191,39 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
         hide_input_in_errors=True,  # a value may be a secret
     )
+
+
+class IdentityHeader(Section):
+    """What an identity header says. A string stands for the `value` alone."""
+
+    value: str
+    """`identity.X`, `claims.PATH` or `token.expires_at`."""
+    encoding: Literal["percent", "plain", "base64url-json"] = "percent"
+    """`percent` encodes what is not visible ASCII. `plain` encodes nothing and refuses it, blanks
+    inside excepted. `base64url-json` keeps every value as it is."""
+    lists: Literal["join", "repeat"] | None = None
+    """The value is a list, joined with commas or one line each; one value is a list of one. By
+    default `percent` joins lists and `plain` refuses them."""
+
+    @model_validator(mode="after")
+    def _one_value(self) -> Self:
+        if self.lists is not None and self.encoding == "base64url-json":
+            raise Malformed("a list is one JSON value", "leave it out", key=("lists",))
+        return self
+
+    @model_serializer(mode="wrap")
+    def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
+        return self.value if self.is_short else handler(self)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a string says all of it."""
+        return self == IdentityHeader(value=self.value)
+
+
+IdentityHeaders = Annotated[
+    dict[HeaderName, Annotated[IdentityHeader, OrText()]], BeforeValidator(_distinct_headers)
+]
 
 
 class Tls(Section):
@@ -651,6 +709,105 @@ class Redis(Section):
         return self
 
 
+class Client(Section):
+    """Who the gateway is at an authorization server, and how it proves that (RFC 6749 §2.3)."""
+
+    id: str = Field(min_length=1)
+    """The `client_id`."""
+    authentication: Literal["client_secret_basic", "client_secret_post", "private_key_jwt"] = (
+        "client_secret_basic"
+    )
+    """How it authenticates: a secret in a header, a secret in the form, or a signed assertion."""
+    secret: Secret | None = None
+    """The client secret."""
+    secret_file: Path | None = None
+    """File with that secret (one trailing newline is dropped)."""
+    key_file: Path | None = None
+    """PEM file with the private key of `private_key_jwt` (RFC 7523)."""
+    algorithm: AsymmetricAlgorithm = "ES256"
+    """What it signs with."""
+    key_id: str = ""
+    """The `kid` of its assertions; none by default."""
+    audience: str = ""
+    """The `aud` of its assertions; the endpoint's URL by default."""
+
+    @model_validator(mode="after")
+    def _one_proof(self) -> Self:
+        proofs = ("secret", "secret_file", "key_file")
+        given = [name for name in proofs if getattr(self, name) is not None]
+        wanted = proofs[2:] if self.authentication == "private_key_jwt" else proofs[:2]
+        if len(given) != 1 or given[0] not in wanted:
+            raise Malformed(
+                f"{self.authentication} needs {' or '.join(wanted)}; "
+                f"got {', '.join(given) or 'none'}"
+            )
+        return self
+
+
+class OAuthEndpoint(Section):
+    """An endpoint of an authorization server that the gateway sends forms to."""
+
+    url: HttpUrl
+    """Where it is."""
+    client: Client
+    """Who the gateway is there."""
+    timeout: SomeTime = Field(default=5.0, le=60.0)
+    """Time limit of one call."""
+    allow_private_addresses: bool = False
+    """Let the URL resolve to private or link-local addresses (loopback always may)."""
+    insecure_http: bool = False
+    """Let the URL be plain http on an address other than loopback."""
+
+    @model_validator(mode="after")
+    def _confidential(self) -> Self:
+        if not self.insecure_http and not is_secure_url(self.url):
+            raise Malformed(
+                "plain http on an address that is not loopback",
+                "use https, or set insecure_http: true",
+                key=("url",),
+            )
+        return self
+
+
+class TokenEndpoint(OAuthEndpoint):
+    """Where the gateway gets tokens for upstreams (RFC 8693, RFC 6749 §4.4)."""
+
+    keep: SomeTime = 300.0
+    """Longest time that a token is used; it is never used beyond its `expires_in`."""
+
+
+class UpstreamToken(Section):
+    """A token that the upstream gets as `Authorization: Bearer`, in the place of the client's."""
+
+    endpoint: Name
+    """Name of the token endpoint that gives it."""
+    grant: Literal["token_exchange", "client_credentials"] = "token_exchange"
+    """`token_exchange`: for the client's token (RFC 8693). `client_credentials`: for the gateway
+    itself, whoever asks."""
+    audience: Strings = ()
+    """Whom it is for, as names that the authorization server knows."""
+    resource: Annotated[tuple[HttpUrl, ...], OneOrMany()] = ()
+    """Whom it is for, as URLs (RFC 8707)."""
+    scopes: Strings = ()
+    """What it is to allow."""
+    subject_token_type: Literal["access_token", "id_token", "jwt"] = "access_token"  # noqa: S105
+    """What the client's token is."""
+    requested_token_type: Literal["access_token", "jwt"] | None = None
+    """What it is to be; the authorization server chooses by default."""
+
+    @model_validator(mode="after")
+    def _for_somebody(self) -> Self:
+        if self.grant == "token_exchange" and not (self.audience or self.resource or self.scopes):
+            raise Malformed(
+                "nothing says whom the token is for", "give audience, resource or scopes"
+            )
+        exchange_only = ("subject_token_type", "requested_token_type")
+        given = [name for name in exchange_only if name in self.model_fields_set]
+        if self.grant != "token_exchange" and given:
+            raise Malformed(f"{self.grant} exchanges no token", "leave it out", key=(given[0],))
+        return self
+
+
 class Route(Section):
     """Requests that go to one upstream, and who decides on them."""
 
@@ -686,6 +843,8 @@ class Route(Section):
     """Largest request body on this route; `limits.body` by default."""
     forward_token: bool = False
     """Pass the client's credential on to the upstream."""
+    upstream_token: UpstreamToken | None = None
+    """A token of a token endpoint that the upstream gets instead; none by default."""
     identity_headers: IdentityHeaders | None = None
     """Identity headers for this route, instead of the general ones."""
     show_reasons: bool = False
@@ -1025,11 +1184,15 @@ class Config(Section):
     policy: Policy = Policy()
     """The Rego policies."""
     identity_headers: IdentityHeaders = Field(
-        default_factory=lambda: dict(DEFAULT_IDENTITY_HEADERS)
+        default_factory=lambda: {
+            name: IdentityHeader(value=value) for name, value in DEFAULT_IDENTITY_HEADERS.items()
+        }
     )
-    """Header for the upstream → its value: `identity.X`, `claims.PATH` or `token.expires_at`."""
+    """Header for the upstream → its value, with an encoding or without."""
     assertion: Assertion | None = None
     """A signed token for upstreams; none by default."""
+    token_endpoints: dict[Name, TokenEndpoint] = Field(default_factory=dict)
+    """Where tokens for upstreams come from, by name."""
     cors: Cors | None = None
     """Cross-origin requests on all routes without a `cors` of their own."""
     rate_limits: RateLimits = RateLimits()

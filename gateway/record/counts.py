@@ -25,6 +25,8 @@ LABELS: Final[Mapping[str, tuple[type, ...]]] = {
     "timings": (str, str),
     "below": (str,),
     "charges": (str, str),
+    "tokens": (str, str),
+    "token_calls": (str, str),
     "reloads": (str,),
 }
 """The labels of each counter; those of a histogram are followed by a bucket, or SUM."""

@@ -281,6 +281,10 @@ def status_document(state: AdminState) -> dict[str, Any]:
             "error": gauges.rate_limits.error or None,
             "evicted": gauges.rate_limits.evicted,
         },
+        "token_endpoints": {
+            name: {"error": each.error or None, "tokens": each.tokens}
+            for name, each in gauges.tokens.items()
+        },
         "upstreams": {name: _upstream(each) for name, each in gauges.upstreams.items()},
         "bundles": {name: _bundle(bundle) for name, bundle in state.bundles().items()},
         "log": {

@@ -264,6 +264,7 @@ class Gateway:
             upstreams=self.workers.upstreams(),
             sinks=self.workers.sinks(),
             rate_limits=self.workers.rate_limits(),
+            tokens=self.workers.tokens(),
         )
 
     def masked_config(self) -> Mapping[str, Any]:

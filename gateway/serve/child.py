@@ -284,6 +284,7 @@ class Child:
             logs=self._logs(worker),
             upstreams=worker.runtime.upstreams(),
             rate_limits=worker.runtime.quotas.gauges(),
+            tokens=worker.runtime.tokens.gauges(),
             shadow_queued=worker.runtime.shadowing.queued(),
             keyrings={
                 name: keyring.revision for name, keyring in worker.runtime.snapshot.keyrings.items()

@@ -1,13 +1,14 @@
-"""Bounded HTTP GETs: no surprise in address, redirect, size, encoding or time."""
+"""Bounded HTTP requests: no surprise in address, redirect, size, encoding or time."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 import socket
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -16,11 +17,14 @@ from yarl import URL
 from gateway.config.model import is_loopback_host, is_secure_url, public_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 MAX_BYTES = 512 * 1024
+MAX_FORM_ANSWER = 64 * 1024
 JSON = {"accept": "application/json"}
+FORM = {"content-type": "application/x-www-form-urlencoded"}
 MAX_REDIRECTS = 3
+REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class FetchError(Exception):
@@ -89,6 +93,61 @@ async def get(
     insecure_http: bool = False,
 ) -> Answer:
     """Like `fetch`, with headers and a limit of one's own; 304 is taken if they ask for it."""
+    async with _session(url, seconds, headers, allow_private=allow_private) as session:
+        for _ in range(MAX_REDIRECTS + 1):
+            _check(url, allow_private=allow_private, insecure_http=insecure_http)
+            answer = await _get(session, url, max_bytes, known="if-none-match" in headers)
+            if isinstance(answer, Answer):
+                return answer
+            target = urljoin(url, answer)
+            if _origin(target) != _origin(url):
+                raise FetchError(f"{public_url(url)} redirects to another host or scheme")
+            url = target
+        raise FetchError(f"{public_url(url)} redirects too often")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a form was answered with; `retry_after` is that field's text, empty without it."""
+
+    status: int
+    body: bytes
+    retry_after: str = ""
+
+
+async def post(
+    url: str,
+    form: Sequence[tuple[str, str]],
+    *,
+    seconds: float,
+    headers: Mapping[str, str] = JSON,
+    allow_private: bool = False,
+    insecure_http: bool = False,
+) -> Reply:
+    """Send a form, once; the answer whatever its status, at most 64 KiB; raises FetchError.
+
+    No redirect is followed: it would send what the form holds to somebody else. `seconds` is the
+    limit for everything.
+    """
+    async with _session(url, seconds, {**headers, **FORM}, allow_private=allow_private) as session:
+        _check(url, allow_private=allow_private, insecure_http=insecure_http)
+        async with session.post(
+            URL(url, encoded=True), data=urlencode(form).encode(), allow_redirects=False
+        ) as response:
+            if response.status in REDIRECTS:
+                raise FetchError(f"{public_url(url)} redirects a form that it was sent")
+            return Reply(
+                status=response.status,
+                body=await _body(response, url, MAX_FORM_ANSWER),
+                retry_after=response.headers.get("retry-after", ""),
+            )
+
+
+@asynccontextmanager
+async def _session(
+    url: str, seconds: float, headers: Mapping[str, str], *, allow_private: bool
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client for one request, or one and its redirects; what fails in it is a FetchError."""
     connector = aiohttp.TCPConnector(
         resolver=GuardedResolver(allow_private=allow_private), force_close=True
     )
@@ -103,16 +162,7 @@ async def get(
                 trust_env=False,
             ) as session,
         ):
-            for _ in range(MAX_REDIRECTS + 1):
-                _check(url, allow_private=allow_private, insecure_http=insecure_http)
-                answer = await _get(session, url, max_bytes, known="if-none-match" in headers)
-                if isinstance(answer, Answer):
-                    return answer
-                target = urljoin(url, answer)
-                if _origin(target) != _origin(url):
-                    raise FetchError(f"{public_url(url)} redirects to another host or scheme")
-                url = target
-            raise FetchError(f"{public_url(url)} redirects too often")
+            yield session
     except TimeoutError:
         raise FetchError(
             f"{public_url(url)} did not answer within {round(seconds, 1):g} s"
@@ -128,20 +178,24 @@ async def _get(
     """What one request brings: a document, or the place of it."""
     async with session.get(URL(url, encoded=True), allow_redirects=False) as response:
         etag = response.headers.get("etag", "")
-        if response.status in (301, 302, 303, 307, 308):
+        if response.status in REDIRECTS:
             return response.headers.get("location", "")
         if response.status == 304 and known:
             return Answer(body=None, etag=etag)
         if response.status != 200:
             raise FetchError(f"{public_url(url)} answered {response.status}")
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise FetchError(f"{public_url(url)} answered with an encoding that was not asked for")
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > max_bytes:
-                raise FetchError(f"{public_url(url)} answered more than {max_bytes} bytes")
-        return Answer(body=bytes(body), etag=etag)
+        return Answer(body=await _body(response, url, max_bytes), etag=etag)
+
+
+async def _body(response: aiohttp.ClientResponse, url: str, max_bytes: int) -> bytes:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise FetchError(f"{public_url(url)} answered with an encoding that was not asked for")
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > max_bytes:
+            raise FetchError(f"{public_url(url)} answered more than {max_bytes} bytes")
+    return bytes(body)
 
 
 def _check(url: str, *, allow_private: bool, insecure_http: bool) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from gateway.errors import Problem  # noqa: TC001  pydantic reads it
-from gateway.record.metrics import RateLimitGauges, UpstreamGauges
+from gateway.record.metrics import RateLimitGauges, TokenGauges, UpstreamGauges
 
 if TYPE_CHECKING:
     import socket
@@ -163,6 +163,12 @@ def _stored(gauges: RateLimitGauges) -> RateLimitGauges:
     return gauges
 
 
+def _kept(gauges: TokenGauges) -> TokenGauges:
+    if not 0 <= gauges.tokens <= MAX_COUNT:
+        raise ValueError("not a number that was counted")
+    return gauges
+
+
 Number = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 
@@ -215,6 +221,7 @@ class Report(Said):
     rate_limits: Annotated[RateLimitGauges, AfterValidator(_stored)] = RateLimitGauges(
         storage="memory"
     )
+    tokens: dict[str, Annotated[TokenGauges, AfterValidator(_kept)]] = {}
     shadow_queued: Number = 0
     keyrings: dict[str, str] = {}
 

@@ -64,13 +64,14 @@ class Request:
     __slots__ = (
         "body_ended", "bytes_in", "bytes_out", "content_seen", "first_byte", "head", "known",
         "left", "notify", "receive", "recorder", "runtime", "scope", "send", "snapshot",
-        "status", "task", "upstream",
+        "status", "task", "tokens", "upstream", "waited",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, scope: Scope, receive: Receive, send: Send) -> None:
         self.runtime = runtime
         # A reload while this request runs must not give it half of another configuration.
         self.snapshot = runtime.snapshot
+        self.tokens = runtime.tokens.sources
         self.recorder = runtime.recorder
         self.head = read_head(scope)
         self.scope = scope
@@ -80,6 +81,7 @@ class Request:
         self.bytes_in = 0
         self.bytes_out = 0
         self.first_byte = 0.0
+        self.waited = 0.0
         self.upstream = ""
         self.content_seen: bytes | None = None
         self.body_ended = not has_content(self.head)
@@ -118,8 +120,10 @@ class Request:
             self.notify(None)
             self.recorder.metrics.in_flight -= 1
             timings = {"plan": planned - clock} if outcome else {}
+            if self.waited:
+                timings["upstream_token"] = self.waited
             if self.first_byte:
-                timings["upstream_first_byte"] = self.first_byte - planned
+                timings["upstream_first_byte"] = self.first_byte - planned - self.waited
             exchange = Exchange(
                 started=started,
                 duration=time.perf_counter() - clock,
@@ -224,10 +228,11 @@ class Request:
 
     async def http(self, forward: Forward) -> None:
         """Forward a request and stream the response back."""
+        headers = await self.headers(forward)
         content, length = await self.content(forward)
         self.notify(self.leave)
         response = await self.runtime.pool(forward.upstream).request(
-            forward.method, forward.target, self.signed(forward), content, length=length
+            forward.method, forward.target, headers, content, length=length
         )
         self.first_byte = time.perf_counter()
         self.upstream = response.address
@@ -236,9 +241,18 @@ class Request:
         finally:
             response.close()
 
-    def signed(self, forward: Forward) -> Headers:
-        """The request headers, with the assertion where there is one."""
-        return (*forward.headers, *self.runtime.signers.sign(forward.assertion))
+    async def headers(self, forward: Forward) -> Headers:
+        """The request headers, with the assertion and the token for the upstream, if any."""
+        headers = (*forward.headers, *self.runtime.signers.sign(forward.assertion))
+        if forward.token is None:
+            return headers
+        # Only now: whoever is refused, by a rate limit too, must not cause a call.
+        began = time.perf_counter()
+        try:
+            value = await self.tokens[forward.token.endpoint].header(forward.token)
+        finally:
+            self.waited = time.perf_counter() - began
+        return (*headers, (b"authorization", value))
 
     def leave(self) -> None:
         """The client is gone: end what is done for it."""
@@ -308,7 +322,7 @@ class Request:
         socket = await connect_websocket(
             self.runtime.pool(forward.upstream),
             forward.target,
-            self.signed(forward),
+            await self.headers(forward),
             subprotocols=tuple(self.scope["subprotocols"]),
             max_message=self.snapshot.config.limits.websocket_message,
         )

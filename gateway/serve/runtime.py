@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.serve.quota import QuotaService
 from gateway.serve.shadow import Shadowing
 from gateway.serve.signer import SignerService
+from gateway.serve.tokens import TokenService
 from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Runtime:
         self.shadowing = Shadowing(metrics)
         self.quotas = QuotaService(counts)
         self.signers = SignerService()
+        self.tokens = TokenService(metrics)
         self.pools: dict[Upstream, Pool] = {}
         self.retired: list[Pool] = []
 
@@ -112,6 +114,7 @@ class Runtime:
         """End the wait for keys, and all connections."""
         self.keys.close()
         self.signers.close()
+        self.tokens.close()
         await self.shadowing.close()
         for pool in (*self.pools.values(), *self.retired):
             await pool.close()

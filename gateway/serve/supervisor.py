@@ -79,6 +79,7 @@ class Supervisor:
         self.sinks = tally.sinks
         self.upstreams = tally.upstreams
         self.rate_limits = tally.rate_limits
+        self.tokens = tally.tokens
         self.shadow = tally.shadow
         self.shadow_queued = tally.shadow_queued
         self.status = tally.status

@@ -81,6 +81,7 @@ class Worker:
         # No reload changes the folder: all workers of a machine have their keys from one.
         state = self.config.policy.state
         signer = self.runtime.signers.prepare(snapshot.config.assertion, state)
+        tokens = self.runtime.tokens.prepare(snapshot.config.token_endpoints)
         certificates = [
             (listener.certificate, listener.certificate.load())
             for listener in self.edge
@@ -92,6 +93,7 @@ class Worker:
                 certificate.context = context
             self.runtime.quotas.activate(redis)
             self.runtime.signers.activate(signer)
+            self.runtime.tokens.activate(tokens)
             self.runtime.activate(snapshot, recorder, pools, keyrings)
 
         return activate

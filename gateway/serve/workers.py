@@ -15,7 +15,13 @@ from gateway.serve.worker import Worker
 
 if TYPE_CHECKING:
     from gateway.config.model import Config
-    from gateway.record.metrics import Metrics, RateLimitGauges, SinkCounts, UpstreamGauges
+    from gateway.record.metrics import (
+        Metrics,
+        RateLimitGauges,
+        SinkCounts,
+        TokenGauges,
+        UpstreamGauges,
+    )
     from gateway.serve.hypercorn import BoundListener
     from gateway.serve.jwks import KeyService
     from gateway.serve.shared import Turns
@@ -93,6 +99,9 @@ class Workers(Protocol):
     def rate_limits(self) -> RateLimitGauges:
         """How rate limits are counted."""
 
+    def tokens(self) -> dict[str, TokenGauges]:
+        """How the token endpoints do, by name."""
+
     def shadow_queued(self) -> int:
         """How many requests wait for the shadow."""
 
@@ -129,6 +138,7 @@ class InProcess:
         self.sinks = self.worker.sinks.counts
         self.upstreams = self.worker.runtime.upstreams
         self.rate_limits = self.worker.runtime.quotas.gauges
+        self.tokens = self.worker.runtime.tokens.gauges
         self.shadow_queued = self.worker.runtime.shadowing.queued
         try:
             self.worker.bind()

@@ -59,7 +59,8 @@ class Peer:
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
         method, target, _ = lines[0].split(" ")
-        pairs = tuple(tuple(line.split(": ", 1)) for line in lines[1:-2])
+        pieces = (line.partition(": ") for line in lines[1:-2])
+        pairs = tuple((name.lower(), value) for name, _, value in pieces)
         self.requests.append(Request(method=method, target=target, headers=pairs, body=b""))
         return self.requests[-1]
 

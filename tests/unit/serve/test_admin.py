@@ -237,6 +237,7 @@ def test_status():
             }
         ],
         "rate_limits": {"storage": "memory", "error": None, "evicted": 0},
+        "token_endpoints": {},
         "upstreams": {
             "orders": {
                 "targets": {

@@ -113,6 +113,7 @@ UPSTREAM = (
         b'{"kind":"report","logs":{"stdout":[' + b"9" * 400 + b",0,0,0]}}",
         b'{"kind":"report","logs":{' + b",".join(b'"%d":[1,0,0,0]' % n for n in range(17)) + b"}}",
         b'{"kind":"report","rate_limits":{"storage":"memory","evicted":-1}}',
+        b'{"kind":"report","tokens":{"corp":{"error":"","tokens":-1}}}',
         b'{"kind":"report","upstreams":{"a":{"targets":{},"over_budget":-1}}}',
         b'{"kind":"report","upstreams":{"a":{"targets":{},"retries":{"x":-1}}}}',
         b'{"kind":"report","upstreams":{"a":{"targets":{"b":{"addresses":{},"ejections":-1}}}}}',
