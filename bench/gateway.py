@@ -27,25 +27,22 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from bench.forwarder import forwarder
 from bench.upstream import serve as serve_upstream
-from gateway.config.model import Limits, Listener, Upstream
+from gateway.config.model import Limits, Listener
 from gateway.jose.sign import generate, public_jwks, sign
 from gateway.serve.app import Gateway
 from gateway.serve.hypercorn import bind, serve
 from gateway.serve.loop import settle
 from gateway.serve.reload import start
-from gateway.serve.upstream import Pool
-from gateway.wire import FRAMING, HOP_BY_HOP
+from gateway.serve.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection as Pipe
 
-    from gateway.serve.asgi import App, Receive, Scope, Send
-
 POLICIES = Path(__file__).parent / "policies"
 CONNECTIONS = 32
-DROPPED = HOP_BY_HOP | FRAMING
 
 CONFIG = """\
 listeners: [{{address: "127.0.0.1:0"}}]
@@ -73,29 +70,6 @@ HEADERS = {
 }
 
 
-def forwarder(upstream: str) -> App:
-    """Forwards every request as it came, less what belongs to the connection."""
-    pool: Pool | None = None
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  no body
-        nonlocal pool
-        pool = pool or Pool(Upstream(url=upstream))
-        headers = tuple((n, v) for n, v in scope["headers"] if n not in DROPPED)
-        target = scope["raw_path"]
-        if scope["query_string"]:
-            target += b"?" + scope["query_string"]
-        response = await pool.request(scope["method"], target, headers)
-        kept = [line for line in response.headers if line[0] not in HOP_BY_HOP]
-        await send({"type": "http.response.start", "status": response.status, "headers": kept})
-        more = True
-        while more:
-            piece = b"" if response.ended else await response.read_chunk()
-            more = not response.ended
-            await send({"type": "http.response.body", "body": piece, "more_body": more})
-
-    return app
-
-
 def run_forwarder(pipe: Pipe, upstream: str) -> None:
     """Serve the bare forwarder; each message on the pipe is answered with the CPU seconds."""
 
@@ -104,7 +78,9 @@ def run_forwarder(pipe: Pipe, upstream: str) -> None:
         asyncio.get_running_loop().add_reader(pipe.fileno(), _answer, pipe)
         pipe.send(bound.url)
         settle()
-        await serve([bound], shutdown=asyncio.Event(), limits=Limits(), counters=lambda _: None)
+        await serve(
+            [bound], Terms(shutdown=asyncio.Event(), limits=Limits(), counters=lambda _: None)
+        )
 
     uvloop.run(main())
 

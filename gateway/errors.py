@@ -72,6 +72,11 @@ class Code(Enum):
     RATE_LIMIT_UNAVAILABLE = ("rate-limit-unavailable", 503, "Requests cannot be counted now")
     # 4 forward
     IDENTITY_TOO_LARGE = ("identity-too-large", 431, "The identity is too large for a header")
+    IDENTITY_UNSENDABLE = ("identity-unsendable", 403, "The identity cannot be sent in a header")
+    EXCHANGE_REFUSED = ("exchange-refused", 401, "The token cannot be exchanged")
+    EXCHANGE_DENIED = ("exchange-denied", 403, "There is no token for the upstream")
+    TOKEN_ENDPOINT_FAULT = ("token-endpoint-fault", 502, "The token endpoint failed")
+    TOKEN_ENDPOINT_AWAY = ("token-endpoint-away", 503, "The token endpoint does not answer")
     UPSTREAM_CONNECT = ("upstream-connect", 502, "The upstream could not be reached")
     UPSTREAM_PROTOCOL = ("upstream-protocol", 502, "The upstream's response is malformed")
     UPSTREAM_RESET = ("upstream-reset", 502, "The upstream closed the connection")

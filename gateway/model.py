@@ -176,7 +176,7 @@ class Principal:
 
     Each is equal to itself only: one object stands for one token's whole use.
     `issuer` is the configured name; an anonymous request has no claims and is not
-    authenticated. Times are Unix seconds.
+    authenticated. Times are Unix seconds. `token` is the credential as it was sent.
     """
 
     authenticated: bool
@@ -188,6 +188,7 @@ class Principal:
     claims: Mapping[str, Any] = field(default_factory=dict)
     token_header: Mapping[str, Any] = field(default_factory=dict)
     expires_at: float | None = None
+    token: bytes = field(default=b"", repr=False)
 
 
 ANONYMOUS = Principal(authenticated=False)
@@ -261,14 +262,33 @@ class Assertion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """What the gateway is to ask a token endpoint for: a token that goes to the upstream.
+
+    `endpoint` is its configured name. `fields` are those of the form, but for the client's own
+    and the subject token, which is empty where the gateway asks for itself. `issued_types` are the
+    types that the answer may name, empty where it need not name any. `key` is a digest of all
+    this: the same for requests that one token answers. `expires_at` is the subject token's, in
+    Unix seconds.
+    """
+
+    endpoint: str
+    fields: tuple[tuple[str, str], ...]
+    issued_types: frozenset[str] = frozenset()
+    subject_token: bytes = field(default=b"", repr=False)
+    expires_at: float | None = None
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
     """Send the request to `upstream`; `target` is the request target in origin form.
 
     `headers` are complete but for framing and `expect`. `response_headers` are added to the
     upstream's response. `expires_at` ends a WebSocket. `max_body` is in bytes. `cors` tells that
     the gateway answers for cross-origin requests, so that the upstream may not. `assertion` is
-    to be signed and added to the headers. The upstream can set no cookie whose name begins as one
-    of `own_cookies`, in lower case.
+    to be signed and added to the headers, and so is the token that `token` asks for. The upstream
+    can set no cookie whose name begins as one of `own_cookies`, in lower case.
     """
 
     upstream: Upstream
@@ -282,6 +302,7 @@ class Forward:
     cors: bool = False
     assertion: Assertion | None = None
     own_cookies: tuple[bytes, ...] = ()
+    token: TokenRequest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,13 +10,15 @@ from gateway.bundle.reader import FOREVER
 from gateway.bundle.root import policy_roots, root_paths
 from gateway.config import load as config_load
 from gateway.config.document import dotted
+from gateway.config.model import Client
 from gateway.config.secrets import secret_of
-from gateway.config.walk import files as config_files, names_policies, sets_beside
+from gateway.config.walk import files as config_files, names_policies, sections, sets_beside
 from gateway.decide.variants import Variant
 from gateway.errors import ConfigError, Problem
 from gateway.files import MAX_NAMED_FILE, read_file
 from gateway.forward import Forwarder
 from gateway.identify import Identifier, Keyring, KeysError, accepted_algorithms
+from gateway.jose.sign import load_pem
 from gateway.limit import Limiter
 from gateway.policy_sets import PolicySets
 from gateway.route.cors import CorsRules
@@ -238,6 +240,7 @@ def build(
     origins = attempt(lambda: SourceReader.build(config))
     forwarder = attempt(lambda: Forwarder.build(config))
     keyrings = attempt(lambda: local_keyrings(config))
+    attempt(lambda: check_client_keys(config))
     sets = attempt(lambda: _policy_sets(candidate, previous, cache, children, programs))
     if problems:
         raise ConfigError(tuple(problems))
@@ -315,6 +318,22 @@ def local_keyrings(config: Config) -> dict[str, Keyring]:
     if problems:
         raise ConfigError(tuple(problems))
     return keyrings
+
+
+def check_client_keys(config: Config) -> None:
+    """ConfigError where a key that the gateway is to sign with as a client cannot be used."""
+    problems: list[Problem] = []
+    for key, client in sections(config, Client):
+        if client.key_file is None:
+            continue
+        try:
+            load_pem(read_file(client.key_file, MAX_NAMED_FILE), client.algorithm)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            place = dotted((*key, "key_file"))
+            problems.append(Problem(f"{client.key_file}: {reason}", key=place))
+    if problems:
+        raise ConfigError(tuple(problems))
 
 
 def local_keyring(issuer: Issuer) -> Keyring:

@@ -29,6 +29,7 @@ from gateway.serve.hypercorn import BoundListener, bind, serve
 from gateway.serve.loop import run_loop
 from gateway.serve.reload import Start, start
 from gateway.serve.sample import issuer_app, upstream_app
+from gateway.serve.terms import Terms
 from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
@@ -161,9 +162,8 @@ def _listening(path: Path, begun: Start) -> Gateway:
 async def serving(listeners: list[BoundListener]) -> AsyncIterator[None]:
     """Serve until the end of the block."""
     stop = asyncio.Event()
-    task = asyncio.create_task(
-        serve(listeners, shutdown=stop, limits=Limits(), counters=lambda _: None)
-    )
+    terms = Terms(shutdown=stop, limits=Limits(), counters=lambda _: None)
+    task = asyncio.create_task(serve(listeners, terms))
     try:
         yield
     finally:

@@ -100,6 +100,7 @@ def as_text(result: dict[str, Any]) -> str:
             for reason in result["reasons"]
         ),
         ("reported", result["unenforced"]),
+        ("token", _asked(result["upstream_token"])),
         ("revision", result["revision"] + (" (canary)" if result["canary"] else "")),
     ]
     lines = [f"{result['outcome']}: {happens}"]
@@ -108,6 +109,14 @@ def as_text(result: dict[str, Any]) -> str:
         if result[headers]:
             lines += [f"{title}:", *(f"  {line}" for line in result[headers])]
     return "\n".join(map(one_line, lines))
+
+
+def _asked(token: dict[str, Any] | None) -> str | None:
+    """The token that the upstream would get besides; nobody was asked for it."""
+    if token is None:
+        return None
+    what = "in exchange for the client's" if token["exchange"] else "of the gateway's own"
+    return f"{what}, from token endpoint {token['endpoint']}"
 
 
 def _who(result: dict[str, Any]) -> str | None:

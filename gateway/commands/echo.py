@@ -13,6 +13,7 @@ from gateway.errors import ConfigError
 from gateway.serve.hypercorn import BoundListener, bind, serve
 from gateway.serve.loop import run_loop
 from gateway.serve.sample import upstream_app
+from gateway.serve.terms import Terms
 
 
 @click.command()
@@ -44,4 +45,4 @@ async def _echo(listener: BoundListener) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     click.echo(f"a sample service on {listener.url}; Ctrl-C ends it", err=True)
-    await serve([listener], shutdown=stop, limits=Limits(), counters=lambda _: None)
+    await serve([listener], Terms(shutdown=stop, limits=Limits(), counters=lambda _: None))

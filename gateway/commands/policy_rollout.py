@@ -52,7 +52,7 @@ def asks_admin(command: Callable[..., None]) -> Callable[..., None]:
 def history(admin: Admin, shape: str) -> None:
     """List the policy revisions that a running gateway has kept, the newest first.
 
-    `*` is the one that serves.
+    `*` is the one that serves. Below it are its bundles, with the revisions that they name.
 
     Example: gateway policy history
     """
@@ -63,6 +63,8 @@ def history(admin: Admin, shape: str) -> None:
     click.echo("  revision          came from disk       served last          files      bytes")
     for each in found.get("revisions") or ():
         click.echo(readable(_row(each, text_at(found, "revision"))))
+        for name, revision in (each.get("bundles") or {}).items():
+            click.echo(readable(f"    {name} {revision}".rstrip())[:80])
     _show(found)
 
 

@@ -151,6 +151,7 @@ def _routes(config: Config, names: Names) -> Iterator[Fault]:
         limits = frozenset(config.rate_limits.limits)
         yield from _unknown_names((*key, "rate_limits"), route.rate_limits or (), limits, "limit")
         yield from _login((*key, "login"), route, config, names)
+        yield from _upstream_token((*key, "upstream_token"), route, config)
         if route.authentication == "anonymous":
             for name in ("issuers", "audience", "login"):
                 if getattr(route, name):
@@ -165,6 +166,31 @@ def _routes(config: Config, names: Names) -> Iterator[Fault]:
                 message=f"authentication is {route.authentication}, but there are no issuers",
                 remedy="add issuers, or set authentication: anonymous",
             )
+
+
+def _upstream_token(key: Key, route: Route, config: Config) -> Iterator[Fault]:
+    section = route.upstream_token
+    if section is None:
+        return
+    known = config.token_endpoints
+    if section.endpoint not in known:
+        yield Fault(
+            key=(*key, "endpoint"),
+            message=f"there is no token endpoint {section.endpoint!r}",
+            remedy=did_you_mean(section.endpoint, known) or "name one in token_endpoints",
+        )
+    if route.forward_token:
+        yield Fault(
+            key=(*key[:-1], "forward_token"),
+            message="the upstream gets one token: the client's, or that of upstream_token",
+            remedy="remove one of the two",
+        )
+    if section.grant == "token_exchange" and route.authentication == "anonymous":
+        yield Fault(
+            key=(*key, "grant"),
+            message="an anonymous route has no token to exchange",
+            remedy="set grant: client_credentials, or authentication: required",
+        )
 
 
 def _upstream(key: Key, upstream: str, names: Names) -> Iterator[Fault]:

@@ -13,7 +13,8 @@ from gateway.config.walk import leaves
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gateway.config.model import Config
+    from gateway.config.document import Key
+    from gateway.config.model import Config, IdentityHeader
 
     Form = Callable[[str], tuple[str, str] | None]
     """Takes a value; gives what was expected and a remedy where it has another form."""
@@ -26,13 +27,25 @@ def check(config: Config) -> Iterator[Fault]:
         form = FORMS.get(_without_name(names))
         if form and isinstance(value, str) and (fault := form(value)):
             yield Fault(key=key, message=fault[0], remedy=fault[1])
+    yield from _identity_headers(("identity_headers",), config.identity_headers)
+    for number, route in enumerate(config.routes):
+        key = ("routes", number, "identity_headers")
+        yield from _identity_headers(key, route.identity_headers or {})
+
+
+def _identity_headers(key: Key, headers: Mapping[str, IdentityHeader]) -> Iterator[Fault]:
+    for name, header in headers.items():
+        if fault := _identity_value(header.value):
+            # Where a string was written, there is no `value` to point at.
+            whole = (*key, name) if header.is_short else (*key, name, "value")
+            yield Fault(key=whole, message=fault[0], remedy=fault[1])
 
 
 def _without_name(names: tuple[str, ...]) -> tuple[str, ...]:
     """Where a value is, less what the file calls it."""
     if names[:2] == ("rate_limits", "limits"):
         return names[:2] + names[3:]
-    return names[:-1] if "identity_headers" in names[:-1] else names
+    return names
 
 
 def _matches(pattern: str, message: str, remedy: str = "") -> Form:
@@ -129,8 +142,6 @@ FORMS: Mapping[tuple[str, ...], Form] = {
     ),
     ("routes", "entrypoint"): _entrypoint,
     ("policy", "entrypoint"): _entrypoint,
-    ("identity_headers",): _identity_value,
-    ("routes", "identity_headers"): _identity_value,
     ("log", "decisions", "mask"): _pointer,
     ("cors", "origins"): _any_origin,
     ("routes", "cors", "origins"): _any_origin,

@@ -20,7 +20,9 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     SecretStr,
+    SerializerFunctionWrapHandler,
     WithJsonSchema,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import core_schema
@@ -57,6 +59,24 @@ AsymmetricAlgorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
     "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
 ]  # fmt: skip
+
+
+class OrText:
+    """Lets a section be written as a string, which is its `value`."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(_as_value, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
+def _as_value(written: object) -> object:
+    return {"value": written} if isinstance(written, str) else written
 
 
 class OneOrMany:
@@ -165,7 +185,6 @@ Share = Annotated[
 Name = Annotated[str, AfterValidator(_name)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderNames = Annotated[tuple[HeaderName, ...], OneOrMany()]
-IdentityHeaders = Annotated[dict[HeaderName, str], BeforeValidator(_distinct_headers)]
 Address = Annotated[str, BeforeValidator(addresses.address)]
 Cidr = Annotated[str, AfterValidator(addresses.cidr)]
 HttpUrl = Annotated[str, AfterValidator(addresses.http_url)]
@@ -187,6 +206,39 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
         hide_input_in_errors=True,  # a value may be a secret
     )
+
+
+class IdentityHeader(Section):
+    """What an identity header says. A string stands for the `value` alone."""
+
+    value: str
+    """`identity.X`, `claims.PATH` or `token.expires_at`."""
+    encoding: Literal["percent", "plain", "base64url-json"] = "percent"
+    """`percent` encodes what is not visible ASCII. `plain` encodes nothing and refuses it, blanks
+    inside excepted. `base64url-json` keeps every value as it is."""
+    lists: Literal["join", "repeat"] | None = None
+    """The value is a list, joined with commas or one line each; one value is a list of one. By
+    default `percent` joins lists and `plain` refuses them."""
+
+    @model_validator(mode="after")
+    def _one_value(self) -> Self:
+        if self.lists is not None and self.encoding == "base64url-json":
+            raise Malformed("a list is one JSON value", "leave it out", key=("lists",))
+        return self
+
+    @model_serializer(mode="wrap")
+    def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
+        return self.value if self.is_short else handler(self)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a string says all of it."""
+        return self == IdentityHeader(value=self.value)
+
+
+IdentityHeaders = Annotated[
+    dict[HeaderName, Annotated[IdentityHeader, OrText()]], BeforeValidator(_distinct_headers)
+]
 
 
 class Tls(Section):
@@ -427,6 +479,9 @@ class Ejection(Section):
     """How long the first ejection lasts; each one that follows lasts twice as long."""
     max_time: SomeTime = 300.0
     """The longest ejection."""
+    silence: Duration = 1.0
+    """How long a target must have answered nothing before failures that a client may have caused
+    eject it: all but those of the connection."""
 
 
 class Retries(Section):
@@ -808,6 +863,45 @@ class Sessions(Section):
         return self
 
 
+class TokenEndpoint(OAuthEndpoint):
+    """Where the gateway gets tokens for upstreams (RFC 8693, RFC 6749 §4.4)."""
+
+    keep: SomeTime = 300.0
+    """Longest time that a token is used; it is never used beyond its `expires_in`."""
+
+
+class UpstreamToken(Section):
+    """A token that the upstream gets as `Authorization: Bearer`, in the place of the client's."""
+
+    endpoint: Name
+    """Name of the token endpoint that gives it."""
+    grant: Literal["token_exchange", "client_credentials"] = "token_exchange"
+    """`token_exchange`: for the client's token (RFC 8693). `client_credentials`: for the gateway
+    itself, whoever asks."""
+    audience: Strings = ()
+    """Whom it is for, as names that the authorization server knows."""
+    resource: Annotated[tuple[HttpUrl, ...], OneOrMany()] = ()
+    """Whom it is for, as URLs (RFC 8707)."""
+    scopes: Strings = ()
+    """What it is to allow."""
+    subject_token_type: Literal["access_token", "id_token", "jwt"] = "access_token"  # noqa: S105
+    """What the client's token is."""
+    requested_token_type: Literal["access_token", "jwt"] | None = None
+    """What it is to be; the authorization server chooses by default."""
+
+    @model_validator(mode="after")
+    def _for_somebody(self) -> Self:
+        if self.grant == "token_exchange" and not (self.audience or self.resource or self.scopes):
+            raise Malformed(
+                "nothing says whom the token is for", "give audience, resource or scopes"
+            )
+        exchange_only = ("subject_token_type", "requested_token_type")
+        given = [name for name in exchange_only if name in self.model_fields_set]
+        if self.grant != "token_exchange" and given:
+            raise Malformed(f"{self.grant} exchanges no token", "leave it out", key=(given[0],))
+        return self
+
+
 class Route(Section):
     """Requests that go to one upstream, and who decides on them."""
 
@@ -843,6 +937,8 @@ class Route(Section):
     """Largest request body on this route; `limits.body` by default."""
     forward_token: bool = False
     """Pass the client's credential on to the upstream."""
+    upstream_token: UpstreamToken | None = None
+    """A token of a token endpoint that the upstream gets instead; none by default."""
     identity_headers: IdentityHeaders | None = None
     """Identity headers for this route, instead of the general ones."""
     show_reasons: bool = False
@@ -1184,11 +1280,15 @@ class Config(Section):
     policy: Policy = Policy()
     """The Rego policies."""
     identity_headers: IdentityHeaders = Field(
-        default_factory=lambda: dict(DEFAULT_IDENTITY_HEADERS)
+        default_factory=lambda: {
+            name: IdentityHeader(value=value) for name, value in DEFAULT_IDENTITY_HEADERS.items()
+        }
     )
-    """Header for the upstream → its value: `identity.X`, `claims.PATH` or `token.expires_at`."""
+    """Header for the upstream → its value, with an encoding or without."""
     assertion: Assertion | None = None
     """A signed token for upstreams; none by default."""
+    token_endpoints: dict[Name, TokenEndpoint] = Field(default_factory=dict)
+    """Where tokens for upstreams come from, by name."""
     cors: Cors | None = None
     """Cross-origin requests on all routes without a `cors` of their own."""
     rate_limits: RateLimits = RateLimits()

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_jsonable_python
+
 from gateway.config.load import FIXED
 from gateway.config.model import Config, Section
 from gateway.config.validate import inner_section
@@ -161,7 +163,7 @@ def _default(field: FieldInfo, schema: Mapping[str, Any]) -> str:
     if isinstance(value, int) and "size" in words:
         return f"`{_with_unit(value, {'': 1, 'KiB': 1024, 'MiB': SIZE_UNITS['mib']})}`"
     shown = schema.get("default", value)
-    return f"`{shown if isinstance(shown, str) else json.dumps(shown)}`"
+    return f"`{shown if isinstance(shown, str) else json.dumps(to_jsonable_python(shown))}`"
 
 
 def _with_unit(value: float, units: Mapping[str, float]) -> str:

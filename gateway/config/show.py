@@ -22,6 +22,8 @@ def effective(config: Config) -> dict[str, Any]:
         for name in ("discovery", "jwks_url"):
             if isinstance(url := issuer["keys"][name], str):
                 issuer["keys"][name] = public_url(url)
+    for endpoint in shown["token_endpoints"].values():
+        endpoint["url"] = public_url(endpoint["url"])
     for bundle in shown["policy"]["bundles"].values():
         if bundle["url"] is not None:
             bundle["url"] = public_url(bundle["url"])

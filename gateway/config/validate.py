@@ -243,10 +243,10 @@ def inner_section(annotation: Any) -> tuple[type[Section] | None, type | None]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation, None
     for inner in get_args(annotation):
-        section, _ = inner_section(inner)
+        section, container = inner_section(inner)
         if section:
             origin = get_origin(annotation)
-            return section, origin if origin in (tuple, dict) else None
+            return section, origin if origin in (tuple, dict) else container
     return None, None
 
 

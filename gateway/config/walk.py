@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.config.model import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from gateway.config.document import Key
     from gateway.config.model import Canary, Config, Shadow
+
+_Kind = TypeVar("_Kind", bound=Section)
 
 WRITTEN = {("log", "decisions", "path"), ("log", "access", "path"), ("policy", "state")}
 """The paths that the gateway writes; it reads all others."""
@@ -39,6 +41,21 @@ def leaves(node: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
             yield from leaves(value, (*key, number))
     else:
         yield key, node
+
+
+def sections(node: Any, kind: type[_Kind], key: Key = ()) -> Iterator[tuple[Key, _Kind]]:
+    """The sections of a kind, with their keys."""
+    if isinstance(node, kind):
+        yield key, node
+    inner: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(node, Section):
+        inner = [(name, getattr(node, name)) for name in type(node).model_fields]
+    elif isinstance(node, dict):
+        inner = node.items()
+    elif isinstance(node, tuple):
+        inner = enumerate(node)
+    for name, value in inner:
+        yield from sections(value, kind, (*key, name))
 
 
 def files(node: Section) -> Iterator[tuple[Key, Path]]:

@@ -17,7 +17,7 @@ from gateway.rego import EvalError, Policy, StepLimitExceeded
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.config.model import Config
+    from gateway.config.model import Config, Route
     from gateway.model import Decision, Facts, Head, Match, Principal, Source
 
 __all__ = ["Decider", "read_decision", "read_value", "reserved_names"]
@@ -41,13 +41,13 @@ DIALECTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decider:
-    """The deciding of one snapshot; `entrypoints` names the rule of each route, by route id."""
+    """The deciding of one snapshot; `entrypoints` and `reserved` are by route id."""
 
     policy: Policy
     entrypoints: Mapping[str, str]
     steps: int
     rules: DocumentRules
-    reserved: frozenset[bytes]
+    reserved: Mapping[str, frozenset[bytes]]
 
     @classmethod
     def build(cls, config: Config, policy: Policy, entrypoints: Mapping[str, str]) -> Self:
@@ -58,7 +58,7 @@ class Decider:
             entrypoints=entrypoints,
             steps=config.policy.steps,
             rules=DocumentRules.build(config, identity),
-            reserved=reserved_names(config),
+            reserved={route.id: reserved_names(config, route) for route in config.routes},
         )
 
     def document(
@@ -101,12 +101,15 @@ class Decider:
             raise DecisionError(Code.WORK_LIMIT, error.told) from None
         except EvalError as error:
             raise DecisionError(Code.EVAL_ERROR, error.told) from None
-        return read_value(value, route.dialect, self.reserved)
+        return read_value(value, route.dialect, self.reserved[route.id])
 
 
-def reserved_names(config: Config) -> frozenset[bytes]:
-    """The spelled field names that no policy may set."""
-    return wire.RESERVED | wire.spelled(config.identity_names)
+def reserved_names(config: Config, route: Route | None = None) -> frozenset[bytes]:
+    """The spelled field names that no policy may set: on any route, or on this one."""
+    names = config.identity_names
+    if route is not None and route.upstream_token is not None:
+        names |= {"authorization"}
+    return wire.RESERVED | wire.spelled(names)
 
 
 def read_value(value: Any, dialect: str, reserved: frozenset[bytes]) -> Decision:

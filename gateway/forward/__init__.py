@@ -11,6 +11,7 @@ from gateway.forward.assertion import Asserter
 from gateway.forward.headers import RouteHeaders, response_headers
 from gateway.forward.identity import check_identity, identity_lines
 from gateway.forward.target import resolve, target
+from gateway.forward.token import Requester
 from gateway.model import Forward
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Target:
     stripped: int
     max_body: int
     asserter: Asserter | None = None
+    requester: Requester | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class Forwarder:
                 stripped=route.strip_prefix.count("/"),
                 max_body=config.limits.body if route.max_body is None else route.max_body,
                 asserter=Asserter.build(config, route),
+                requester=Requester.build(route),
             )
         if problems:
             raise ConfigError(tuple(problems))
@@ -115,6 +118,7 @@ class Forwarder:
             cors=cors is not None,
             assertion=chosen.asserter.of(principal, trail, now) if chosen.asserter else None,
             own_cookies=self.own_cookies,
+            token=chosen.requester.of(principal) if chosen.requester else None,
             trail=trail,
         )
 

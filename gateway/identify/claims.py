@@ -64,6 +64,7 @@ def read(compact: Compact, claims: Mapping[str, Any], rule: IssuerRule, revision
             claims=claims,
             token_header=compact.header,
             expires_at=expires_at,
+            token=compact.token,
         ),
     )
 

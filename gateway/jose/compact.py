@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.errors import Code
 from gateway.jose import base64url
@@ -28,12 +28,13 @@ class TokenError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compact:
-    """A token's parts, not verified.
+    """A token and its parts, not verified.
 
     `type` is the media type of `typ` (RFC 7515 §4.1.9), lower-case, without `application/`,
     empty for none.
     """
 
+    token: bytes = field(repr=False)
     header: dict[str, JsonValue]
     algorithm: str
     key_id: str | None
@@ -65,6 +66,7 @@ def parse(
     assert key_id is None or isinstance(key_id, str)
     assert isinstance(kind, str)
     return Compact(
+        token=token,
         header=header,
         algorithm=algorithm,
         key_id=key_id,

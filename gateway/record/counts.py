@@ -27,6 +27,8 @@ LABELS: Final[Mapping[str, tuple[type, ...]]] = {
     "charges": (str, str),
     "logins": (str, str),
     "renewals": (str, str),
+    "tokens": (str, str),
+    "token_calls": (str, str),
     "reloads": (str,),
 }
 """The labels of each counter; those of a histogram are followed by a bucket, or SUM."""

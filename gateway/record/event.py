@@ -40,9 +40,9 @@ class Exchange:
     """How a planned request went, as the shell measured it.
 
     `started` is in Unix seconds, `duration` and `timings` in seconds; of the timings `plan` and
-    `upstream_first_byte` are metrics too. `status` is 0 where the client left before an answer.
-    `code` and `detail` name a failure after the plan. `complete` tells whether the whole answer
-    went out; `upstream` is the address that answered.
+    `upstream_first_byte` are metrics too. `upstream_token` is the wait for that. `status` is 0
+    where the client left before an answer. `code` and `detail` name a failure after the plan.
+    `complete` tells whether the whole answer went out; `upstream` is the address that answered.
     """
 
     started: float

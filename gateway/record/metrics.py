@@ -139,6 +139,14 @@ class SessionGauges:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenGauges:
+    """A token endpoint: what its last call failed with, or empty, and the tokens that are kept."""
+
+    error: str = ""
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
     """What is read at the scrape instead of counted; times are Unix seconds.
 
@@ -163,6 +171,7 @@ class Gauges:
     sinks: Mapping[str, SinkCounts] = field(default_factory=dict)
     rate_limits: RateLimitGauges = field(default_factory=lambda: RateLimitGauges(storage="memory"))
     sessions: SessionGauges = field(default_factory=lambda: SessionGauges(storage="memory"))
+    tokens: Mapping[str, TokenGauges] = field(default_factory=dict)
 
 
 class Histogram:
@@ -217,6 +226,8 @@ class Metrics:
         self.charges: dict[tuple[str, str], int] = {}
         self.logins: dict[tuple[str, str], int] = {}
         self.renewals: dict[tuple[str, str], int] = {}
+        self.tokens: dict[tuple[str, str], int] = {}
+        self.token_calls: dict[tuple[str, str], int] = {}
         self.reloads = {"success": 0, "failure": 0}
 
     def request(self, trail: Trail, exchange: Exchange, code: Code | None) -> None:
@@ -255,6 +266,14 @@ class Metrics:
     def refused_below(self, code: Code) -> None:
         """Count what the server refused before there was a request to record."""
         self.below[code.text] = self.below.get(code.text, 0) + 1
+
+    def token_requested(self, endpoint: str, outcome: str) -> None:
+        """Count a request that needed a token for its upstream."""
+        _add(self.tokens, (endpoint, outcome))
+
+    def token_called(self, endpoint: str, outcome: str) -> None:
+        """Count a call to a token endpoint."""
+        _add(self.token_calls, (endpoint, outcome))
 
     def shadowed(self, route: str, outcome: str) -> None:
         """Count what became of a request's shadow decision."""
@@ -356,6 +375,19 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges], S
         ),
         ("limit", "outcome"),
         lambda metrics, _: metrics.charges.items(),
+    ),
+    "gateway_upstream_tokens": (
+        (
+            "Requests that needed a token for their upstream, by outcome (cached, issued, "
+            "refused, denied, fault, away)."
+        ),
+        ("endpoint", "outcome"),
+        lambda metrics, _: metrics.tokens.items(),
+    ),
+    "gateway_token_endpoint_calls": (
+        "Calls to a token endpoint, by outcome (issued, refused, denied, fault, away).",
+        ("endpoint", "outcome"),
+        lambda metrics, _: metrics.token_calls.items(),
     ),
     "gateway_unenforced_refusals": (
         "Requests that the policy refused and that passed, as their route only reports.",
@@ -600,6 +632,16 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         "Sessions ended before their time because memory was full.",
         (),
         lambda _, gauges, __: [((), gauges.sessions.evicted)],
+    ),
+    "gateway_token_endpoint_up": (
+        "Whether a token endpoint answered the last time as it should.",
+        ("endpoint",),
+        lambda _, gauges, __: (((name,), not each.error) for name, each in gauges.tokens.items()),
+    ),
+    "gateway_upstream_tokens_kept": (
+        "Tokens for upstreams that are kept.",
+        ("endpoint",),
+        lambda _, gauges, __: (((name,), each.tokens) for name, each in gauges.tokens.items()),
     ),
     "gateway_log_queued": (
         "Lines that wait for a log sink.",

@@ -74,6 +74,7 @@ class Actions:
                 "served_at": rfc3339(each.served_at),
                 "files": each.files,
                 "size": each.size,
+                "bundles": each.bundles,
             }
             for each in await self.rollout.history()
         ]

@@ -45,7 +45,8 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }
-FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+FORWARDED = ("forwarded", "via", "x-real-ip", "x-forwarded")
+"""What the names of the headers begin with that proxies add."""
 
 PROCESS = ProcessCollector(registry=None)
 
@@ -289,6 +290,10 @@ def status_document(state: AdminState) -> dict[str, Any]:
                 name: {"error": error or None} for name, error in gauges.sessions.providers.items()
             },
         },
+        "token_endpoints": {
+            name: {"error": each.error or None, "tokens": each.tokens}
+            for name, each in gauges.tokens.items()
+        },
         "upstreams": {name: _upstream(each) for name, each in gauges.upstreams.items()},
         "bundles": {name: _bundle(bundle) for name, bundle in state.bundles().items()},
         "log": {
@@ -349,7 +354,7 @@ def _is_local() -> bool:
         peer is not None
         and _is_loopback_address(peer[0])
         and is_loopback_host(_host_name(request.headers.getlist("host")))
-        and not any(name in request.headers for name in FORWARDED)
+        and not any(name.lower().startswith(FORWARDED) for name, _ in request.headers)
     )
 
 

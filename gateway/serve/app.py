@@ -265,6 +265,7 @@ class Gateway:
             sinks=self.workers.sinks(),
             rate_limits=self.workers.rate_limits(),
             sessions=self.workers.sessions(),
+            tokens=self.workers.tokens(),
         )
 
     def masked_config(self) -> Mapping[str, Any]:

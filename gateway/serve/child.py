@@ -290,6 +290,7 @@ class Child:
             upstreams=worker.runtime.upstreams(),
             rate_limits=worker.runtime.quotas.gauges(),
             sessions=worker.runtime.sessions.gauges(),
+            tokens=worker.runtime.tokens.gauges(),
             shadow_queued=worker.runtime.shadowing.queued(),
             keyrings={
                 name: keyring.revision for name, keyring in worker.runtime.snapshot.keyrings.items()

@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from gateway.errors import Problem  # noqa: TC001  pydantic reads it
-from gateway.record.metrics import RateLimitGauges, SessionGauges, UpstreamGauges
+from gateway.record.metrics import (
+    RateLimitGauges,
+    SessionGauges,
+    TokenGauges,
+    UpstreamGauges,
+)
 from gateway.serve.session.store import KEY_SIZE, MAX_TAGS, MAX_VALUE, OWNER_SIZE, Stored
 
 if TYPE_CHECKING:
@@ -193,6 +198,12 @@ def _held(gauges: SessionGauges) -> SessionGauges:
     return gauges
 
 
+def _kept(gauges: TokenGauges) -> TokenGauges:
+    if not 0 <= gauges.tokens <= MAX_COUNT:
+        raise ValueError("not a number that was counted")
+    return gauges
+
+
 Number = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 
@@ -246,6 +257,7 @@ class Report(Said):
         storage="memory"
     )
     sessions: Annotated[SessionGauges, AfterValidator(_held)] = SessionGauges(storage="memory")
+    tokens: dict[str, Annotated[TokenGauges, AfterValidator(_kept)]] = {}
     shadow_queued: Number = 0
     keyrings: dict[str, str] = {}
 

@@ -6,6 +6,7 @@ import base64
 import re
 import secrets
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from urllib.parse import quote_plus
 
@@ -19,6 +20,8 @@ from gateway.jose.strict_json import JsonError, loads
 from gateway.serve.fetch import JSON, FetchError, post
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.config.model import Client, OAuthEndpoint
 
 Form = tuple[tuple[str, str], ...]
@@ -57,11 +60,15 @@ class EndpointError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What a client proves itself with: a secret, or a key to sign with."""
+    """What a client proves itself with: a secret, or a key to sign with.
+
+    Equal to others that prove the same; of the key, its file's digest is compared.
+    """
 
     client: Client
     secret: str = field(default="", repr=False)
-    key: SigningKey | None = None
+    key: SigningKey | None = field(default=None, repr=False, compare=False)
+    key_digest: bytes = b""
 
     @classmethod
     def read(cls, client: Client) -> Self:
@@ -69,7 +76,7 @@ class Credentials:
         if client.authentication == "none":
             return cls(client=client)
         if client.key_file is not None:
-            return cls(client=client, key=_key(client))
+            return cls(client=client, **_key(client, client.key_file))
         if client.secret is not None:
             return cls(client=client, secret=client.secret.get_secret_value())
         assert client.secret_file is not None
@@ -147,10 +154,11 @@ async def call(
     raise EndpointError("fault", f"{where} answered {reply.status} without an error's name")
 
 
-def _key(client: Client) -> SigningKey:
-    assert client.key_file is not None
+def _key(client: Client, file: Path) -> dict[str, Any]:
     try:
-        return load_pem(read_file(client.key_file, MAX_KEY), client.algorithm)
+        content = read_file(file, MAX_KEY)
+        key = load_pem(content, client.algorithm)
     except (OSError, JwkError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError((Problem(f"{reason}", file=str(client.key_file)),)) from None
+        raise ConfigError((Problem(f"{reason}", file=str(file)),)) from None
+    return {"key": key, "key_digest": sha256(content).digest()}

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from gateway.errors import Code, GatewayError
+from gateway.errors import Code, ForwardError, GatewayError
 from gateway.forward import response_headers
 from gateway.model import Answer, Forward, Need, Trail
 from gateway.pipeline import NO_FACTS, plan, refuse, settled
@@ -36,6 +36,10 @@ READ_FIRST: Final = 64 * 1024
 much as waits for an application anyway, and most bodies. Who sends one slowly has no connection
 to the upstream meanwhile."""
 
+MAX_REFUSAL: Final = 1024**2
+"""Most bytes of an upstream's answer to a WebSocket handshake that it does not take. It is read
+before it is passed on: Granian takes it as a whole, and it may be a download or a stream."""
+
 
 class Proxy:
     """An ASGI application for the edge listeners; `own` serves what is not proxied."""
@@ -60,13 +64,14 @@ class Request:
     __slots__ = (
         "body_ended", "bytes_in", "bytes_out", "content_seen", "first_byte", "head", "known",
         "left", "notify", "receive", "recorder", "runtime", "scope", "send", "snapshot",
-        "status", "task", "upstream",
+        "status", "task", "tokens", "upstream", "waited",
     )  # fmt: skip
 
     def __init__(self, runtime: Runtime, scope: Scope, receive: Receive, send: Send) -> None:
         self.runtime = runtime
         # A reload while this request runs must not give it half of another configuration.
         self.snapshot = runtime.snapshot
+        self.tokens = runtime.tokens.sources
         self.recorder = runtime.recorder
         self.head = read_head(scope)
         self.scope = scope
@@ -76,6 +81,7 @@ class Request:
         self.bytes_in = 0
         self.bytes_out = 0
         self.first_byte = 0.0
+        self.waited = 0.0
         self.upstream = ""
         self.content_seen: bytes | None = None
         self.body_ended = not has_content(self.head)
@@ -114,8 +120,10 @@ class Request:
             self.notify(None)
             self.recorder.metrics.in_flight -= 1
             timings = {"plan": planned - clock} if outcome else {}
+            if self.waited:
+                timings["upstream_token"] = self.waited
             if self.first_byte:
-                timings["upstream_first_byte"] = self.first_byte - planned
+                timings["upstream_first_byte"] = self.first_byte - planned - self.waited
             exchange = Exchange(
                 started=started,
                 duration=time.perf_counter() - clock,
@@ -223,10 +231,11 @@ class Request:
 
     async def http(self, forward: Forward) -> None:
         """Forward a request and stream the response back."""
+        headers = await self.headers(forward)
         content, length = await self.content(forward)
         self.notify(self.leave)
         response = await self.runtime.pool(forward.upstream).request(
-            forward.method, forward.target, self.signed(forward), content, length=length
+            forward.method, forward.target, headers, content, length=length
         )
         self.first_byte = time.perf_counter()
         self.upstream = response.address
@@ -235,9 +244,18 @@ class Request:
         finally:
             response.close()
 
-    def signed(self, forward: Forward) -> Headers:
-        """The request headers, with the assertion where there is one."""
-        return (*forward.headers, *self.runtime.signers.sign(forward.assertion))
+    async def headers(self, forward: Forward) -> Headers:
+        """The request headers, with the assertion and the token for the upstream, if any."""
+        headers = (*forward.headers, *self.runtime.signers.sign(forward.assertion))
+        if forward.token is None:
+            return headers
+        # Only now: whoever is refused, by a rate limit too, must not cause a call.
+        began = time.perf_counter()
+        try:
+            value = await self.tokens[forward.token.endpoint].header(forward.token)
+        finally:
+            self.waited = time.perf_counter() - began
+        return (*headers, (b"authorization", value))
 
     def leave(self) -> None:
         """The client is gone: end what is done for it."""
@@ -307,7 +325,7 @@ class Request:
         socket = await connect_websocket(
             self.runtime.pool(forward.upstream),
             forward.target,
-            self.signed(forward),
+            await self.headers(forward),
             subprotocols=tuple(self.scope["subprotocols"]),
             max_message=self.snapshot.config.limits.websocket_message,
         )
@@ -324,21 +342,19 @@ class Request:
 
     async def refused_by_upstream(self, response: Response, forward: Forward) -> None:
         """Pass on the upstream's answer to a handshake that it does not take."""
+        try:
+            body = await _refusal(response, forward.upstream.idle_timeout)
+        finally:
+            response.close()
         headers = response_headers(response.headers, forward)
         kind = "websocket.http.response"
         self.status = response.status
-        try:
-            await self.send(
-                {"type": f"{kind}.start", "status": response.status, "headers": list(headers)}
-            )
-            while not response.ended:
-                piece = await response.read_chunk()
-                self.bytes_out += len(piece)
-                await self.send({"type": f"{kind}.body", "body": piece, "more_body": True})
-            self.notify(None)  # as in `respond`
-            await self.send({"type": f"{kind}.body", "body": b"", "more_body": False})
-        finally:
-            response.close()
+        self.notify(None)  # as in `respond`
+        await self.send(
+            {"type": f"{kind}.start", "status": response.status, "headers": list(headers)}
+        )
+        self.bytes_out = len(body)
+        await self.send({"type": f"{kind}.body", "body": body, "more_body": False})
 
 
 class Gone(Exception):  # noqa: N818  nobody's error
@@ -349,3 +365,18 @@ async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
     yield first
     async for piece in rest:
         yield piece
+
+
+async def _refusal(response: Response, seconds: float) -> bytes:
+    """All of an answer to a handshake; ForwardError where it is too much, or takes longer."""
+    content = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            while not response.ended:
+                content += await response.read_chunk()
+                if len(content) > MAX_REFUSAL:
+                    detail = f"more than {MAX_REFUSAL} bytes in answer to a handshake"
+                    raise ForwardError(Code.UPSTREAM_PROTOCOL, detail)
+    except TimeoutError:
+        raise ForwardError(Code.UPSTREAM_TIMEOUT, "the answer to a handshake goes on") from None
+    return bytes(content)

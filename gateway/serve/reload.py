@@ -312,7 +312,12 @@ class Reloader:
         Pinned policies came from disk before.
         """
         await asyncio.to_thread(
-            self.store.keep, candidate, snapshot.revision, now=time.time(), fresh=pin is None
+            self.store.keep,
+            candidate,
+            snapshot.revision,
+            now=time.time(),
+            fresh=pin is None,
+            bundles=snapshot.bundles,
         )
 
     async def serve(

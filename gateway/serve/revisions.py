@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.bundle import folder
@@ -34,6 +34,8 @@ MAX_FILE = 4 * folder.MAX_TOTAL
 """A set's text may grow by JSON's escapes."""
 MAX_LINE = 4096
 """Longest first line, and longest pin."""
+MAX_NAMED = 64
+"""Most characters that are kept of a bundle's revision."""
 
 Files = dict[str, bytes]
 
@@ -43,7 +45,8 @@ class Revision:
     """A policy set that is kept.
 
     It came from the files on disk at `kept_at`, and began to serve at `served_at`, the last time
-    (Unix seconds). `files` and `size` (bytes) are those of its policies.
+    (Unix seconds). `files` and `size` (bytes) are those of its policies. `bundles` are the
+    revisions that its bundles' manifests named, by bundle; cut, and left out where they are many.
     """
 
     revision: str
@@ -51,6 +54,7 @@ class Revision:
     served_at: float
     files: int
     size: int
+    bundles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +88,15 @@ class Store:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
         return cls(state, loaded.path)
 
-    def keep(self, candidate: Candidate, revision: str, *, now: float, fresh: bool = True) -> None:
+    def keep(
+        self,
+        candidate: Candidate,
+        revision: str,
+        *,
+        now: float,
+        fresh: bool = True,
+        bundles: Mapping[str, str] | None = None,
+    ) -> None:
         """Keep a good candidate that begins to serve; a failure is logged.
 
         It counts as new, unless it served last or `fresh` is false.
@@ -103,6 +115,7 @@ class Store:
                     served_at=now,
                     files=len(candidate.files),
                     size=sum(map(len, candidate.files.values())),
+                    bundles=_named(bundles or {}),
                 ),
             )
             self._prune(candidate.loaded.config.policy.history, revision)
@@ -188,12 +201,13 @@ class Store:
                 served_at=float(document["served_at"]),
                 files=int(document["files"]),
                 size=int(document["size"]),
+                bundles={str(k): str(v) for k, v in document.get("bundles", {}).items()},
             )
         except FileNotFoundError:
             return None  # it gave way meanwhile
         except OSError as error:
             log.warning("%s cannot be used: %s", file, error.strerror)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             log.warning("%s cannot be used: it is damaged, or another configuration's", file)
         return None
 
@@ -245,6 +259,11 @@ class Store:
             total += sizes[file][2]
             if number and (number >= most or total > MAX_KEPT):
                 file.unlink(missing_ok=True)
+
+
+def _named(bundles: Mapping[str, str]) -> dict[str, str]:
+    named = {name: revision[:MAX_NAMED] for name, revision in bundles.items()}
+    return named if len(json.dumps(named)) <= MAX_LINE // 4 else {}
 
 
 def check_places(files: Mapping[str, bytes], loaded: Loaded) -> None:

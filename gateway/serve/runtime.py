@@ -8,6 +8,7 @@ from gateway.serve.quota import QuotaService
 from gateway.serve.session import SessionService
 from gateway.serve.shadow import Shadowing
 from gateway.serve.signer import SignerService
+from gateway.serve.tokens import TokenService
 from gateway.serve.upstream import Pool
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Runtime:
         self.shadowing = Shadowing(metrics)
         self.quotas = QuotaService(counts)
         self.signers = SignerService()
+        self.tokens = TokenService(metrics)
         self.pools: dict[Upstream, Pool] = {}
         self.retired: list[Pool] = []
 
@@ -125,6 +127,7 @@ class Runtime:
         await self.sessions.close()
         self.keys.close()
         self.signers.close()
+        self.tokens.close()
         await self.shadowing.close()
         for pool in (*self.pools.values(), *self.retired):
             await pool.close()

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Protocol, cast
 from gateway.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
-    from gateway.config.model import Config, Limits, Listener
-    from gateway.errors import Code
+    from gateway.config.model import Config, Listener
     from gateway.serve.asgi import App
-    from gateway.serve.balance import Load
     from gateway.serve.hypercorn import BoundListener
+    from gateway.serve.terms import Terms
 
 
 class Server(Protocol):
@@ -37,17 +35,8 @@ class Server(Protocol):
     ) -> BoundListener:
         """Take what another process has bound."""
 
-    async def serve(
-        self,
-        listeners: Sequence[BoundListener],
-        *,
-        shutdown: asyncio.Event,
-        limits: Limits,
-        counters: Callable[[Code], None],
-        last_call: Callable[[], Awaitable[None]] | None = None,
-        load: Load | None = None,
-    ) -> None:
-        """Serve what was bound until `shutdown` is set."""
+    async def serve(self, listeners: Sequence[BoundListener], terms: Terms) -> None:
+        """Serve what was bound, under these terms."""
 
 
 def server_for(config: Config) -> Server:

@@ -21,7 +21,7 @@ from gateway.record.shadow import Judged, Report, line_of
 
 if TYPE_CHECKING:
     from gateway.decide.variants import Shadow
-    from gateway.model import Trail
+    from gateway.model import Head, Trail
     from gateway.record.event import Recorded
     from gateway.record.metrics import Metrics
     from gateway.record.recorder import Recorder
@@ -35,8 +35,11 @@ BURST: Final = 0.001
 MAX_WEIGHT: Final = 64 * 1024**2
 """Most memory that waiting requests take, in bytes as estimated."""
 WEIGHT: Final = 32 * 1024
-PARSED: Final = 20
-"""A request's weight without a body, and a parsed body's, as a multiple of its bytes."""
+"""A request's weight besides what its client sent."""
+FIELDS: Final = 28
+PARSED: Final = 56
+"""Weights of a header section and of a query or a body, as multiples of their bytes: what many
+cookies of two letters, or parameters of one, take as Python's objects."""
 CLOSE_WITHIN: Final = 5.0
 SWITCH: Final = 0.001
 """Seconds that the thread may keep the interpreter while a request waits for it: a shadow that was
@@ -95,7 +98,7 @@ class Shadowing:
             return
         if not shadow.samples(trail.head.id):
             return
-        weight = WEIGHT + PARSED * body
+        weight = weight_of(trail.head, body)
         full = len(self._queue) >= shadow.queue or self.weight + weight > MAX_WEIGHT
         if full or self._closing.is_set():
             self._count(trail, "dropped")
@@ -189,6 +192,12 @@ class Shadowing:
         except RuntimeError:
             return  # the loop closed meanwhile
         self._closing.wait(spent / cpu - spent)
+
+
+def weight_of(head: Head, body: int) -> int:
+    """Most memory that a request's document may take, in bytes, `body` being its content's."""
+    fields = sum(len(name) + len(value) for name, value in head.headers)
+    return WEIGHT + FIELDS * fields + PARSED * (len(head.query_string) + body)
 
 
 def enforced(outcome: Recorded) -> Verdict:

@@ -33,6 +33,7 @@ from gateway.serve.quota import Table
 from gateway.serve.session import MemoryStore
 from gateway.serve.shared import SLOTS, anonymous, sharing
 from gateway.serve.tally import Tally
+from gateway.serve.terms import Terms
 from gateway.serve.worker import SINK_TIMEOUT
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Supervisor:
         self.upstreams = tally.upstreams
         self.rate_limits = tally.rate_limits
         self._tally_sessions = tally.sessions
+        self.tokens = tally.tokens
         self.shadow = tally.shadow
         self.shadow_queued = tally.shadow_queued
         self.status = tally.status
@@ -313,14 +315,9 @@ class Supervisor:
         The others go on until the workers are done.
         """
         over = asyncio.Event()
-        own = asyncio.create_task(
-            serve(
-                others,
-                shutdown=over,
-                limits=self.config.limits,
-                counters=self.metrics.refused_below,
-            )
-        )
+        counters = self.metrics.refused_below
+        terms = Terms(shutdown=over, limits=self.config.limits, counters=counters)
+        own = asyncio.create_task(serve(others, terms))
         stopping = asyncio.create_task(self.stopping.wait())
         silent = asyncio.create_task(self._end_silent())
         try:

@@ -14,6 +14,7 @@ from gateway.record.metrics import (
     SessionGauges,
     SinkCounts,
     TargetGauges,
+    TokenGauges,
     UpstreamGauges,
 )
 from gateway.record.shadow import merged
@@ -136,6 +137,13 @@ class Tally:
             providers=faults,
         )
 
+    def tokens(self) -> dict[str, TokenGauges]:
+        """How the token endpoints do, by name."""
+        found: dict[str, TokenGauges] = {}
+        for member in self.members:
+            found = _joined(found, member.report.tokens, _token)
+        return found
+
     def shadow_queued(self) -> int:
         """How many requests wait for the shadow."""
         return sum(member.report.shadow_queued for member in self.members)
@@ -200,6 +208,10 @@ def _address(one: AddressGauges, other: AddressGauges) -> AddressGauges:
         waiting=one.waiting + other.waiting,
         state=max(one.state, other.state, key=WORSE.index),
     )
+
+
+def _token(one: TokenGauges, other: TokenGauges) -> TokenGauges:
+    return TokenGauges(error=one.error or other.error, tokens=one.tokens + other.tokens)
 
 
 WORSE: Final = ("leaving", "healthy", "probing", "ejected")

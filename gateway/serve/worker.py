@@ -18,6 +18,7 @@ from gateway.serve.servers import server_for
 from gateway.serve.session import SessionPages
 from gateway.serve.shared import alone
 from gateway.serve.sink import open_sinks
+from gateway.serve.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -92,6 +93,7 @@ class Worker:
         state = self.config.policy.state
         signer = self.runtime.signers.prepare(snapshot.config.assertion, state)
         providers = self.runtime.sessions.prepare(snapshot)
+        tokens = self.runtime.tokens.prepare(snapshot.config.token_endpoints)
         certificates = [
             (listener.certificate, listener.certificate.load())
             for listener in self.edge
@@ -104,6 +106,7 @@ class Worker:
             activate_redis()
             self.runtime.signers.activate(signer)
             self.runtime.sessions.activate(providers)
+            self.runtime.tokens.activate(tokens)
             self.runtime.activate(snapshot, recorder, pools, keyrings)
 
         return activate
@@ -146,11 +149,13 @@ class Worker:
         try:
             await self.server.serve(
                 [*self.edge, *others],
-                shutdown=shutdown,
-                limits=self.config.limits,
-                counters=self.metrics.refused_below,
-                last_call=self.runtime.close,
-                load=self.load,
+                Terms(
+                    shutdown=shutdown,
+                    limits=self.config.limits,
+                    counters=self.metrics.refused_below,
+                    last_call=self.runtime.close,
+                    load=self.load,
+                ),
             )
         finally:
             task.cancel()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         RateLimitGauges,
         SessionGauges,
         SinkCounts,
+        TokenGauges,
         UpstreamGauges,
     )
     from gateway.serve.hypercorn import BoundListener
@@ -103,6 +104,9 @@ class Workers(Protocol):
     def sessions(self) -> SessionGauges:
         """How sessions are kept."""
 
+    def tokens(self) -> dict[str, TokenGauges]:
+        """How the token endpoints do, by name."""
+
     def shadow_queued(self) -> int:
         """How many requests wait for the shadow."""
 
@@ -140,6 +144,7 @@ class InProcess:
         self.sinks = self.worker.sinks.counts
         self.upstreams = self.worker.runtime.upstreams
         self.rate_limits = self.worker.runtime.quotas.gauges
+        self.tokens = self.worker.runtime.tokens.gauges
         self.shadow_queued = self.worker.runtime.shadowing.queued
         try:
             self.worker.bind()

@@ -260,9 +260,8 @@ def decided(
 
 def readings(config: Config) -> dict[str, Reading]:
     """How the gateway takes a value, by route id: as the route's dialect has it."""
-    reserved = reserved_names(config)
     return {
-        route.id: partial(read_value, dialect=route.dialect, reserved=reserved)
+        route.id: partial(read_value, dialect=route.dialect, reserved=reserved_names(config, route))
         for route in config.routes
     }
 

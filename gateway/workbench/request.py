@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gateway.identify import Keyring
-    from gateway.model import Answer, Outcome
+    from gateway.model import Answer, Outcome, TokenRequest
     from gateway.snapshot import Snapshot
 
 OWN_HEADERS = ("host", "content-length", "transfer-encoding")
@@ -175,6 +175,7 @@ def as_dict(outcome: Forward | Refuse | Answer) -> dict[str, Any]:
         ],
         "unenforced": trail.unenforced.text if trail.unenforced else None,
         "upstream": None,
+        "upstream_token": None,
         "target": None,
         "headers": _lines(outcome.headers),
         "response_headers": [],
@@ -187,6 +188,7 @@ def as_dict(outcome: Forward | Refuse | Answer) -> dict[str, Any]:
             told = {
                 "outcome": "forwarded",
                 "upstream": str(outcome.upstream),
+                "upstream_token": _asked(outcome.token),
                 "target": outcome.target.decode("latin-1"),
                 "response_headers": _lines(outcome.response_headers),
             }
@@ -200,6 +202,18 @@ def as_dict(outcome: Forward | Refuse | Answer) -> dict[str, Any]:
         case _:
             told = {"status": outcome.status}
     return result | told
+
+
+def _asked(request: TokenRequest | None) -> dict[str, Any] | None:
+    """What a token endpoint would be asked, without the client's token."""
+    if request is None:
+        return None
+    fields = [f"{name}={value}" for name, value in request.fields]
+    return {
+        "endpoint": request.endpoint,
+        "exchange": bool(request.subject_token),
+        "fields": fields,
+    }
 
 
 def _lines(headers: tuple[tuple[bytes, bytes], ...]) -> list[str]:

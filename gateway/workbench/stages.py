@@ -132,8 +132,16 @@ def _found(outcome: Forward | Refuse | Answer, snapshot: Snapshot) -> dict[str, 
         return found
     if isinstance(outcome, Forward):
         target = outcome.target.decode("latin-1")
-        found["forward"] = (f"to {outcome.upstream}{target}",)
+        found["forward"] = (f"to {outcome.upstream}{target}", *_token(outcome))
     return found
+
+
+def _token(outcome: Forward) -> Iterator[str]:
+    if outcome.token is not None:
+        exchanged = outcome.token.subject_token
+        what = "in exchange for the client's" if exchanged else "of the gateway's own"
+        yield f"with a token {what}, from token endpoint {outcome.token.endpoint}"
+        yield from (f"{name}: {value}" for name, value in outcome.token.fields)
 
 
 def _identity(principal: Principal) -> Iterator[str]:

@@ -13,7 +13,7 @@ from gateway.errors import Code
 from tests.support import http1, http2
 from tests.support.gateway import Running, echo, live, running, until
 from tests.support.tables import SHELL, lines, load, merge
-from tests.support.upstream import Peer
+from tests.support.upstream import Peer, Running as Service, answers, upstream
 
 CODES = {code.text: code for code in Code}
 HTTP2 = {":method": "GET", ":scheme": "http", ":authority": "api.example", ":path": "/open/x"}
@@ -25,7 +25,8 @@ class Case:
 
     Sent is a well-formed `request` with `headers` and `body`, or the bytes of `send`, or the
     lines of `http2` over those of HTTP2. `config` changes the gateway's. `upstream` says what the
-    upstream `greets` with, `sends` to a request, and does `then`. `held` is a request before,
+    upstream `greets` with, `sends` to a request, and does `then`. `issues` is the answer of a token
+    endpoint, from which the upstream of /items has its tokens then. `held` is a request before,
     which waits at the upstream. `lost` is what the gateway loses: a part of the snapshot, or the
     connections to its `upstreams` while one waits. `kept` is a policy that served long ago.
 
@@ -42,6 +43,7 @@ class Case:
     listener: str = "edge"
     config: Mapping[str, Any] = field(default_factory=dict)
     upstream: Mapping[str, str] = field(default_factory=dict)
+    issues: str = ""
     held: str = ""
     lost: str = ""
     kept: str = ""
@@ -83,10 +85,12 @@ def state(tmp_path_factory):
 @live
 async def test_case(tmp_path, state, case):
     script = case.play if case.upstream else echo
-    async with (
-        running(tmp_path, script, config=merge(state, case.config)) as gateway,
-        contextlib.AsyncExitStack() as stack,
-    ):
+    async with contextlib.AsyncExitStack() as stack:
+        config = merge(state, case.config)
+        if case.issues:
+            endpoint = upstream(answers(case.issues.encode("latin-1")))
+            config = merge(config, exchanging(await stack.enter_async_context(endpoint)))
+        gateway = await stack.enter_async_context(running(tmp_path, script, config=config))
         if case.held:
             other = await stack.enter_async_context(http1.connect(gateway.port))
             await other.send(http1.request(*case.held.split()))
@@ -102,6 +106,17 @@ async def test_case(tmp_path, state, case):
             await until(lambda: code in counted(gateway))
         if (case.refuse or case.counted) and not case.upstream:
             assert gateway.service.requests == []
+
+
+def exchanging(endpoint: Service) -> dict[str, Any]:
+    """A configuration where tokens are exchanged before they are sent to /items."""
+    client = {"id": "gateway", "secret": "a-test"}
+    token = {"endpoint": "corp", "audience": "service"}
+    route = {"id": "items", "paths": ["/items"], "upstream": "service", "upstream_token": token}
+    return {
+        "token_endpoints": {"corp": {"url": f"{endpoint.url}/token", "client": client}},
+        "routes": [route],
+    }
 
 
 def keep(gateway: Running, policy: str) -> None:

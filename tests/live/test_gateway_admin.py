@@ -1,6 +1,7 @@
 """The whole gateway's admin listener, and what the edge answers itself."""
 
 import json
+import logging
 
 from gateway.jose.sign import generate, public_jwks
 from tests.support import http1
@@ -56,7 +57,7 @@ async def test_a_host_that_is_none_is_refused_before_any_framework_sees_it(tmp_p
             assert (answer.status, answer.code) == (400, "bad-host"), host
             answer = await gateway.ask_admin("/health/live", host=host)
             assert (answer.status, answer.code) == (400, "bad-host"), host
-    assert not caplog.records
+    assert not [each for each in caplog.records if each.levelno > logging.INFO]
 
 
 @live

@@ -150,6 +150,10 @@ async def test_another_archive_is_swapped_in(tmp_path):
             "policy": {"revision": gateway.revision},
             "authz": {"revision": "r2"},
         }
+        kept = (await gateway.ask_admin("/policy/history")).json()["revisions"]
+        assert [(each["revision"], each["bundles"]) for each in kept] == [
+            (gateway.revision, {"authz": "r2"}), (before, {"authz": "reader"}),
+        ]  # fmt: skip
         metrics = await gateway.metrics()
         assert 'gateway_bundle_info{bundle="authz",revision="r2"} 1.0' in metrics
         assert 'gateway_bundle_refresh_success{bundle="authz"} 1.0' in metrics

@@ -205,10 +205,17 @@ async def test_the_commands(tmp_path):
         await gateway.settled()
         first = gateway.revision
         second = await edited(gateway, "writer")
+        kept = tmp_path / ".gateway" / "gateway.yaml.revisions" / f"{first}.json"
+        header, _, rest = kept.read_bytes().partition(b"\n")
+        named = {**json.loads(header), "bundles": {"authz": "v7", "long": "x" * 99, "none": ""}}
+        kept.write_bytes(json.dumps(named).encode() + b"\n" + rest)
         code, output, _ = await cli(gateway, "history")
         lines = output.splitlines()
         assert code == 0
-        assert [line[:18] for line in lines[1:]] == [f"* {second}", f"  {first}"]
+        assert [line[:18] for line in lines[1:3]] == [f"* {second}", f"  {first}"]
+        assert lines[3] == "    authz v7"
+        assert lines[4].startswith("    long xxx")
+        assert lines[5] == "    none"
         assert max(map(len, lines)) <= 80
         code, output, _ = await cli(gateway, "rollback")
         assert (code, output.splitlines()[0]) == (0, f"revision {first} serves")

@@ -12,7 +12,7 @@ from tests.support.gateway import live, running, until
 from tests.support.service import services
 
 CLIENTS = 6
-EJECTION = {"failures": 3, "base_time": "100ms", "max_time": "100ms"}
+EJECTION = {"failures": 3, "base_time": "100ms", "max_time": "100ms", "silence": 0}
 
 
 def targets(found, **settings):

@@ -1,6 +1,7 @@
 """The whole gateway and WebSockets: the handshake is decided on, the messages pass."""
 
 import asyncio
+import contextlib
 import time
 
 import pytest
@@ -259,6 +260,42 @@ async def test_an_upstream_that_refuses_the_handshake_is_heard(tmp_path):
         for raw in MALFORMED:
             answer = await shake(gateway)
             assert (answer.status, answer.code) == (502, "upstream-protocol"), raw
+
+
+@pytest.mark.parametrize(
+    ("piece", "status", "code"),
+    [(b"x" * 65536, 502, "upstream-protocol"), (b"x", 504, "upstream-timeout")],
+    ids=["at once", "for ever"],
+)
+@live
+async def test_an_answer_to_a_handshake_that_does_not_end_is_not_kept(
+    tmp_path, piece, status, code
+):
+    """What answers a GET with a download or a stream, and does not look at the handshake."""
+    sent = 0
+
+    async def script(peer):
+        nonlocal sent
+        if await peer.request() is None:
+            return
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not peer.writer.is_closing():
+                peer.send(piece)
+                sent += len(piece)
+                await peer.drain()
+                await asyncio.sleep(0 if len(piece) > 1 else 0.01)
+
+    config = {"upstreams": {"service": {"idle_timeout": "500ms"}}}
+    async with running(tmp_path, script, config=config) as gateway:
+        async with http1.connect(gateway.port) as client:
+            await client.send(handshake("/items", bearer(gateway.token())))
+            answer = await client.response()
+            assert (answer.status, answer.code) == (status, code)
+        (event,) = await gateway.events()
+        assert (event["status"], event["code"]) == (status, code)
+        await until(lambda: gateway.service.peers[0].writer.is_closing())
+        assert sent < 2**24
 
 
 @pytest.mark.parametrize("size", [1024, 1025])

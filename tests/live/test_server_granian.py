@@ -240,11 +240,15 @@ async def large(scope: Scope, receive: Receive, send: Send) -> None:
 @granian
 async def test_reader_of_a_whole_answer_that_reads_nothing_is_ended() -> None:
     """The application has ended by then; the kernel notices that nothing is taken."""
-    async with served(large, idle_timeout=0.5) as server, connect(server.port) as client:
-        client.writer.transport.pause_reading()
-        await client.send(request())
-        await until(lambda: connections(frozenset({server.port})))
-        await until(lambda: not connections(frozenset({server.port})), 10.0)
+    async with served(large, idle_timeout=0.5) as server:
+        async with connect(server.port) as client:
+            await client.send(request())
+            await client.head()  # by now it serves
+        async with connect(server.port) as client:
+            client.writer.transport.pause_reading()
+            await client.send(request())
+            await until(lambda: connections(frozenset({server.port})))
+            await until(lambda: not connections(frozenset({server.port})), 10.0)
 
 
 @granian

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+from pathlib import Path
 
 import pytest
 
 from gateway.config.model import Listener
 from gateway.errors import Code
+from gateway.serve.granian.exchange import Exchange
+from gateway.serve.hypercorn.peer import Peer
 from tests.support.http1 import Client, connect, request
 from tests.support.probe import Probe
 from tests.support.server import bind, live, live_on, on_granian, served, until
@@ -494,6 +498,38 @@ async def test_slow_reader_holds_the_application_and_is_ended() -> None:
         assert app.sent < 16 * 1024**2
 
 
+def held(port: int) -> list[str]:
+    """The kernel's connections to this port of ours, also those that no process has any more."""
+    table = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    rows = [line.split() for line in table]
+    over = {"06", "0A"}  # TIME_WAIT and LISTEN (linux/tcp_states.h)
+    return [row[3] for row in rows if row[1].endswith(f":{port:04X}") and row[3] not in over]
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks into Linux' table")
+@live
+async def test_answer_that_a_client_left_untaken_is_not_kept() -> None:
+    """The application has ended, and so has the client's side: the kernel alone has the answer."""
+
+    async def large(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(2**20)})
+
+    async with served(large, idle_timeout=0.5) as server:
+        async with connect(server.port) as client:
+            await client.send(request())
+            await client.head()  # by now it serves
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(sock, ("127.0.0.1", server.port))
+            await loop.sock_sendall(sock, request())
+            assert await loop.sock_recv(sock, 12) == b"HTTP/1.1 200"
+            sock.shutdown(socket.SHUT_WR)
+            await until(lambda: not held(server.port), 10)
+
+
 @pytest.mark.parametrize("path", ["/deaf", "/sip"])
 @live
 async def test_body_that_nobody_takes_stops_the_client(path: str) -> None:
@@ -519,6 +555,23 @@ async def test_answer_is_read_though_the_body_was_not_all_sent() -> None:
         answer = await client.response()
         assert (answer.body, answer.header("connection")) == (b"hello", "close")
         assert await client.reader.read() == b""  # an end, no reset
+
+
+@live
+async def test_fault_while_looking_after_one_connection_ends_no_other(monkeypatch, caplog) -> None:
+    def fault(*_: object) -> None:
+        raise RuntimeError("a fault of the server's")
+
+    app = Probe()
+    async with served(app, idle_timeout=1.0) as server, connect(server.port) as client:
+        await client.send(request("GET", "/hang"))
+        await until(lambda: app.running)
+        monkeypatch.setattr(Exchange if on_granian() else Peer, "sweep", fault)
+        await until(lambda: caplog.records)
+        monkeypatch.undo()
+        async with connect(server.port) as other:
+            assert (await other.request()).status == 200
+        assert {record.exc_info[0] for record in caplog.records} == {RuntimeError}
 
 
 @live

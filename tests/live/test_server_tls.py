@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
 import ssl
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +16,11 @@ from cryptography.hazmat.primitives import serialization
 
 from gateway.config.model import Limits, Listener, Tls
 from gateway.errors import ConfigError
+from gateway.serve import hypercorn
 from tests.support import http1, http2, websocket
 from tests.support.certificates import Authority
 from tests.support.probe import Probe
-from tests.support.server import bind, live, live_on, serve, served
+from tests.support.server import bind, live, live_on, serve, served, until
 
 
 @pytest.fixture
@@ -164,6 +169,43 @@ async def test_stalled_handshakes_count_as_connections(authority: Authority, tls
 
 
 @live
+async def test_client_that_ends_tls_and_reads_nothing_is_ended_alone(
+    authority: Authority, tls: Tls
+) -> None:
+    app, loop = Probe(), asyncio.get_running_loop()
+    came, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    async with served(app, tls=tls, head_timeout=1, idle_timeout=1) as server:
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await loop.sock_connect(sock, ("127.0.0.1", server.port))
+            client = trusting(authority).wrap_bio(came, out, server_hostname="localhost")
+
+            def whole(act: Callable[[], object]) -> bool:
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    act()
+                    return True
+                return False
+
+            while not whole(client.do_handshake):
+                await loop.sock_sendall(sock, out.read())
+                came.write(await loop.sock_recv(sock, 65536))
+            client.write(http1.request(target="/flood"))
+            await loop.sock_sendall(sock, out.read())
+            sent = 0
+            while sent < app.sent or not sent:  # until the kernel takes no more
+                sent = app.sent
+                await asyncio.sleep(0.1)
+            assert not whole(client.unwrap)
+            await loop.sock_sendall(sock, out.read())
+            await until(lambda: not app.running)
+            async with http1.connect(server.port, context=trusting(authority)) as other:
+                for _ in range(10):  # while the server looks after both, several times
+                    assert (await other.request()).status == 200
+                    await asyncio.sleep(0.1)
+
+
+@live
 async def test_several_listeners_and_one_that_is_not_capped() -> None:
     edge, admin = Probe(), Probe()
     listeners = [
@@ -222,6 +264,23 @@ def test_unix_socket_replaces_a_stale_one_only(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         bind(Listener(address=address), Probe())
     assert path.read_text() == "a file of the operator's"
+
+
+@pytest.mark.parametrize(
+    ("umask", "capped", "mode"),
+    [(0o000, True, 0o777), (0o000, False, 0o770), (0o007, False, 0o770), (0o022, False, 0o750)],
+)
+def test_operators_unix_socket_is_nothing_to_others(
+    tmp_path: Path, umask: int, capped: bool, mode: int
+) -> None:
+    path = tmp_path / "socket"
+    before = os.umask(umask)
+    try:
+        listener = hypercorn.bind(Listener(address=f"unix:{path}"), Probe(), capped=capped)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    listener.close()
 
 
 async def shown(port: int, authority: Authority) -> bytes:

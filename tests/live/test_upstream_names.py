@@ -193,6 +193,40 @@ def test_closing_a_pool_that_resolves_leaves_nothing(run):
     run(scenario())
 
 
+def test_closing_a_pool_ends_what_still_dials_an_old_address(run):
+    class Held:
+        def __init__(self, dialer):
+            self.dialer = dialer
+            self.address, self.is_plain = dialer.address, dialer.is_plain
+
+        async def dial(self, protocol):
+            dials.set()
+            await go.wait()
+            await self.dialer.dial(protocol)
+
+    async def scenario():
+        nonlocal dials, go
+        dials, go = asyncio.Event(), asyncio.Event()
+        names = Names({"orders.internal": [ONE]})
+        async with named(names, ONE, TWO, dns_interval=0.05) as (ups, pool):
+            assert await get(pool) == (200, ONE.encode())
+            pool._endpoints[0]._dialer = Held(pool._endpoints[0]._dialer)
+            pool._endpoints[0].retire()
+            request = asyncio.create_task(get(pool))
+            await dials.wait()
+            names.names["orders.internal"] = [TWO]
+            await until(lambda: pool._endpoints[0].address.startswith(TWO))
+            closes = asyncio.create_task(pool.close())
+            await asyncio.sleep(0)
+            go.set()
+            await refused(Code.SHUTTING_DOWN, request)
+            await closes
+            assert len(ups[0].requests) == 1
+
+    dials = go = None
+    run(scenario())
+
+
 def test_the_systems_resolver(run):
     async def scenario():
         async with upstream(answers(ok())) as up:

@@ -347,6 +347,69 @@ def test_statuses_that_count_as_failures_are_a_setting(run):
     run(scenario())
 
 
+def test_a_request_that_makes_its_target_end_takes_it_from_nobody(run):
+    async def brittle(peer):
+        while request := await peer.request():
+            if request.target == "/poison":
+                return
+            peer.send(ok())
+
+    async def scenario():
+        ejection = {**FAST, "silence": 60}
+        async with pool_of(brittle, brittle, ejection=ejection) as (_, pool):
+            for _ in range(10):
+                assert await get(pool) == (200, b"ok")
+                poison = [get(pool, "POST", target=b"/poison") for _ in range(20)]
+                ends = await asyncio.gather(*poison, return_exceptions=True)
+                assert {end.code for end in ends} == {Code.UPSTREAM_RESET}
+                assert states(pool) == ["healthy", "healthy"]
+
+    run(scenario())
+
+
+def test_content_that_the_target_does_not_wait_for_is_not_its_failure(run):
+    async def impatient(peer):
+        await peer.head()
+
+    async def endless():
+        yield b"a"
+        await asyncio.Event().wait()
+
+    async def scenario():
+        async with pool_of(impatient, impatient, ejection=FAST) as (ups, pool):
+            for _ in range(10):
+                await refused(Code.UPSTREAM_RESET, get(pool, "PUT", endless(), 10))
+            assert len(ups[0].requests) == 5
+            assert states(pool) == ["healthy", "healthy"]
+
+    run(scenario())
+
+
+def test_a_connection_that_was_waited_for_too_long_is_not_its_targets_failure(run):
+    """Whoever holds all connections, and lets go just before the others' time is over."""
+
+    class Slow:
+        address, is_plain = "127.0.0.1:1", True
+
+        async def dial(self, protocol):
+            await asyncio.Event().wait()
+
+    async def scenario():
+        settings = {"max_connections": 1, "connect_timeout": 0.2, "retries": {"attempts": 0}}
+        async with pool_of(reads_and_is_silent, **settings) as (_, pool):
+            (endpoint,) = pool._endpoints
+            holds = asyncio.create_task(get(pool))
+            await until(lambda: endpoint.counts()[0])
+            waits = asyncio.create_task(get(pool))
+            await until(lambda: endpoint.counts()[2])
+            endpoint._dialer = Slow()
+            holds.cancel()
+            await refused(Code.UPSTREAM_BUSY, waits)
+            await refused(Code.UPSTREAM_CONNECT, get(pool))
+
+    run(scenario())
+
+
 def test_a_single_target_is_never_left_out(run):
     async def scenario():
         async with pool_of(None, ejection=FAST) as (_, pool):

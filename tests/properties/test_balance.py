@@ -29,10 +29,11 @@ class Requests(RuleBasedStateMachine):
         failures=st.integers(0, 3),
     )
     def start(self, count, policy, failures):
-        rules = Ejection(failures=failures, base_time=10, max_time=40)
+        rules = Ejection(failures=failures, base_time=10, max_time=40, silence=1)
         self.targets = [Fake(rules) for _ in range(count)]
         self.balancer = Balancer(policy)
         self.rules = rules
+        self.answered = {}
         self.now = 1.0
 
     def picks(self):
@@ -54,17 +55,28 @@ class Requests(RuleBasedStateMachine):
         pick.target.under_way.append(pick)
 
     @precondition(lambda self: self.picks())
-    @rule(data=st.data(), outcome=st.sampled_from(["succeeded", "failed", "abandoned"]))
-    def end(self, data, outcome):
+    @rule(
+        data=st.data(),
+        outcome=st.sampled_from(["succeeded", "failed", "abandoned"]),
+        certain=st.booleans(),
+    )
+    def end(self, data, outcome, certain):
         pick = data.draw(st.sampled_from(self.picks()))
         pick.target.under_way.remove(pick)
         before = pick.target.health.state()
         if outcome == "failed":
-            ejected = pick.target.health.failed(pick, self.now)
+            silent = self.now - self.answered.get(pick.target, -1e9) >= self.rules.silence
+            ejected = pick.target.health.failed(pick, self.now, certain=certain)
             assert not ejected or self.rules.failures
             assert not ejected or pick.target.health.until > self.now
+            assert not ejected or certain or silent or pick.probe
+        elif outcome == "succeeded":
+            counted = pick.ejections == pick.target.health.ejections
+            pick.target.health.succeeded(pick, self.now)
+            if counted:
+                self.answered[pick.target] = self.now
         else:
-            getattr(pick.target.health, outcome)(pick)
+            pick.target.health.abandoned(pick)
         if outcome == "abandoned" and before == "healthy":
             assert pick.target.health.state() == "healthy"
 

@@ -18,7 +18,7 @@ from gateway.serve.upstream import Pool
 from tests.support.upstream import answers, ok, until, upstream
 
 HEADERS = ((b"host", b"orders.example"),)
-FAST = {"failures": 3, "base_time": 60, "max_time": 60}
+FAST = {"failures": 3, "base_time": 60, "max_time": 60, "silence": 0}
 NEVER = {"failures": 0}
 LOOPS = {"asyncio": None, "uvloop": uvloop.new_event_loop}
 

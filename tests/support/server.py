@@ -18,6 +18,7 @@ import uvloop
 
 from gateway.config.model import Limits, Listener, Tls
 from gateway.errors import Code
+from gateway.serve.terms import Terms
 from gateway.serve import granian, hypercorn
 from gateway.serve.asgi import App
 from gateway.serve.hypercorn import BoundListener
@@ -71,7 +72,7 @@ def bind(listener: Listener, app: App, **options: Any) -> BoundListener:
 
 async def serve(listeners: Sequence[BoundListener], **options: Any) -> None:
     """Serve listeners with the server that the test runs on."""
-    await _server.get().serve(listeners, **options)
+    await _server.get().serve(listeners, Terms(**options))
 
 
 def on_granian() -> bool:

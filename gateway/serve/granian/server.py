@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from granian import _granian
@@ -18,7 +19,6 @@ from gateway.serve.balance import Load
 from gateway.serve.granian.exchange import Exchange
 from gateway.serve.granian.sockets import (
     Peer,
-    bound_silence,
     connections,
     end,
     has_left,
@@ -27,15 +27,16 @@ from gateway.serve.granian.sockets import (
 from gateway.serve.granian.websocket import WebSocket
 from gateway.serve.hypercorn.descriptors import raise_descriptor_limit
 from gateway.serve.hypercorn.listener import BACKLOG
+from gateway.serve.terms import first_to_end
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.config.model import Limits
-    from gateway.errors import Code
     from gateway.serve.granian.listener import Certificate
     from gateway.serve.hypercorn import BoundListener
+    from gateway.serve.terms import Terms
 
 log = logging.getLogger("gateway.server")
 
@@ -57,31 +58,20 @@ BLOCKING_THREADS = 1
 BLOCKING_IDLE = 30
 
 
-async def serve(
-    listeners: Sequence[BoundListener],
-    *,
-    shutdown: asyncio.Event,
-    limits: Limits,
-    counters: Callable[[Code], None],
-    last_call: Callable[[], Awaitable[None]] | None = None,
-    load: Load | None = None,
-) -> None:
-    """Serve the listeners until `shutdown` is set, then drain and close them.
+async def serve(listeners: Sequence[BoundListener], terms: Terms) -> None:
+    """Serve the listeners under the terms, then drain and close them.
 
-    `counters` is called for each refusal that no application sees, but hyper's own. When the
-    drain time is over, `last_call` should make the applications that are left answer at once.
-    `load` is told of the connections now and then; who takes the next one is the kernel's choice.
+    Not counted is what hyper refuses itself. The load is told of the connections now and then; who
+    takes the next one is the kernel's choice.
     """
     own = [listener for listener in listeners if not listener.capped]
     edge = [listener for listener in listeners if listener.capped]
-    raise_descriptor_limit(limits.connections)
-    beside = asyncio.create_task(
-        hypercorn.serve(own, shutdown=shutdown, limits=limits, counters=counters)
-    )
+    raise_descriptor_limit(terms.limits.connections)
+    beside = asyncio.create_task(hypercorn.serve(own, replace(terms, last_call=None, load=Load())))
     try:
-        await Server(edge, limits, counters, load or Load()).run(shutdown, last_call, beside)
+        await Server(edge, terms).run(terms, beside)
     finally:
-        if not shutdown.is_set():
+        if not terms.shutdown.is_set():
             beside.cancel()
         await asyncio.gather(beside, return_exceptions=True)
 
@@ -89,16 +79,10 @@ async def serve(
 class Server:
     """What the connections of all listeners share."""
 
-    def __init__(
-        self,
-        listeners: Sequence[BoundListener],
-        limits: Limits,
-        counters: Callable[[Code], None],
-        load: Load,
-    ) -> None:
-        self.limits = limits
-        self.load = load
-        self.count = counters
+    def __init__(self, listeners: Sequence[BoundListener], terms: Terms) -> None:
+        self.limits = terms.limits
+        self.load = terms.load
+        self.count = terms.counters
         self.loop = asyncio.get_running_loop()
         self.draining = False
         self.exchanges: set[Exchange] = set()
@@ -117,24 +101,16 @@ class Server:
         self._changed = asyncio.Event()
         self._suspects: set[Peer] = set()
 
-    async def run(
-        self,
-        shutdown: asyncio.Event,
-        last_call: Callable[[], Awaitable[None]] | None,
-        beside: asyncio.Task[None],
-    ) -> None:
-        """Serve until `shutdown`, or `beside` has ended, then drain."""
+    async def run(self, terms: Terms, beside: asyncio.Task[None]) -> None:
+        """Serve until the shutdown, or `beside` has ended, then drain."""
         sweeper = self.loop.create_task(self._sweep())
-        waiting = self.loop.create_task(shutdown.wait())
+        waiting = self.loop.create_task(terms.shutdown.wait())
         patience = self.limits.drain_timeout
         try:
             for listener in self._listeners:
                 self._open(listener)
-            done, _ = await asyncio.wait(
-                {sweeper, waiting, beside}, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                task.result()  # raises where anything but the shutdown has ended
+            # Raises where anything but the shutdown has ended.
+            await first_to_end(sweeper, waiting, beside)
         except asyncio.CancelledError:
             patience = 0.0
             raise
@@ -144,7 +120,7 @@ class Server:
                 if certificate := _certificate(listener):
                     certificate.changed = lambda: None
                 listener.close()
-            await self._drain(patience, last_call)
+            await self._drain(patience, terms.last_call)
             for task in (sweeper, waiting):
                 task.cancel()
             await asyncio.gather(sweeper, waiting, return_exceptions=True)
@@ -165,6 +141,7 @@ class Server:
 
     def _open(self, listener: BoundListener) -> None:
         share = max(1, self.limits.connections // self._sockets)
+        listener.bound_silence(self.limits.idle_timeout)
         for sock in listener.sockets:
             worker = Worker(self, listener, sock, share)
             worker.start()
@@ -193,7 +170,11 @@ class Server:
             await asyncio.sleep(pause)
             now = self.loop.time()
             for exchange in list(self.exchanges):
-                exchange.sweep(now, pause)
+                try:
+                    exchange.sweep(now, pause)
+                except Exception:  # a fault of ours ends one request, not all
+                    log.exception("A request failed")
+                    exchange.client_left()
             if self._suspects or now > look_again:
                 look_again = now + shortest / LOOKS_PER_TIMEOUT
                 self._look(now)
@@ -208,7 +189,6 @@ class Server:
         for peer, number in open_now.items():
             if peer not in self._seen_at:
                 self._seen_at[peer] = now
-                bound_silence(number, self.limits.idle_timeout)
             if peer in upgraded:
                 continue
             if peer not in self.requests:
@@ -225,7 +205,9 @@ class Server:
 
     def _look_at_idle(self, peer: Peer, number: int, now: float) -> None:
         if now > self._deadline(peer):
-            if is_sending(number):  # for how long is the kernel's to judge: `bound_silence`
+            if is_sending(
+                number
+            ):  # for how long is the kernel's to judge: BoundListener.bound_silence
                 self.active_at[peer] = now
             else:
                 end(number, peer, reset=False)

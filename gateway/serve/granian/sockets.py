@@ -53,20 +53,6 @@ def has_left(number: int) -> bool:
     return True
 
 
-def bound_silence(number: int, seconds: float) -> None:
-    """Let the kernel end a connection whose client does not take what is sent, or is not there."""
-    with contextlib.suppress(OSError):
-        sock = _socket(number)
-        try:
-            sock.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(seconds * 1000))
-            )
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(seconds)))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        finally:
-            sock.detach()
-
-
 SMALL_TALK = 1024
 """Bytes on the way that may be answers to control frames: a client that waits for no response
 sends those as it likes."""

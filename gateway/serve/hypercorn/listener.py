@@ -6,6 +6,7 @@ import contextlib
 import errno
 import socket
 import ssl
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,6 +90,19 @@ class BoundListener:
             return f"http+{self.address}"
         return f"http{'s' if self.certificate else ''}://{self.address}"
 
+    def bound_silence(self, seconds: float) -> None:
+        """Let the kernel end connections whose client takes nothing for so long, or is not there.
+
+        Also those that are closed here: what they have not taken stays in its memory until then.
+        """
+        for sock in self.sockets:  # the connections inherit it
+            if sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_USER_TIMEOUT"):
+                continue
+            milliseconds = max(1, int(seconds * 1000))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(seconds)))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
     def close(self) -> None:
         """Close the sockets; a Unix socket's file goes, too. May be called again."""
         is_open = any(sock.fileno() >= 0 for sock in self.sockets)
@@ -106,13 +120,15 @@ def bind(
 
     Connections wait until `serve` takes them. Port 0 takes a free port. Raises ConfigError if
     the address or the certificate cannot be used; `key` is the listener's in the configuration.
+    The socket file of what is not `capped`, the operators' listener, is nothing to those who are
+    neither its owner nor of its group.
     """
     certificate = (
         Certificate(listener.tls, http2=listener.http2, key=f"{key}.tls") if listener.tls else None
     )
     try:
         if listener.address.startswith("unix:"):
-            address, sockets = listener.address, [_bind_unix(listener.address[5:])]
+            address, sockets = listener.address, [_bind_unix(listener.address[5:], for_all=capped)]
         else:
             address, sockets = _bind_tcp(listener.address)
     except OSError as error:
@@ -183,11 +199,14 @@ def _bind_tcp(address: str) -> tuple[str, list[socket.socket]]:
     return f"{host}:{port}", sockets
 
 
-def _bind_unix(path: str) -> socket.socket:
+def _bind_unix(path: str, *, for_all: bool) -> socket.socket:
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)
+        if not for_all:  # whatever the umask; nobody can connect before listen()
+            file = Path(path)
+            file.chmod(file.stat().st_mode & ~stat.S_IRWXO)
         sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError:

@@ -205,7 +205,9 @@ class Peer(asyncio.Protocol):
         self._writable.set()
         self._leave()
         if not self.protocol.unread:
-            self._transport.close()
+            # Where the client has ended TLS it is closing; a second close breaks asyncio's.
+            if not self._transport.is_closing():
+                self._transport.close()
             return
         if self._transport.can_write_eof():
             with contextlib.suppress(OSError):  # the client was faster

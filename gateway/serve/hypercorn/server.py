@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 from hypercorn.asyncio.worker_context import WorkerContext
 
 from gateway.errors import Code
-from gateway.serve.balance import Load
 from gateway.serve.hypercorn import refusal
 from gateway.serve.hypercorn.descriptors import raise_descriptor_limit
 from gateway.serve.hypercorn.peer import Peer
 from gateway.serve.hypercorn.settings import Settings
+from gateway.serve.terms import first_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    from gateway.config.model import Limits
     from gateway.serve.hypercorn.listener import BoundListener
+    from gateway.serve.terms import Terms
 
 log = logging.getLogger("gateway.server")
 
@@ -36,34 +36,20 @@ OWN_CONNECTIONS = 64
 """Most connections at once to listeners that are not `capped`: those of operators, not clients."""
 
 
-async def serve(
-    listeners: Sequence[BoundListener],
-    *,
-    shutdown: asyncio.Event,
-    limits: Limits,
-    counters: Callable[[Code], None],
-    last_call: Callable[[], Awaitable[None]] | None = None,
-    load: Load | None = None,
-) -> None:
-    """Serve the listeners until `shutdown` is set, then drain and close them.
-
-    `counters` is called for each refusal that no application sees. When the drain time is over,
-    `last_call` should make the applications that are left answer at once. `load` is told of the
-    clients' connections, and decides when to take more. If it is cancelled, there is no time to
-    drain.
-    """
+async def serve(listeners: Sequence[BoundListener], terms: Terms) -> None:
+    """Serve the listeners under the terms, then drain and close them."""
+    limits = terms.limits
     raise_descriptor_limit(limits.connections)
-    server = Server(limits, counters, load or Load())
+    server = Server(terms)
     loop = asyncio.get_running_loop()
-    tasks = [loop.create_task(shutdown.wait()), loop.create_task(server.sweep())]
+    tasks = [loop.create_task(terms.shutdown.wait()), loop.create_task(server.sweep())]
     for listener in listeners:
+        listener.bound_silence(limits.idle_timeout)
         tasks += [loop.create_task(server.accept(listener, sock)) for sock in listener.sockets]
     waiting, sweeper, *acceptors = tasks
     patience = limits.drain_timeout
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()  # raises where anything but the shutdown has ended
+        await first_to_end(*tasks)  # raises where anything but the shutdown has ended
     except asyncio.CancelledError:
         patience = 0.0
         raise
@@ -71,7 +57,7 @@ async def serve(
         await _cancel(waiting, *acceptors)
         for listener in listeners:
             listener.close()
-        await server.drain(patience, last_call)
+        await server.drain(patience, terms.last_call)
         await _cancel(sweeper)
 
 
@@ -94,10 +80,10 @@ class Places:
 class Server:
     """What the connections of all listeners share."""
 
-    def __init__(self, limits: Limits, counters: Callable[[Code], None], load: Load) -> None:
-        self.load = load
-        self.limits = limits
-        self.count = counters
+    def __init__(self, terms: Terms) -> None:
+        self.load = terms.load
+        self.limits = limits = terms.limits
+        self.count = terms.counters
         self.settings = Settings(limits)
         self.context = WorkerContext(None)
         self._loop = asyncio.get_running_loop()
@@ -157,7 +143,11 @@ class Server:
             await asyncio.sleep(min(SLOWEST_SWEEP, shortest / SWEEPS_PER_TIMEOUT))
             now = self._loop.time()
             for peer in list(self._peers):
-                peer.sweep(now)
+                try:
+                    peer.sweep(now)
+                except Exception:  # a fault of ours ends one connection, not all
+                    log.exception("A connection failed")
+                    peer.abort()
 
     async def drain(self, patience: float, last_call: Callable[[], Awaitable[None]] | None) -> None:
         """Let requests in flight end within `patience` seconds, then end them."""

@@ -6,6 +6,7 @@ alone. When its time is over, a single request decides whether the target takes 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
@@ -36,11 +37,12 @@ T = TypeVar("T", bound=Candidate)
 class Pick(Generic[T]):
     """A request's target: its outcome is told to the target's health.
 
-    `ejections` is how often the target had been ejected by then. `probe` tells that this request
-    decides whether it takes part again.
+    `ejections` is how often the target had been ejected by `began`. `probe` tells that this
+    request decides whether it takes part again.
     """
 
     target: T
+    began: float = 0.0
     ejections: int = 0
     probe: bool = False
 
@@ -50,13 +52,21 @@ class Health:
 
     An outcome counts only if the target was not ejected since its request began: what ends late
     says nothing of the target as it is now.
+
+    A failure is `certain` if no request can bring it about. Others may be one client's doing, who
+    would take a target out of use for all: they eject only while the target answers nobody.
     """
 
-    __slots__ = ("_failures", "_probe", "_rules", "_streak", "ejections", "until")
+    __slots__ = (
+        "_answered", "_failures", "_probe", "_rules", "_silent_since", "_streak", "ejections",
+        "until",
+    )  # fmt: skip
 
     def __init__(self, rules: Ejection) -> None:
         self._rules = rules
         self._failures = 0
+        self._answered = -math.inf
+        self._silent_since = 0.0  # as the first of the failures shows
         self._streak = 0  # ejections without a success since
         self._probe: object = None  # the Pick that decides
         self.ejections = 0
@@ -75,32 +85,37 @@ class Health:
     def begin(self, target: T, now: float) -> Pick[T]:
         """Begin a request to this health's target."""
         probe = bool(self.until) and self.is_open(now)
-        pick = Pick(target, self.ejections, probe)
+        pick = Pick(target, now, self.ejections, probe)
         if probe:
             self._probe = pick
         return pick
 
-    def succeeded(self, pick: Pick[T]) -> bool:
+    def succeeded(self, pick: Pick[T], now: float) -> bool:
         """Note an answer; True where the target takes part again by it."""
         self.abandoned(pick)
         if pick.ejections != self.ejections:
             return False
         returned = bool(self.until)
         self._failures = self._streak = 0
+        self._answered = now
         self.until = 0.0
         return returned
 
-    def failed(self, pick: Pick[T], now: float) -> bool:
+    def failed(self, pick: Pick[T], now: float, *, certain: bool) -> bool:
         """Note a failure; True where the target is ejected by it."""
         self.abandoned(pick)
         if pick.ejections != self.ejections or (self.until and not pick.probe):
             return False
+        if not self._failures:
+            self._silent_since = max(pick.began, self._answered)
         self._failures += 1
         limit = self._rules.failures
-        if not limit or (self._failures < limit and not self.until):
+        proven = certain or now - self._silent_since >= self._rules.silence
+        if not limit or not (self.until or (proven and self._failures >= limit)):
             return False
         self._failures = 0
-        self._streak += 1
+        # A probe that fails at once may be a client's doing as well: that makes nothing longer.
+        self._streak = max(1, self._streak + proven)
         self.ejections += 1
         self.until = now + self._time()
         return True

@@ -63,7 +63,7 @@ class Endpoint:
         while not self._has_room():
             connection = await self._wait(deadline)
             if connection is None:
-                return await self._open(deadline)
+                return await self._open(deadline, waited=True)
             if connection.is_quiet() and not (fresh and connection.reused):
                 return connection
             connection.fail(ForwardError(Code.UPSTREAM_PROTOCOL, "not quiet while unused"))
@@ -168,7 +168,7 @@ class Endpoint:
         if self._waiters and self._has_room() and self._grant(None):
             self._opening += 1
 
-    async def _open(self, deadline: float) -> Connection:
+    async def _open(self, deadline: float, *, waited: bool = False) -> Connection:
         connection = Connection(self)
         try:
             async with asyncio.timeout_at(deadline):
@@ -180,6 +180,9 @@ class Endpoint:
         except BaseException as error:
             connection.fail(error)
             self.lost(connection)  # uvloop tells a dial that was cancelled only of the opening
+            if isinstance(error, TimeoutError) and waited:
+                # Those who held the others left it too little time: no fault of the target.
+                raise ForwardError(Code.UPSTREAM_BUSY, "no connection was free in time") from None
             if isinstance(error, OSError | UnicodeError):
                 raise ForwardError(Code.UPSTREAM_CONNECT, str(error) or "timed out") from error
             raise

@@ -15,7 +15,7 @@ from gateway.serve.upstream.balance import Balancer, Pick
 from gateway.serve.upstream.dial import dialers
 from gateway.serve.upstream.message import ResponseReader, framing, request_head
 from gateway.serve.upstream.response import Response
-from gateway.serve.upstream.retry import FAILURES, REASONS, Budget, verdict
+from gateway.serve.upstream.retry import REASONS, Budget, blame, verdict
 from gateway.serve.upstream.target import Target
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Pool:
         """Where the request goes next; None where it has failed for good."""
         now = monotonic()
         code = fault.code if isinstance(fault, ForwardError) else None
-        self._failed(pick, code, now)
+        self._failed(pick, code, response, now)
         if isinstance(fault, ForwardError) and code in REASONS:
             fault.detail = f"{pick.target.address}: {fault.detail}"
         retries, used = self.upstream.retries, response.connection
@@ -158,26 +158,31 @@ class Pool:
         return again
 
     def _answered(self, pick: Pick[Endpoint], response: Response) -> None:
+        now = monotonic()
         if response.status in self.upstream.ejection.statuses:
-            self._count_failure(pick, monotonic(), f"status {response.status}")
-        elif pick.target.health.succeeded(pick):
+            self._count_failure(pick, now, f"status {response.status}", certain=False)
+        elif pick.target.health.succeeded(pick, now):
             log.info("upstream %s takes part again", pick.target.address)
             self._settle()
 
-    def _failed(self, pick: Pick[Endpoint], code: Code | None, now: float) -> None:
-        endpoint = pick.target
+    def _failed(
+        self, pick: Pick[Endpoint], code: Code | None, response: Response, now: float
+    ) -> None:
         if code is Code.UPSTREAM_CONNECT:
             self._look_up()  # the address may be another one by now
         if pick is self._sole:
             return
-        if code in FAILURES:
-            self._count_failure(pick, now, REASONS[code])
+        to_blame = blame(code, begun=response.connection is not None, sent=response.sent)
+        if code is None or to_blame == "none":
+            pick.target.health.abandoned(pick)
         else:
-            endpoint.health.abandoned(pick)
+            self._count_failure(pick, now, REASONS[code], certain=to_blame == "certain")
 
-    def _count_failure(self, pick: Pick[Endpoint], now: float, reason: str) -> None:
+    def _count_failure(
+        self, pick: Pick[Endpoint], now: float, reason: str, *, certain: bool
+    ) -> None:
         endpoint = pick.target
-        if endpoint.health.failed(pick, now):
+        if endpoint.health.failed(pick, now, certain=certain):
             seconds = endpoint.health.until - now
             log.warning("upstream %s is left out for %g s: %s", endpoint.address, seconds, reason)
             for target in self._targets:

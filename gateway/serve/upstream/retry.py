@@ -21,15 +21,13 @@ REASONS: Final[Mapping[Code, str]] = {
 """Faults on the way to an answer, as the metrics name them. Any other is the gateway's own, or
 the client's."""
 
-FAILURES: Final = REASONS.keys() - {Code.UPSTREAM_BUSY}
-"""Faults of a target; that too many requests wait for it is the doing of the gateway's limits."""
-
 UNANSWERED: Final = frozenset({Code.UPSTREAM_RESET, Code.UPSTREAM_TIMEOUT})
 
 BURST_TIME: Final = 10
 """Seconds whose unused budget is kept; where nothing is granted by the second, so many requests."""
 
 Verdict = Literal["no", "yes", "by budget"]
+Blame = Literal["none", "possible", "certain"]
 
 
 def verdict(code: Code, *, sent: bool, answered: bool, replayable: bool) -> Verdict:
@@ -43,6 +41,19 @@ def verdict(code: Code, *, sent: bool, answered: bool, replayable: bool) -> Verd
     if not sent:
         return "yes"
     return "by budget" if replayable and not answered and code in UNANSWERED else "no"
+
+
+def blame(code: Code | None, *, begun: bool, sent: bool) -> Blame:
+    """Whether a fault is the target's; only possibly, where a request can bring it about.
+
+    `begun`: some of the request may have left the gateway. `sent`: all of it has.
+    """
+    if code not in REASONS or code is Code.UPSTREAM_BUSY:  # our limits, or the client's doing
+        return "none"
+    if not begun:
+        return "certain"
+    # Who sends content slowly, or more than the target takes, has it end the connection.
+    return "possible" if sent or code is not Code.UPSTREAM_RESET else "none"
 
 
 class Budget:

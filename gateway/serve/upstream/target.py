@@ -78,5 +78,5 @@ class Target:
         gone = [endpoint for address, endpoint in known.items() if address not in self._by_address]
         for endpoint in gone:
             endpoint.retire()
-        self._leaving = [one for one in (*self._leaving, *gone) if any(one.counts())]
+        self._leaving = [one for one in (*self._leaving, *gone) if one.pending]
         self._changed()

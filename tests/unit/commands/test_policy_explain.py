@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from gateway.commands import EXIT_USAGE, main
@@ -295,3 +296,27 @@ def test_lines_are_broken_where_a_terminal_is_narrow(monkeypatch):
     assert all(len(line) <= 50 for line in made)
     assert made[0].startswith(f"{' ' * 25}word")
     assert made[-2:] == ["short", ""]
+
+
+@pytest.mark.parametrize(("grant", "what"), [
+    ("token_exchange", "in exchange for the client's"),
+    ("client_credentials", "of the gateway's own"),
+])  # fmt: skip
+def test_a_token_for_the_upstream_is_told_of_and_not_fetched(tmp_path, grant, what):
+    route = yaml.safe_load((tmp_path / "gateway.yaml").read_text())["routes"][0]
+    token = {"endpoint": "corp", "grant": grant, "audience": "orders-api"}
+    # Nobody is there: a call would fail, and so would the command.
+    endpoint = {"url": "http://127.0.0.1:1/token", "client": {"id": "gw", "secret": "hidden"}}
+    routes = [{**route, "upstream_token": token}]
+    configure(tmp_path, {"token_endpoints": {"corp": endpoint}, "routes": routes})
+    arguments = "--claims", CLAIMS, "--path", "/orders"
+    shown = explain(*arguments)
+    assert f"with a token {what}, from token endpoint corp" in shown.stdout
+    assert "audience: orders-api" in shown.stdout
+    tested = CliRunner().invoke(main, ["policy", "test", *arguments])
+    assert f"token     {what}, from token endpoint corp" in tested.stdout
+    tested = CliRunner().invoke(main, ["policy", "test", *arguments, "--format", "json"])
+    asked = json.loads(tested.stdout)["upstream_token"]
+    assert (asked["endpoint"], asked["exchange"]) == ("corp", grant == "token_exchange")
+    assert not any(field.startswith("subject_token=") for field in asked["fields"])
+    assert "hidden" not in shown.stdout + tested.stdout

@@ -448,6 +448,12 @@ MISTAKES = {
         ("routes:", "log: {decisions: {mask: /decision_id}}\nroutes:"),
         "9:25: log.decisions.mask.0: /decision_id is in every event and cannot be erased",
     ),
+    "a claim without its prefix, beside an encoding": (
+        ("routes:", "identity_headers: {x-user: {value: sub, encoding: plain}}\nroutes:"),
+        "9:36: identity_headers.x-user.value: expected identity.subject, identity.issuer, "
+        "identity.scopes, identity.groups, identity.roles, token.expires_at or claims.PATH "
+        "(write claims.sub)",
+    ),
     "a claim without its prefix": (
         ("routes:", "identity_headers: {x-user: sub}\nroutes:"),
         "9:28: identity_headers.x-user: expected identity.subject, identity.issuer, "

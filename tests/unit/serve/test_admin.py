@@ -244,6 +244,7 @@ def test_status():
             "evicted": 0,
             "logins": {},
         },
+        "token_endpoints": {},
         "upstreams": {
             "orders": {
                 "targets": {
@@ -390,6 +391,9 @@ LOOPBACK = ("127.0.0.1", 1)
         (LOOPBACK, [("host", "localhost"), ("remote-addr", "127.0.0.1"), ("via", "1.1 proxy")]),
         (LOOPBACK, {**LOCAL, "x-forwarded-for": "127.0.0.1"}),
         (LOOPBACK, {**LOCAL, "forwarded": "for=127.0.0.1"}),
+        (LOOPBACK, {**LOCAL, "x-forwarded-proto": "https"}),
+        (LOOPBACK, {**LOCAL, "x-forwarded-port": "443"}),
+        (LOOPBACK, {**LOCAL, "x-real-ip": "10.0.0.1"}),
         (("10.0.0.1", 1), {**LOCAL, "remote-addr": "127.0.0.1"}),
     ],
 )

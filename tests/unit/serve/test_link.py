@@ -152,6 +152,7 @@ def asked(**members):
         b'{"kind":"report","sessions":{"storage":"other"}}',
         b'{"kind":"report","sessions":{"storage":"redis","providers":{%s}}}'
         % b",".join(b'"%d":""' % number for number in range(10_001)),
+        b'{"kind":"report","tokens":{"corp":{"error":"","tokens":-1}}}',
         b'{"kind":"report","upstreams":{"a":{"targets":{},"over_budget":-1}}}',
         b'{"kind":"report","upstreams":{"a":{"targets":{},"retries":{"x":-1}}}}',
         b'{"kind":"report","upstreams":{"a":{"targets":{"b":{"addresses":{},"ejections":-1}}}}}',

@@ -145,6 +145,34 @@ def test_what_serves_again_without_a_change_of_files_is_not_new(three):
     assert [(each.revision, each.kept_at) for each in store.history()][0] == (c, 202.0)
 
 
+def test_a_revision_tells_what_its_bundles_named(three):
+    path, (a, b, c) = three
+    store, candidate = store_of(path), read(path, {})
+    store.keep(candidate, c, now=200.0, bundles={"authz": "v7", "long": "r" * 5000})
+    kept = store.history()
+    assert [each.bundles for each in kept] == [{"authz": "v7", "long": "r" * 64}, {}, {}]
+    store.keep(
+        candidate, c, now=201.0, bundles={f"bundle-{n}": "\U0001f600" * 64 for n in range(9)}
+    )
+    assert [(each.revision, each.bundles) for each in store.history()] == [
+        (c, {}),
+        (b, {}),
+        (a, {}),
+    ]
+
+
+@pytest.mark.parametrize("bundles", ["", [], 1, None])
+def test_a_revision_with_damaged_bundles_is_not_used(three, bundles, caplog):
+    path, (a, b, c) = three
+    file = store_of(path).folder / f"{c}.json"
+    first, _, second = file.read_bytes().partition(b"\n")
+    file.write_bytes(
+        json.dumps({**json.loads(first), "bundles": bundles}).encode() + b"\n" + second
+    )
+    assert [each.revision for each in store_of(path).history()] == [b, a]
+    assert "is damaged" in caplog.text
+
+
 def test_the_oldest_revisions_go(three):
     path, (a, b, c) = three
     store, candidate = store_of(path), read(path, {})

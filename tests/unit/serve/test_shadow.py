@@ -1,14 +1,18 @@
 """The shadow's thread: what it is given, what it gives back, and what it may cost."""
 
 import asyncio
+import string
 import threading
 import time
+import tracemalloc
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
 
+from gateway import wire
+from gateway.decide.document import native
 from gateway.decide.variants import REQUESTS, Shadow, first
 from gateway.errors import Code, DecisionError
 from gateway.model import Decision
@@ -16,6 +20,7 @@ from gateway.record.mask import Mask
 from gateway.record.metrics import Metrics
 from gateway.record.recorder import Recorder
 from gateway.record.ring import Ring
+from gateway.route.query import parse_query
 from gateway.serve import shadow as module
 from gateway.serve.shadow import Shadowing, enforced
 from tests.support.gateway import live, until
@@ -185,11 +190,87 @@ async def test_large_bodies_fill_the_queue_too():
     gate = threading.Event()
     decider = Scripted(lambda: DENIED if gate.wait(10) else None)
     given = Shadowed(decider)
-    given.offer(body=module.MAX_WEIGHT // module.PARSED - module.WEIGHT)
+    given.offer(body=module.MAX_WEIGHT // module.PARSED * 9 // 10)
     given.offer(body=module.MAX_WEIGHT // module.PARSED)
     assert given.counts() == {"dropped": 1}
     gate.set()
     await given.counted(dropped=1, allow_to_deny=1)
+    await given.made.close()
+
+
+LETTERS = string.ascii_letters + string.digits
+SHORT = [one + two for one in LETTERS for two in LETTERS]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {},
+        {"query_string": "&".join(SHORT[:2751]).encode()},
+        {"query_string": "&".join(LETTERS).encode()},
+        {"query_string": b"&".join([b"a"] * 4000)},
+        {"query_string": b"a=%C4%80&" * 600 + b"a=a"},
+        {"headers": ((b"cookie", ";".join(a + b for a in SHORT for b in "xyz").encode()),)},
+        {"headers": tuple((b"a%d" % number, b"b") for number in range(100))},
+        {"headers": ((b"cookie", ";".join(SHORT).encode()),) * 3},
+    ],
+    ids=["nothing", "names", "letters", "one name", "escapes", "cookies", "lines", "three cookies"],
+)
+def test_no_request_takes_more_memory_than_it_is_weighed(sent):
+    made = head(**sent)
+    match = SimpleNamespace(
+        host="api.example", path="/", segments=(), params={},
+        route=SimpleNamespace(id="native", labels={}), query={},
+    )  # fmt: skip
+    principal = SimpleNamespace(authenticated=False, claims={}, token_header={}, expires_at=None)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        match.query = parse_query(made.query_string)
+        document = native(
+            SimpleNamespace(
+                head=made, match=match, principal=principal, fields=made.fields, now=0.0,
+                rules=SimpleNamespace(hidden=frozenset(), cookie=b""),
+                source=SimpleNamespace(scheme="http", address="", networks=()),
+                body=SimpleNamespace(value=None, size=0),
+            )
+        )  # fmt: skip
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert document["request"]["id"] == "d-1"
+    assert taken <= module.weight_of(made, 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"&".join([b"a"] * 4000), "&".join(SHORT[:2751]).encode()],
+    ids=["one name", "names"],
+)
+def test_no_form_takes_more_memory_than_it_is_weighed(content):
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        form = wire.form(content)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert form
+    assert taken <= module.weight_of(head(), len(content))
+
+
+@live
+async def test_heads_of_many_pieces_fill_the_queue_too():
+    gate = threading.Event()
+    decider = Scripted(lambda: DENIED if gate.wait(10) else None)
+    given = Shadowed(decider)
+    heavy = forward(head=head(query_string=b"&".join([b"a"] * 4000)))
+    fits = module.MAX_WEIGHT // module.weight_of(heavy.trail.head, 0)
+    for _ in range(fits + 3):
+        given.offer(heavy)
+    assert given.counts() == {"dropped": 3}
+    gate.set()
+    await given.counted(dropped=3, allow_to_deny=fits)
     await given.made.close()
 
 

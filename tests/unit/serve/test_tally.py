@@ -7,6 +7,8 @@ from gateway.record.metrics import (
     RateLimitGauges,
     SessionGauges,
     TargetGauges,
+    TargetGauges,
+    TokenGauges,
     UpstreamGauges,
 )
 from gateway.serve.link import Report
@@ -78,3 +80,12 @@ def test_rate_limits_add_up():
         member(rate_limits=RateLimitGauges(storage="memory", error="held", evicted=2)),
     ])  # fmt: skip
     assert tally.rate_limits() == RateLimitGauges(storage="memory", error="held", evicted=3)
+
+
+def test_kept_tokens_add_up():
+    corp, own = TokenGauges(error="away", tokens=2), TokenGauges(tokens=1)
+    tally = Tally([
+        member(tokens={"corp": corp, "own": own}),
+        member(tokens={"corp": TokenGauges(tokens=3)}),
+    ])  # fmt: skip
+    assert tally.tokens() == {"corp": TokenGauges(error="away", tokens=5), "own": own}

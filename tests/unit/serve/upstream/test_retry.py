@@ -4,7 +4,7 @@ import pytest
 
 from gateway.config.model import Retries
 from gateway.errors import Code
-from gateway.serve.upstream.retry import FAILURES, REASONS, Budget, verdict
+from gateway.serve.upstream.retry import REASONS, Budget, blame, verdict
 
 CONNECT, BUSY, PROTOCOL = Code.UPSTREAM_CONNECT, Code.UPSTREAM_BUSY, Code.UPSTREAM_PROTOCOL
 RESET, TIMEOUT = Code.UPSTREAM_RESET, Code.UPSTREAM_TIMEOUT
@@ -40,8 +40,34 @@ def test_nothing_that_was_answered_or_is_not_replayable_is_sent_twice(code):
         assert verdict(code, sent=True, answered=answered, replayable=replayable) == "no"
 
 
-def test_a_full_pool_is_no_failure_of_its_target():
-    assert set(REASONS) - set(FAILURES) == {BUSY}
+@pytest.mark.parametrize(
+    ("code", "begun", "sent", "expected"),
+    [
+        (CONNECT, False, False, "certain"),
+        (PROTOCOL, False, False, "certain"),  # it spoke first
+        (RESET, False, False, "certain"),
+        (RESET, True, True, "possible"),
+        (RESET, True, False, "none"),  # content that came too slowly, or was too much
+        (TIMEOUT, True, True, "possible"),
+        (TIMEOUT, True, False, "possible"),  # the target takes no content
+        (PROTOCOL, True, True, "possible"),
+        (PROTOCOL, True, False, "possible"),
+        (BUSY, False, False, "none"),
+        (Code.BODY_TOO_LARGE, True, False, "none"),
+        (Code.SHUTTING_DOWN, False, False, "none"),
+        (None, True, True, "none"),
+    ],
+)
+def test_blame(code, begun, sent, expected):
+    assert blame(code, begun=begun, sent=sent) == expected
+
+
+@pytest.mark.parametrize("code", Code)
+def test_no_request_is_certain_to_be_the_targets_fault(code):
+    assert blame(code, begun=True, sent=True) != "certain"
+    assert (blame(code, begun=False, sent=False) == "certain") == (
+        code in REASONS and code is not BUSY
+    )
 
 
 def taken(budget, now, tries):
