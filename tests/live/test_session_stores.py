@@ -223,7 +223,7 @@ def test_what_redis_holds_opens_nothing_and_ends(server, redis):
 
 def test_all_share_one_secret_until_redis_forgets_it(server, redis):
     async def test(store):
-        others = [RedisStore(Redis(url=server.url)) for _ in range(3)]
+        others = [RedisStore(Redis(url=server.url, timeout=10)) for _ in range(3)]
         found = await asyncio.gather(*(each.secret() for each in (store, *others)))
         assert len(set(found)) == 1
         server.flush()
