@@ -1,0 +1,217 @@
+"""The deny list that several gateways share: a stream, whose entries all of them follow.
+
+Each entry has one field: `deny` or `allow`, with an object as in a deny list's line. What comes
+later counts, and what says nothing any more is deleted by whoever reads the whole stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.errors import Problem
+from gateway.identify.denylist import MAX_ENTRIES, EntryError, as_dict, read_entry
+from gateway.identify.revoked import Change
+from gateway.record.encode import encode
+from gateway.serve.quota.redis import client
+from gateway.serve.revocation.source import Source, SourceStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from gateway.config.model import Redis, Revocation
+    from gateway.identify.revoked import Denial, Key, Table
+
+log = logging.getLogger("gateway.revocation")
+
+EVERY: Final = 0.2
+"""Seconds between two looks for news; each one that is answered confirms the list."""
+WITHIN: Final = 2.0
+PAGE: Final = 2_000
+WHOLE: Final = 300.0
+"""Seconds until the whole stream is read anew, for what was deleted in it."""
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 1.0
+MOST_TOLD: Final = 20
+ALLOW_KEPT: Final = 86_400_000
+"""Milliseconds for which an `allow` stays, so that all who follow hear of it."""
+
+Entry = tuple[bytes, dict[bytes, bytes]]
+
+
+class RedisList(Source):
+    """The list on one Redis server; ConfigError where the client is not installed."""
+
+    def __init__(self, config: Redis, section: Revocation, tell: Callable[[Change], None]) -> None:
+        super().__init__("redis", tell)
+        self.config = config
+        self.section = section
+        self.stream = f"{config.prefix}revoked"
+        self.last_error = ""
+        self.stale = False
+        self.problems: tuple[Problem, ...] = ()
+        self._client, self._errors = client(config)
+        self._last = b"0-0"
+        self._whole_at = 0.0
+        self._confirmed = float("-inf")
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Follow the stream from now on; until it is known, nobody is let in if so configured."""
+        self._judge("it has not been read yet")
+        self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    async def add(self, key: Key, denial: Denial) -> None:
+        """Deny, on all gateways; raises ConnectionError."""
+        await self._write("deny", as_dict(key, denial))
+        self.put(key, denial)
+
+    async def remove(self, key: Key) -> None:
+        """Let in again, on all gateways; raises ConnectionError."""
+        await self._write("allow", {"issuer": key.issuer, key.kind: key.value})
+        self.drop(key)
+
+    async def _write(self, field: str, entry: dict[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(WITHIN):
+                await self._client.xadd(self.stream, {field: encode(entry)})
+        except (OSError, self._errors) as error:
+            raise ConnectionError(_told(error)) from None
+
+    async def _follow(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._read()
+            except (OSError, ValueError, self._errors) as error:
+                failures += 1
+                self._failed(_told(error))
+                await asyncio.sleep(min(FIRST_PAUSE * 2 ** min(failures, 8), LONGEST_PAUSE))
+            except Exception as error:  # a fault of ours must not end the following
+                log.exception("deny list: Redis could not be read")
+                self._failed(_told(error))
+                await asyncio.sleep(LONGEST_PAUSE)
+            else:
+                failures = 0
+                if self.last_error:
+                    log.info("deny list: Redis is back")
+                self.last_error = ""
+                self.confirmed_at = time.time()
+                self._confirmed = asyncio.get_running_loop().time()
+                self._judge("")
+                await asyncio.sleep(EVERY)
+
+    async def _read(self) -> None:
+        """What is new, or all of it where that is due."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._whole_at:
+            await self._read_all()
+            self._whole_at = loop.time() + WHOLE
+            return
+        while rows := await self._rows(self._last):
+            self._take(rows)
+
+    async def _rows(self, after: bytes) -> list[Entry]:
+        async with asyncio.timeout(WITHIN):
+            rows: list[Entry] = await self._client.xrange(self.stream, min=b"(" + after, count=PAGE)
+        return rows
+
+    def _take(self, rows: Iterable[Entry]) -> None:
+        """Take news in their order."""
+        for number, fields in rows:
+            self._last = number
+            for key, denial in self._parsed(number, fields):
+                if denial is None:
+                    self.drop(key)
+                elif len(self.table) < MAX_ENTRIES or key in self.table:
+                    self.put(key, denial)
+                else:
+                    raise ValueError(f"more than {MAX_ENTRIES} entries")
+
+    async def _read_all(self) -> None:
+        """Read the whole stream, and delete what says nothing any more."""
+        table: Table = {}
+        says: dict[Key, bytes] = {}
+        gone: list[bytes] = []
+        last, now = b"0-0", time.time()
+        young = int(now * 1000) - ALLOW_KEPT
+        self.problems = ()
+        while rows := await self._rows(last):
+            for number, fields in rows:
+                last = number
+                for key, denial in self._parsed(number, fields):
+                    if key in says:
+                        gone.append(says.pop(key))
+                    table.pop(key, None)
+                    if denial is not None and now < denial.until:
+                        table[key], says[key] = denial, number
+                    elif denial is not None or int(number.partition(b"-")[0]) < young:
+                        gone.append(number)
+            if len(table) > MAX_ENTRIES:
+                raise ValueError(f"more than {MAX_ENTRIES} entries")
+        self._last = last
+        self.replace(table)
+        for start in range(0, len(gone), PAGE):
+            await self._client.xdel(self.stream, *gone[start : start + PAGE])
+
+    def _parsed(
+        self, number: bytes, fields: dict[bytes, bytes]
+    ) -> Iterator[tuple[Key, Denial | None]]:
+        """What an entry of the stream says; other programs may write what makes no sense."""
+        for name, text in fields.items():
+            try:
+                if name not in (b"deny", b"allow"):
+                    raise EntryError("neither deny nor allow")
+                key, denial = read_entry(text, None)
+            except EntryError as error:
+                problem = Problem(str(error), file=f"{self.stream} {number.decode()}")
+                log.warning("deny list: left out: %s", problem)
+                self.problems = (*self.problems, problem)[-MOST_TOLD:]
+            else:
+                yield key, denial if name == b"deny" else None
+
+    def _failed(self, reason: str) -> None:
+        if not self.last_error:
+            log.warning("deny list: Redis is away: %s (what was known goes on)", reason)
+        self.last_error = reason
+        since = asyncio.get_running_loop().time() - self._confirmed
+        if since >= self.section.stale_after:
+            self._judge(f"Redis is away: {reason}")
+
+    def _judge(self, reason: str) -> None:
+        """Tell whether the list may lack entries, if that refuses tokens."""
+        stale = bool(reason) and self.section.on_error == "refuse"
+        if stale != self.stale:
+            self.stale = stale
+            self.tell(Change(source=self.name, unsure=reason if stale else ""))
+
+    def release(self) -> None:
+        """See Source."""
+        super().release()
+        self._judge("")
+
+    def status(self) -> SourceStatus:
+        """How it does."""
+        return SourceStatus(
+            entries=len(self.table),
+            confirmed_at=self.confirmed_at,
+            last_error=self.last_error,
+            problems=self.problems,
+            stale=self.stale,
+        )
+
+    async def close(self) -> None:
+        """Follow the stream no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._client.aclose()
+        await self._client.connection_pool.disconnect()
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return f"{type(error).__name__}: {error}"[:200]
