@@ -131,6 +131,7 @@ class TokenGauges:
     tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IntrospectionGauges:
     """How an issuer is asked about tokens: answers at hand, and tokens that wait for one.
 
