@@ -19,7 +19,7 @@ from gateway.serve.quota.redis import client
 from gateway.serve.revocation.source import Source, SourceStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from gateway.config.model import Redis, Revocation
     from gateway.identify.revoked import Denial, Key, Table
@@ -35,10 +35,13 @@ WHOLE: Final = 300.0
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 1.0
 MOST_TOLD: Final = 20
-ALLOW_KEPT: Final = 86_400_000
-"""Milliseconds for which an `allow` stays, so that all who follow hear of it."""
+ALLOW_KEPT: Final = 86_400.0
+"""Seconds for which an `allow` stays, so that all who follow hear of it."""
+ENDED_KEPT: Final = 3600.0
+"""Seconds for which an entry stays after its end: clocks differ."""
 
-Entry = tuple[bytes, dict[bytes, bytes]]
+Entry = tuple[bytes, list[bytes]]
+"""The id of an entry, and its fields' names and values in turn."""
 
 
 class RedisList(Source):
@@ -53,6 +56,8 @@ class RedisList(Source):
         self.stale = False
         self.problems: tuple[Problem, ...] = ()
         self._client, self._errors = client(config)
+        # As it comes: what the library makes of it has lost fields of one name.
+        self._client.set_response_callback("XRANGE", lambda answer, **_: answer)
         self._last = b"0-0"
         self._whole_at = 0.0
         self._confirmed = float("-inf")
@@ -113,6 +118,12 @@ class RedisList(Source):
         while rows := await self._rows(self._last):
             self._take(rows)
 
+    async def _time(self) -> float:
+        """What the server takes for now: what is deleted must have ended on all machines."""
+        async with asyncio.timeout(WITHIN):
+            seconds, _ = await self._client.time()
+        return float(seconds)
+
     async def _rows(self, after: bytes) -> list[Entry]:
         async with asyncio.timeout(WITHIN):
             rows: list[Entry] = await self._client.xrange(self.stream, min=b"(" + after, count=PAGE)
@@ -121,34 +132,37 @@ class RedisList(Source):
     def _take(self, rows: Iterable[Entry]) -> None:
         """Take news in their order."""
         for number, fields in rows:
-            self._last = number
-            for key, denial in self._parsed(number, fields):
+            if (entry := self._parsed(number, fields)) is not None:
+                key, denial = entry
                 if denial is None:
                     self.drop(key)
                 elif len(self.table) < MAX_ENTRIES or key in self.table:
                     self.put(key, denial)
                 else:
                     raise ValueError(f"more than {MAX_ENTRIES} entries")
+            self._last = number
 
     async def _read_all(self) -> None:
         """Read the whole stream, and delete what says nothing any more."""
         table: Table = {}
         says: dict[Key, bytes] = {}
         gone: list[bytes] = []
-        last, now = b"0-0", time.time()
-        young = int(now * 1000) - ALLOW_KEPT
+        last = b"0-0"
+        now, at = time.time(), await self._time()
         self.problems = ()
         while rows := await self._rows(last):
             for number, fields in rows:
                 last = number
-                for key, denial in self._parsed(number, fields):
-                    if key in says:
-                        gone.append(says.pop(key))
-                    table.pop(key, None)
-                    if denial is not None and now < denial.until:
-                        table[key], says[key] = denial, number
-                    elif denial is not None or int(number.partition(b"-")[0]) < young:
-                        gone.append(number)
+                if (entry := self._parsed(number, fields)) is None:
+                    continue
+                key, denial = entry
+                if key in says:
+                    gone.append(says.pop(key))
+                table.pop(key, None)
+                if denial is not None and now < denial.until:
+                    table[key], says[key] = denial, number
+                elif _is_over(number, denial, at):
+                    gone.append(number)
             if len(table) > MAX_ENTRIES:
                 raise ValueError(f"more than {MAX_ENTRIES} entries")
         self._last = last
@@ -156,21 +170,18 @@ class RedisList(Source):
         for start in range(0, len(gone), PAGE):
             await self._client.xdel(self.stream, *gone[start : start + PAGE])
 
-    def _parsed(
-        self, number: bytes, fields: dict[bytes, bytes]
-    ) -> Iterator[tuple[Key, Denial | None]]:
-        """What an entry of the stream says; other programs may write what makes no sense."""
-        for name, text in fields.items():
-            try:
-                if name not in (b"deny", b"allow"):
-                    raise EntryError("neither deny nor allow")
-                key, denial = read_entry(text, None)
-            except EntryError as error:
-                problem = Problem(str(error), file=f"{self.stream} {number.decode()}")
-                log.warning("deny list: left out: %s", problem)
-                self.problems = (*self.problems, problem)[-MOST_TOLD:]
-            else:
-                yield key, denial if name == b"deny" else None
+    def _parsed(self, number: bytes, fields: list[bytes]) -> tuple[Key, Denial | None] | None:
+        """What an entry says; None for one that makes no sense, which other programs may write."""
+        try:
+            if len(fields) != 2 or fields[0] not in (b"deny", b"allow"):
+                raise EntryError("expected one field, deny or allow")
+            key, denial = read_entry(fields[1], None)
+        except EntryError as error:
+            problem = Problem(str(error), file=f"{self.stream} {number.decode()}")
+            log.warning("deny list: left out: %s", problem)
+            self.problems = (*self.problems, problem)[-MOST_TOLD:]
+            return None
+        return key, denial if fields[0] == b"deny" else None
 
     def _failed(self, reason: str) -> None:
         if not self.last_error:
@@ -209,6 +220,13 @@ class RedisList(Source):
             await asyncio.gather(self._task, return_exceptions=True)
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
+
+
+def _is_over(number: bytes, denial: Denial | None, at: float) -> bool:
+    """Whether an entry of the stream says nothing any more, to anybody."""
+    if denial is not None:
+        return denial.until + ENDED_KEPT < at
+    return float(number.partition(b"-")[0]) / 1000 + ALLOW_KEPT < at
 
 
 def _told(error: Exception) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.serve.revocation.source import Source, SourceStatus
 
 audit = logging.getLogger("gateway.audit")
+log = logging.getLogger("gateway.revocation")
 
 FORGET_EVERY: Final = 60.0
 """Seconds between two looks for entries that deny nothing any more."""
@@ -110,12 +111,23 @@ class RevocationService:
                 new.table = old.table
         for source, table in prepared.tables:
             source.replace(table)
+        self._warn_of_strangers()
         if self.file is not None and self.file is not before[0]:
             await self.file.start(watch=prepared.watch)
         if self.redis is not None and self.redis is not before[1]:
             self.redis.start()
         if self._forgetting is None:
             self._forgetting = asyncio.get_running_loop().create_task(self._forget())
+
+    def _warn_of_strangers(self) -> None:
+        """Say whose entries deny nothing: an issuer may have got another name."""
+        assert self.kept is not None
+        names = {key.issuer for key in self.kept.table} - self._issuers
+        if names:
+            log.warning(
+                "deny list: entries name issuers that are not configured: %s",
+                ", ".join(sorted(names)),
+            )
 
     async def _forget(self) -> None:
         while True:
