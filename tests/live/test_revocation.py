@@ -431,6 +431,12 @@ async def test_a_start_without_redis(tmp_path, caplog):
             assert (await gateway.ask("/open/x")).status == 200  # it has no token to judge
             server.start()
             await becomes(gateway, token, 200)
+            # Another connection to the same list refuses nobody meanwhile.
+            edit = asyncio.create_task(gateway.edit({"revocation": {"stale_after": "40s"}}))
+            while not edit.done():
+                assert await outcome(gateway, token) == 200
+            await edit
+            assert await outcome(gateway, token) == 200
             await gateway.edit({"revocation": None, "redis": None})
             assert await outcome(gateway, token) == 200
     caplog.clear()

@@ -65,7 +65,7 @@ class RedisList(Source):
 
     def start(self) -> None:
         """Follow the stream from now on; until it is known, nobody is let in if so configured."""
-        self._judge("it has not been read yet")
+        self._judge("" if self._confirmed > float("-inf") else "it has not been read yet")
         self._task = asyncio.get_running_loop().create_task(self._follow())
 
     async def add(self, key: Key, denial: Denial) -> None:
@@ -197,6 +197,12 @@ class RedisList(Source):
         if stale != self.stale:
             self.stale = stale
             self.tell(Change(source=self.name, unsure=reason if stale else ""))
+
+    def follow(self, before: Source) -> None:
+        """See Source."""
+        super().follow(before)
+        if isinstance(before, RedisList):
+            self.stale, self._confirmed = before.stale, before._confirmed
 
     def release(self) -> None:
         """See Source."""

@@ -108,7 +108,7 @@ class RevocationService:
             if new is None:
                 old.release()
             else:
-                new.table = old.table
+                new.follow(old)
         for source, table in prepared.tables:
             source.replace(table)
         self._warn_of_strangers()

@@ -57,6 +57,11 @@ class Source:
         self.table.pop(key, None)
         self.tell(Change(source=self.name, drop=(key,)))
 
+    def follow(self, before: Source) -> None:
+        """Begin with the list of the source that this one takes the place of."""
+        self.table = before.table
+        self.confirmed_at = before.confirmed_at
+
     def release(self) -> None:
         """Deny nothing any more: a reload has taken the source away."""
         self.replace({})
