@@ -7,6 +7,7 @@ later counts, and what says nothing any more is deleted by whoever reads the who
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -45,7 +46,10 @@ Entry = tuple[bytes, list[bytes]]
 
 
 class RedisList(Source):
-    """The list on one Redis server; ConfigError where the client is not installed."""
+    """The list on one Redis server; ConfigError where the client is not installed.
+
+    `answered_at` is the loop's time of its last answer.
+    """
 
     def __init__(self, config: Redis, section: Revocation, tell: Callable[[Change], None]) -> None:
         super().__init__("redis", tell)
@@ -55,17 +59,19 @@ class RedisList(Source):
         self.last_error = ""
         self.stale = False
         self.problems: tuple[Problem, ...] = ()
-        self._client, self._errors = client(config)
+        # No request waits for it, unlike for the limits.
+        self._client, self._errors = client(config.model_copy(update={"timeout": WITHIN}))
         # As it comes: what the library makes of it has lost fields of one name.
         self._client.set_response_callback("XRANGE", lambda answer, **_: answer)
         self._last = b"0-0"
         self._whole_at = 0.0
-        self._confirmed = float("-inf")
+        self.answered_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
 
     def start(self) -> None:
         """Follow the stream from now on; until it is known, nobody is let in if so configured."""
-        self._judge("" if self._confirmed > float("-inf") else "it has not been read yet")
+        self._judge("" if self.answered_at > float("-inf") else "it has not been read yet")
         self._task = asyncio.get_running_loop().create_task(self._follow())
 
     async def add(self, key: Key, denial: Denial) -> None:
@@ -87,26 +93,31 @@ class RedisList(Source):
 
     async def _follow(self) -> None:
         failures = 0
-        while True:
+        while not self._over.is_set():
             try:
                 await self._read()
             except (OSError, ValueError, self._errors) as error:
                 failures += 1
                 self._failed(_told(error))
-                await asyncio.sleep(min(FIRST_PAUSE * 2 ** min(failures, 8), LONGEST_PAUSE))
+                await self._pause(min(FIRST_PAUSE * 2 ** min(failures, 8), LONGEST_PAUSE))
             except Exception as error:  # a fault of ours must not end the following
                 log.exception("deny list: Redis could not be read")
                 self._failed(_told(error))
-                await asyncio.sleep(LONGEST_PAUSE)
+                await self._pause(LONGEST_PAUSE)
             else:
                 failures = 0
                 if self.last_error:
                     log.info("deny list: Redis is back")
                 self.last_error = ""
                 self.confirmed_at = time.time()
-                self._confirmed = asyncio.get_running_loop().time()
+                self.answered_at = asyncio.get_running_loop().time()
                 self._judge("")
-                await asyncio.sleep(EVERY)
+                await self._pause(EVERY)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
 
     async def _read(self) -> None:
         """What is new, or all of it where that is due."""
@@ -187,7 +198,7 @@ class RedisList(Source):
         if not self.last_error:
             log.warning("deny list: Redis is away: %s (what was known goes on)", reason)
         self.last_error = reason
-        since = asyncio.get_running_loop().time() - self._confirmed
+        since = asyncio.get_running_loop().time() - self.answered_at
         if since >= self.section.stale_after:
             self._judge(f"Redis is away: {reason}")
 
@@ -202,7 +213,7 @@ class RedisList(Source):
         """See Source."""
         super().follow(before)
         if isinstance(before, RedisList):
-            self.stale, self._confirmed = before.stale, before._confirmed
+            self.stale, self.answered_at = before.stale, before.answered_at
 
     def release(self) -> None:
         """See Source."""
@@ -220,10 +231,10 @@ class RedisList(Source):
         )
 
     async def close(self) -> None:
-        """Follow the stream no more."""
+        """Follow the stream no more; what is under way ends first, so that nothing is left open."""
+        self._over.set()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait((self._task,))
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
 

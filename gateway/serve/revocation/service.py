@@ -55,6 +55,7 @@ class RevocationService:
         self._named = ""
         self._issuers: frozenset[str] = frozenset()
         self._acting = asyncio.Lock()
+        self._closing: list[asyncio.Task[None]] = []
         self._forgetting: asyncio.Task[None] | None = None
 
     def prepare(self, config: Config, named: str) -> Prepared:
@@ -104,11 +105,13 @@ class RevocationService:
         for old, new in zip(before, (self.file, self.redis), strict=True):
             if old is None or old is new:
                 continue
-            await old.close()
             if new is None:
                 old.release()
             else:
                 new.follow(old)
+            old.tell = lambda _: None  # what is under way there counts no more
+            self._closing = [task for task in self._closing if not task.done()]
+            self._closing.append(asyncio.create_task(old.close()))
         for source, table in prepared.tables:
             source.replace(table)
         self._warn_of_strangers()
@@ -243,3 +246,4 @@ class RevocationService:
         for source in (self.file, self.redis):
             if source is not None:
                 await source.close()
+        await asyncio.gather(*self._closing, return_exceptions=True)

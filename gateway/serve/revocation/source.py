@@ -59,7 +59,7 @@ class Source:
 
     def follow(self, before: Source) -> None:
         """Begin with the list of the source that this one takes the place of."""
-        self.table = before.table
+        self.table = dict(before.table)
         self.confirmed_at = before.confirmed_at
 
     def release(self) -> None:

@@ -255,7 +255,6 @@ def test_status():
         "rate_limits": {"storage": "memory", "error": None, "evicted": 0},
         "token_endpoints": {},
         "introspection": {},
-        "token_endpoints": {},
         "revocation": {
             "file": {
                 "entries": 3,
