@@ -108,17 +108,26 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Introspected:
+    """An issuer's answer about a token (RFC 7662 §2.2); `revision` is another for each answer."""
+
+    members: Mapping[str, Any]
+    revision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the shell brought for earlier `Need`s of this request.
 
     `keyrings` holds the newest keyring of each issuer whose keys the request has waited for.
     `body` is the whole request body, where the policy asked for it. `admitted` is what became of
-    the charges before identification.
+    the charges before identification. `introspected` is what the issuer says of the token.
     """
 
     keyrings: Mapping[str, Keyring] = field(default_factory=dict)
     body: bytes | None = None
     admitted: Taken | None = None
+    introspected: Introspected | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,12 +320,14 @@ class Answer:
 class Need:
     """One thing that the shell must bring before `plan` can go on.
 
-    `keys`: the newest keyring of `issuer`. `body`: the whole body, at most `max_bytes`. `quota`:
-    that `charges` are taken. `trail` is what is known by then.
+    `keys`: the newest keyring of `issuer`. `introspection`: what `issuer` says of `token`. `body`:
+    the whole body, at most `max_bytes`. `quota`: that `charges` are taken. `trail` is what is
+    known by then.
     """
 
-    kind: Literal["keys", "body", "quota"]
+    kind: Literal["keys", "introspection", "body", "quota"]
     issuer: str = ""
+    token: bytes = field(default=b"", repr=False)
     max_bytes: int = 0
     charges: tuple[Charge, ...] = ()
     trail: Trail | None = None

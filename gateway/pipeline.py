@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.errors import Code, DecisionError, GatewayError
+from gateway.identify.revoked import check as check_denied
 from gateway.limit import check_taken, rate_limit_headers
 from gateway.model import (
     Answer,
@@ -71,9 +72,9 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
         if facts.admitted is not None:
             found["taken"] = (facts.admitted,)
         snapshot.limiter.admit(head, match, source, facts)
-        principal = found["principal"] = snapshot.identifier.identify(
-            head, match, facts, snapshot.keyrings, now
-        )
+        principal = snapshot.identifier.identify(head, match, facts, snapshot.keyrings, now)
+        check_denied(principal, snapshot.denied, now)
+        found["principal"] = principal
         document = found["document"] = snapshot.decider.document(
             head, match, principal, source, facts, now
         )

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from gateway.config import disk, forms
 from gateway.config.addresses import cidr_meant
 from gateway.config.document import Fault, Key
-from gateway.config.model import Config, Upstream, is_loopback_host, public_url
+from gateway.config.model import Config, Issuer, Upstream, is_loopback_host, public_url
 from gateway.config.secrets import admin_token
 from gateway.config.validate import Draft, did_you_mean
 from gateway.errors import ConfigError
@@ -124,6 +124,12 @@ def _issuers(config: Config, _: Names) -> Iterator[Fault]:
                     message=f"has no effect beside {any_will_do}",
                     remedy="remove one of the two",
                 )
+        if issuer.keys is None and issuer.types != Issuer.model_fields["types"].default:
+            yield Fault(
+                key=("issuers", name, "types"),
+                message="has no effect without keys",
+                remedy="answers have introspection.token_types",
+            )
         both = sorted(set(issuer.forbidden_claims).intersection(issuer.required_claims))
         if both:
             yield Fault(
@@ -145,6 +151,7 @@ def _routes(config: Config, names: Names) -> Iterator[Fault]:
         limits = frozenset(config.rate_limits.limits)
         yield from _unknown_names((*key, "rate_limits"), route.rate_limits or (), limits, "limit")
         yield from _upstream_token((*key, "upstream_token"), route, config)
+        yield from _one_asked((*key, "issuers"), route, config)
         if route.authentication == "anonymous":
             for name in ("issuers", "audience"):
                 if getattr(route, name):
@@ -183,6 +190,21 @@ def _upstream_token(key: Key, route: Route, config: Config) -> Iterator[Fault]:
             key=(*key, "grant"),
             message="an anonymous route has no token to exchange",
             remedy="set grant: client_credentials, or authentication: required",
+        )
+
+
+def _one_asked(key: Key, route: Route, config: Config) -> Iterator[Fault]:
+    """Nothing in an opaque token tells whose it is: who sends it to several gives it away."""
+    asked = [
+        name
+        for name, issuer in config.issuers.items()
+        if issuer.introspection and (not route.issuers or name in route.issuers)
+    ]
+    if len(asked) > 1 and route.authentication != "anonymous":
+        yield Fault(
+            key=key,
+            message=f"an opaque token could be of several issuers: {', '.join(asked)}",
+            remedy="name the issuers of the route, of which one is asked at most",
         )
 
 
@@ -242,9 +264,17 @@ def _rate_limits(config: Config, _: Names) -> Iterator[Fault]:
             message="redis is not configured",
             remedy="add redis: {url: redis://HOST:PORT/0} to the file",
         )
-    if config.redis is not None and section.storage != "redis":
+    if config.revocation.storage == "redis" and config.redis is None:
         yield Fault(
-            key=("redis",), message="nothing uses it", remedy="set rate_limits.storage: redis"
+            key=("revocation", "storage"),
+            message="redis is not configured",
+            remedy="add redis: {url: redis://HOST:PORT/0} to the file",
+        )
+    if config.redis is not None and "redis" not in (section.storage, config.revocation.storage):
+        yield Fault(
+            key=("redis",),
+            message="nothing uses it",
+            remedy="set storage: redis in rate_limits or revocation",
         )
 
 

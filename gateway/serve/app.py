@@ -15,7 +15,7 @@ from gateway.config.secrets import admin_token
 from gateway.config.show import effective
 from gateway.config.walk import sets_beside
 from gateway.errors import ConfigError
-from gateway.record.metrics import BundleGauges, Gauges, KeyGauges
+from gateway.record.metrics import BundleGauges, Gauges, KeyGauges, RevocationGauges
 from gateway.serve.admin import (
     AdminState,
     BundleStatus,
@@ -27,6 +27,7 @@ from gateway.serve.admin import (
 from gateway.serve.hypercorn import BoundListener, bind
 from gateway.serve.jwks import KeyService
 from gateway.serve.reload import Reloader, Start, revisions
+from gateway.serve.revocation import RevocationService
 from gateway.serve.rollout import Rollout
 from gateway.serve.supervisor import Supervisor
 from gateway.serve.worker import missing_keys
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.identify import Keyring
+    from gateway.identify.revoked import Change
     from gateway.serve.asgi import App
     from gateway.snapshot import Candidate, Snapshot
 
@@ -71,6 +73,7 @@ class Gateway:
         self.drain_timeout = config.limits.drain_timeout
         self.admin_token = admin_token(config)
         self.keys = KeyService(lambda issuer, _: self.workers.renew(issuer))
+        self.revocation = RevocationService(path, self._deny)
         self.reloader = Reloader(
             path,
             environ,
@@ -104,6 +107,7 @@ class Gateway:
             if self.admin:
                 ending.callback(self.admin.close)
             ending.push_async_callback(self.workers.close)
+            ending.push_async_callback(self.revocation.close)
             ending.push_async_callback(self.reloader.close)
             ending.callback(self.keys.close)
             try:
@@ -129,14 +133,19 @@ class Gateway:
         ConfigError for what a snapshot alone cannot know.
         """
         token = await asyncio.to_thread(admin_token, snapshot.config)
+        listed = await asyncio.to_thread(self.revocation.prepare, snapshot.config, snapshot.named)
         switch = await self.workers.prepare(candidate, snapshot)
 
         async def activate() -> None:
             self.admin_token = token
             self.keys.configure(snapshot.config.issuers)
+            await self.revocation.activate(listed)
             await switch()
 
         return activate
+
+    def _deny(self, change: Change) -> None:
+        self.workers.deny(change)
 
     def hangup(self) -> None:
         """SIGHUP: look at the files, build anew even if they are the same, open the logs anew."""
@@ -171,6 +180,7 @@ class Gateway:
             workers=self.workers,
             rollout=Rollout(self.reloader),
             beside=self.beside,
+            revocation=self.revocation,
             actions=lambda: self.reloader.snapshot.config.admin.actions,
             unix=address.startswith("unix:"),
         )
@@ -186,7 +196,11 @@ class Gateway:
         if self.stop.is_set():
             return ["shutting down"]
         config = self.reloader.snapshot.config
-        return [*self.workers.missing(), *missing_keys(config, self.keyrings())]
+        return [
+            *self.workers.missing(),
+            *missing_keys(config, self.keyrings()),
+            *self.revocation.missing(),
+        ]
 
     def issuers(self) -> dict[str, IssuerStatus]:
         """The issuers' keys."""
@@ -202,7 +216,7 @@ class Gateway:
                 fetched_at=remote.fetched_at if remote else self.reloader.status.last_success,
                 last_error=remote.last_error if remote else "",
                 problems=keyring.problems,
-                required=issuer.required,
+                required=issuer.required and issuer.keys is not None,
             )
         return found
 
@@ -265,6 +279,18 @@ class Gateway:
             sinks=self.workers.sinks(),
             rate_limits=self.workers.rate_limits(),
             tokens=self.workers.tokens(),
+            introspection=self.workers.introspection(),
+            revocation={
+                name: RevocationGauges(
+                    entries=source.entries,
+                    age=None
+                    if name != "redis" or source.confirmed_at is None
+                    else max(0.0, now - source.confirmed_at),
+                    fresh=not (source.last_error or source.problems),
+                    stale=source.stale,
+                )
+                for name, source in self.revocation.status().items()
+            },
         )
 
     def masked_config(self) -> Mapping[str, Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.identify.revoked import NOTHING
+from gateway.serve.introspect import IntrospectionService
 from gateway.serve.quota import QuotaService
 from gateway.serve.shadow import Shadowing
 from gateway.serve.signer import SignerService
+from gateway.serve.sockets import OpenSockets
 from gateway.serve.tokens import TokenService
 from gateway.serve.upstream import Pool
 
@@ -15,8 +18,10 @@ if TYPE_CHECKING:
 
     from gateway.config.model import Upstream
     from gateway.identify import Keyring
+    from gateway.identify.revoked import Denied
     from gateway.record.metrics import Metrics, UpstreamGauges
     from gateway.record.recorder import Recorder
+    from gateway.serve.introspect import Introspector
     from gateway.serve.quota import RedisCounts, Table
     from gateway.snapshot import Snapshot
 
@@ -47,6 +52,9 @@ class Runtime:
         self.quotas = QuotaService(counts)
         self.signers = SignerService()
         self.tokens = TokenService(metrics)
+        self.introspection = IntrospectionService(metrics)
+        self.denied = NOTHING
+        self.open = OpenSockets()
         self.pools: dict[Upstream, Pool] = {}
         self.retired: list[Pool] = []
 
@@ -75,7 +83,7 @@ class Runtime:
         keyrings: Mapping[str, Keyring],
     ) -> None:
         """Serve every request that starts from now on with `snapshot`, and these remote keys."""
-        self.snapshot = snapshot.with_keyrings(keyrings)
+        self.snapshot = snapshot.with_keyrings(keyrings).with_denied(self.denied)
         self.recorder = recorder
         self.shadowing.activate(snapshot.shadow, snapshot.revision)
         replaced = [
@@ -106,6 +114,18 @@ class Runtime:
             self.retired.append(pool)
         return pool
 
+    def prepare_introspection(self, snapshot: Snapshot) -> dict[str, Introspector]:
+        """The issuers that are asked with a snapshot; ConfigError. Blocking."""
+        changed = not self._same_files(snapshot)
+        return self.introspection.prepare(snapshot.config, changed=changed)
+
+    def deny(self, denied: Denied) -> None:
+        """Decide every request from now on with these deny lists, and end what they forbid."""
+        self.denied = denied
+        if self.pools:  # otherwise, nothing is active yet
+            self.snapshot = self.snapshot.with_denied(denied)
+            self.open.end_denied(denied)
+
     def renew(self, name: str, keyring: Keyring) -> None:
         """Serve every request that starts from now on with newer keys of an issuer."""
         self.snapshot = self.snapshot.with_keyrings({name: keyring})
@@ -113,6 +133,7 @@ class Runtime:
     async def close(self) -> None:
         """End the wait for keys, and all connections."""
         self.keys.close()
+        self.introspection.close()
         self.signers.close()
         self.tokens.close()
         await self.shadowing.close()

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from gateway.identify.denylist import entry_of
+from gateway.identify.revoked import NOTHING, Change, Denied
 from gateway.jose.sign import SigningKey
 from gateway.model import Head
 from gateway.snapshot import Snapshot, build, read
@@ -81,7 +83,8 @@ class Case:
     header mentions `<token>`. `config` changes the table's, `route` its first route. `decision`
     is the Rego behind `decision :=`. `after` is an earlier request, `seconds` before, maybe several
     `times`, with another `request` or a changed `token`. `uncounted` tells that rate limits cannot
-    be counted. `fetch` are the keys that the issuer publishes by now;
+    be counted. `fetch` are the keys that the issuer publishes by now, `introspection` is what it
+    says of the token; `denied` are entries of a deny list, and `unsure` why it may lack some.
     `needs` is all that the plan asks for.
 
     The outcome is one of `forward` (a target), `refuse` (a code) and `answer` (a status), each
@@ -103,6 +106,9 @@ class Case:
     decision: str = ""
     after: Mapping[str, Any] = field(default_factory=dict)
     fetch: list[Any] | None = None
+    introspection: Mapping[str, Any] | None = None
+    denied: list[Mapping[str, Any]] = field(default_factory=list)
+    unsure: str = ""
     uncounted: bool = False
     needs: list[str] = field(default_factory=list)
     forward: Any = None
@@ -146,6 +152,12 @@ class Case:
             peer=self.peer,
             websocket=self.websocket,
         )
+
+    @property
+    def lists(self) -> Denied:
+        """The deny lists."""
+        table = dict(entry_of(entry, None) for entry in self.denied)
+        return NOTHING.changed(Change(source="list", put=table, unsure=self.unsure))
 
     @property
     def earlier(self) -> Head:

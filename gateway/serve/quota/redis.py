@@ -129,12 +129,6 @@ class RedisCounts:
     """
 
     def __init__(self, config: Redis) -> None:
-        try:
-            from redis import asyncio as library  # noqa: PLC0415  an extra
-        except ImportError:
-            message = "the client of Redis is not installed"
-            remedy = "pip install 'policy-gateway[redis]'"
-            raise ConfigError((Problem(message, key="redis", remedy=remedy),)) from None
         self.config = config
         self.timeout = config.timeout
         self.prefix = f"{config.prefix}{{limits}}:".encode()  # one slot of a cluster
@@ -142,8 +136,7 @@ class RedisCounts:
         self.failures = 0
         self._retry_at = 0.0
         self._trying = False
-        self._errors = library.RedisError
-        self._client = library.Redis(connection_pool=_pool(config, library))
+        self._client, self._errors = client(config)
         self._script = self._client.register_script(SCRIPT)
 
     async def take(self, charges: Sequence[Charge]) -> Taken:
@@ -178,6 +171,17 @@ class RedisCounts:
         """Close all connections."""
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
+
+
+def client(config: Redis) -> tuple[Any, type[Exception]]:
+    """A client of a server, and what its errors are; ConfigError where none is installed."""
+    try:
+        from redis import asyncio as library  # noqa: PLC0415  an extra
+    except ImportError:
+        message = "the client of Redis is not installed"
+        remedy = "pip install 'policy-gateway[redis]'"
+        raise ConfigError((Problem(message, key="redis", remedy=remedy),)) from None
+    return library.Redis(connection_pool=_pool(config, library)), library.RedisError
 
 
 def _told(error: Exception) -> str:

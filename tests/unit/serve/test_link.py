@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.errors import Problem
+from gateway.identify.revoked import Change, Denial, Key
 from gateway.record.metrics import AddressGauges, RateLimitGauges, TargetGauges, UpstreamGauges
 from gateway.serve import link
 from gateway.serve.link import (
-    Activated, Count, Drain, Link, Prepared, Recall, Recalled, Report, Wanted,
+    Activated, Count, Deny, Drain, Link, Prepared, Recall, Recalled, Report, Wanted, pickled,
 )  # fmt: skip
 
 
@@ -143,3 +144,20 @@ def test_a_workers_message_has_a_limit(monkeypatch):
                 await supervisor.answered()
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Change(source="a"),
+        Change(source="a", unsure="away"),
+        Change(source="a", put={Key("corp", "jti", "1"): Denial(), Key("b", "sub", "x"): Denial(1.0, 2.0)}),
+        Change(source="a", drop=(Key("corp", "jti", "1"), Key("b", "sub", "x")), unsure=""),
+    ],
+)  # fmt: skip
+def test_a_change_of_the_deny_lists_arrives_as_it_was(change):
+    order = pickle.loads(pickled(Deny.of(change)))
+    assert order.change() == change
+    assert all(
+        type(key) is Key and type(each) is Denial for key, each in order.change().put.items()
+    )
