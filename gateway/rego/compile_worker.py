@@ -26,6 +26,7 @@ from regopy import Interpreter, LogLevel, RegoError  # type: ignore[import-untyp
 MEMORY = 2 << 30
 FILE_SIZE = 256 << 20
 OPEN_FILES = 64
+MEMORY_FOLDER = "/dev/shm"  # noqa: S108  where a read-only machine has no other folder to write to
 
 
 def limit(cpu_seconds: int) -> None:
@@ -92,7 +93,17 @@ def compile_modules(request: dict[str, Any], said: Said) -> dict[str, Any]:
 
 def main(answers: TextIO) -> None:
     """Answer requests until there are no more."""
-    said = Said()
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = MEMORY_FOLDER
+    try:
+        said = Said()
+    except OSError as error:
+        why = f"no temporary file can be made: {error}; set TMPDIR to a folder to write to"
+        for _ in sys.stdin:
+            answers.write(json.dumps({"faults": [(-1, f"{why}\n-- ")]}) + "\n")
+        return
     for line in sys.stdin:
         answer = compile_modules(json.loads(line), said)
         answers.write(json.dumps(answer) + "\n")
