@@ -230,8 +230,21 @@ def test_a_machine_without_a_folder_for_temporary_files(tmp_path, there):
     if there:
         assert "plan" in answer
     else:
-        assert "set TMPDIR to a folder to write to" in answer["faults"][0][1]
+        assert "set TMPDIR to a folder for them" in answer["faults"][0][1]
     assert os.listdir(tmp_path) == []
+
+
+def test_a_machine_that_lacks_a_library_of_regopy(tmp_path, monkeypatch):
+    (tmp_path / "regopy.py").write_text("raise OSError('libatomic.so.1: not there')\n")
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        f"import runpy, sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
+        f"runpy.run_path({str(children.WORKER)!r}, run_name='__main__')\n"
+    )
+    monkeypatch.setattr(children, "WORKER", worker)
+    with pytest.raises(CompileError) as caught:
+        compile_rego(MODULES)
+    assert "cannot be loaded: libatomic.so.1: not there" in str(caught.value)
 
 
 def test_the_worker_leaves_nothing_behind(tmp_path, monkeypatch):
