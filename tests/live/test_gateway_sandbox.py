@@ -114,15 +114,25 @@ async def test_the_filters_of_the_tests_are_there(tmp_path):
 
 
 @alone
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("workers", "owner", "mode"), [("1", readonly.NOBODY, 0o700), ("2", 0, 0o2777)]
+)
 @live
-async def test_a_user_who_may_write_nothing_but_the_state(tmp_path, workers):
-    """As in the container: no root, no home, a read-only root file system."""
+async def test_a_user_who_may_write_nothing_but_the_state(tmp_path, workers, owner, mode):
+    """As in the container: no root, no home, a read-only root file system.
+
+    The state's folder is its own, or root's for its group, as an `emptyDir` of Kubernetes.
+    """
     policy = tmp_path / "policies" / "authz.rego"
     state = tmp_path / "state"
-    state.mkdir(mode=0o700)
-    os.chown(state, readonly.NOBODY, readonly.NOBODY)
-    config = {"policy": {"state": str(state)}, "log": {"decisions": {"sink": "stdout"}}}
+    state.mkdir()
+    os.chown(state, owner, readonly.NOBODY)
+    state.chmod(mode)
+    config = {
+        "policy": {"state": str(state)},
+        "log": {"decisions": {"sink": "stdout"}},
+        "assertion": {},
+    }
     within = (sys.executable, str(ROOT / "tests/support/readonly.py"), str(state), str(tmp_path))
     options = ("--workers", workers)
     environ = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}

@@ -23,7 +23,9 @@ METRICS = {
 
 
 def alerts():
-    return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    return [
+        rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]
+    ]
 
 
 def panels():
@@ -55,7 +57,9 @@ def metric(name):
 EXPRESSIONS = list(expressions())
 
 
-@pytest.mark.parametrize(("where", "expression"), EXPRESSIONS, ids=[name for name, _ in EXPRESSIONS])
+@pytest.mark.parametrize(
+    ("where", "expression"), EXPRESSIONS, ids=[name for name, _ in EXPRESSIONS]
+)
 def test_every_metric_and_label_exists(where, expression):
     found = SELECTED.findall(expression)
     assert found or re.search(r"\b(up|process_\w+)\{", expression)
