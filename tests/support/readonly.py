@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -31,11 +33,10 @@ def lacking() -> str:
     """Why this cannot be done here; empty if it can."""
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return "only root can make a read-only machine for another user"
-    child = os.fork()
-    if not child:
-        os._exit(0 if libc.unshare(NEWNS) == 0 else 1)
-    _, status = os.waitpid(child, 0)
-    return "" if status == 0 else "no mount namespace can be made here"
+    if shutil.which("unshare") is None:
+        return "unshare is not installed (util-linux)"
+    made = subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+    return "" if made else "no mount namespace can be made here"
 
 
 def main(writable: Path, seen: Path, command: list[str]) -> None:
