@@ -26,6 +26,7 @@ from gateway.serve.admin import (
 )
 from gateway.serve.hypercorn import BoundListener, bind
 from gateway.serve.jwks import KeyService
+from gateway.serve.notify import ServiceManager
 from gateway.serve.reload import Reloader, Start, revisions
 from gateway.serve.revocation import RevocationService
 from gateway.serve.rollout import Rollout
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("gateway")
 
 DISTRIBUTION = "policy-gateway"
+LAST_STEPS = 30.0
+"""Seconds that an end may take besides draining: logs are written out, processes end."""
 ONE_SIGNAL = 1.0
 """Seconds: some send a signal to a process and then to its whole group, which is no second one."""
 
@@ -54,7 +57,7 @@ class Gateway:
 
     `edge` and `admin` are the bound listeners. Building it raises ConfigError where an address,
     a certificate or a log file cannot be used. `workers` is instead of the configuration's, and
-    `verbose` for processes other than this one.
+    `verbose` for processes other than this one. `manager` is told how it fares.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Gateway:
         *,
         workers: int | Literal["auto"] | None = None,
         verbose: bool = False,
+        manager: ServiceManager | None = None,
     ) -> None:
         config = begun.snapshot.config
         count = count_of(workers or config.workers)
         self.started = time.time()
         self.begun = begun
-        self.drain_timeout = config.limits.drain_timeout
+        self.limits = config.limits
+        self.manager = manager or ServiceManager()
         self.admin_token = admin_token(config)
         self.keys = KeyService(lambda issuer, _: self.workers.renew(issuer))
         self.revocation = RevocationService(path, self._deny)
@@ -79,7 +84,8 @@ class Gateway:
             environ,
             begun,
             prepare=self.prepare,
-            reported=lambda success: self.workers.metrics.reloaded(success=success),
+            reported=self.reported,
+            looked=self.tell_manager,
         )
         self.serving: asyncio.Task[None] | None = None
         self.terminated = 0.0
@@ -120,6 +126,7 @@ class Gateway:
             log.info("policy revision %s", revisions(self.begun.snapshot))
             others = (self.admin,) if self.admin else ()
             self.serving = asyncio.create_task(self.workers.serve(*others))
+            self.tell_manager()
             try:
                 await asyncio.wait((self.serving,))
             finally:
@@ -152,14 +159,32 @@ class Gateway:
         log.info("SIGHUP: reading all files anew")
         self.workers.reopen()
         self.reloader.force()
+        if self.serving and not self.stop.is_set():
+            self.manager.reloading()
+
+    def reported(self, success: bool) -> None:
+        """Other policies serve, or a reload was refused."""
+        self.workers.metrics.reloaded(success=success)
+        self.tell_manager()
+
+    def tell_manager(self) -> None:
+        """Tell the service manager what serves, unless that is not true yet, or no longer."""
+        if not self.serving or self.reloader.forced or self.stop.is_set():
+            return
+        status = self.reloader.status
+        pinned = ", pinned" if status.pin else ""
+        refused = "; what is on disk is broken, see the log" if status.problems else ""
+        self.manager.ready(f"Serving policy revision {status.revision}{pinned}{refused}")
 
     def terminate(self, name: str) -> None:
         """SIGTERM or SIGINT: take no more connections, end what is under way; again: end."""
         now = time.monotonic()
         if not self.stop.is_set():
-            log.info("%s: draining for at most %g s", name, self.drain_timeout)
+            delay, drain = self.limits.drain_delay, self.limits.drain_timeout
+            log.info("%s: draining for at most %g s", name, drain)
             self.terminated = now
             self.stop.set()
+            self.manager.stopping(delay + drain + LAST_STEPS, "Draining")
         elif self.serving is not None and now - self.terminated > ONE_SIGNAL:
             log.warning("%s again: ending at once", name)
             self.serving.cancel()
