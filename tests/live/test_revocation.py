@@ -44,6 +44,11 @@ async def allow(gateway, **entry):
     assert answer.status == 200, answer.body
 
 
+async def serves(gateway):
+    """Wait until there are workers; nobody is answered before, however long the machine takes."""
+    await until(lambda: gateway.looks, 90)
+
+
 async def outcome(gateway, token):
     answer = await gateway.ask(token=token)
     return answer.code or answer.status
@@ -53,7 +58,7 @@ async def becomes(gateway, token, wanted):
     """Wait until requests with a token end so; the seconds that it took."""
     began = time.monotonic()
     while (found := await outcome(gateway, token)) != wanted:
-        assert time.monotonic() < began + 15, f"{found}, not {wanted}"
+        assert time.monotonic() < began + 40, f"{found}, not {wanted}"
         await asyncio.sleep(0.01)
     return time.monotonic() - began
 
@@ -190,11 +195,13 @@ async def test_all_workers_hear_of_it_and_so_does_who_takes_the_place_of_one(tmp
         token = gateway.token(jti="a")
         lines = bearer(token)
 
+        await serves(gateway)
+
         async def workers():
             found = (await gateway.ask_admin("/status", TOKEN)).json()["workers"]
             return [each for each in found if each["state"] == "serving"], len(found)
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while (await workers())[1] != 4:
                 await asyncio.sleep(0.02)
         async with contextlib.AsyncExitStack() as stack:
@@ -209,13 +216,13 @@ async def test_all_workers_hear_of_it_and_so_does_who_takes_the_place_of_one(tmp
             began = time.monotonic()
             waiting = list(clients)
             while waiting:
-                assert time.monotonic() < began + 15
+                assert time.monotonic() < began + 40
                 answers = [await each.request("GET", "/items", lines) for each in waiting]
                 waiting = [c for c, a in zip(waiting, answers, strict=True) if a.status == 200]
             print(f"all workers refuse after {(time.monotonic() - began) * 1000:.1f} ms")
         for each in serving:
             os.kill(each["pid"], signal.SIGKILL)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             while (await workers())[1] != 4 or set(map(_pid, serving)) & set(
                 map(_pid, (await workers())[0])
             ):
@@ -247,7 +254,7 @@ async def test_a_list_in_a_file_is_followed(tmp_path, caplog):
             ("", 0),
         ):
             path.write_text(broken)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(40):
                 while [each["line"] for each in (await status(gateway, "file"))["problems"]] != [
                     told
                 ]:
@@ -257,11 +264,11 @@ async def test_a_list_in_a_file_is_followed(tmp_path, caplog):
             metrics = (await gateway.ask_admin("/metrics", TOKEN)).body.decode()
             assert 'gateway_revocation_fresh{source="file"} 0.0' in metrics
             write_list(path, {"jti": "b"})
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(40):
                 while (await status(gateway, "file"))["problems"]:
                     await asyncio.sleep(0.01)
         path.unlink()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             while not (await status(gateway, "file"))["problems"]:
                 await asyncio.sleep(0.01)
         assert await outcome(gateway, second) == "token-revoked"
@@ -353,6 +360,7 @@ async def test_machines_share_a_list_on_redis(tmp_path):
             two = await stack.enter_async_context(
                 running(folders[1], config=config, signer=one.key, workers=2)
             )
+            await serves(two)
             token, second = one.token(jti="a"), one.token(jti="b")
             for gateway in (one, two):
                 await becomes(gateway, token, 200)
@@ -378,7 +386,7 @@ async def test_machines_share_a_list_on_redis(tmp_path):
             # Whoever reads the whole stream deletes what says nothing any more.
             async with running(folders[1] / "..", config=config, signer=one.key) as three:
                 await becomes(three, second, "token-revoked")
-                async with asyncio.timeout(15):
+                async with asyncio.timeout(40):
                     while await other.xlen("gateway:revoked") != 5:  # of 7
                         await asyncio.sleep(0.02)
         await other.connection_pool.disconnect()
@@ -398,7 +406,7 @@ async def test_redis_goes_away_and_comes_back(tmp_path, on_error, known, unknown
             await becomes(gateway, good, 200)
             await deny(gateway, jti="a")
             server.kill()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(40):
                 while not (await status(gateway, "redis"))["last_error"]:
                     await asyncio.sleep(0.01)
             await becomes(gateway, good, unknown)
@@ -413,7 +421,7 @@ async def test_redis_goes_away_and_comes_back(tmp_path, on_error, known, unknown
             assert (answer.status, answer.code) == (503, "revocation-unavailable")
             server.start()
             await becomes(gateway, good, 200)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(40):
                 while (await status(gateway, "redis"))["last_error"]:
                     await asyncio.sleep(0.01)
     caplog.clear()
