@@ -81,7 +81,9 @@ async def test_it_is_told_when_the_gateway_serves_reloads_and_ends(tmp_path, wor
         await until(process.port)  # the line may come later
         assert (await process.ask(token=token(KEY))).status == 200  # at once
         assert first.startswith("Serving policy revision ")
-        policy.write_text(policy_for("writer"))
+        # As a whole: of one that is half written it would be told that it is broken.
+        policy.with_name("new").write_text(policy_for("writer"))
+        policy.with_name("new").replace(policy)
         second = (await told.told(READY="1"))["STATUS"]
         assert second.startswith("Serving policy revision ")
         assert second != first
