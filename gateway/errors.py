@@ -57,6 +57,18 @@ class Code(Enum):
     LOGIN_FAILED = ("login-failed", 502, "The login provider's answer cannot be used")
     LOGOUT_REFUSED = ("logout-refused", 400, "The logout token is not acceptable")
     RETURN_REFUSED = ("return-refused", 400, "The page to return to is no path of this host")
+    TOKEN_INACTIVE = ("token-inactive", 401, "The issuer says that the token is not active")
+    INTROSPECTION_UNAVAILABLE = (
+        "introspection-unavailable",
+        503,
+        "The issuer cannot be asked about the token now",
+    )
+    TOKEN_REVOKED = ("token-revoked", 401, "The token has been revoked")
+    REVOCATION_UNAVAILABLE = (
+        "revocation-unavailable",
+        503,
+        "It is not known which tokens have been revoked",
+    )
     # 3 decide
     BODY_TOO_LARGE = ("body-too-large", 413, "The request body is too large")
     BODY_TIMEOUT = ("body-timeout", 408, "The request body did not arrive in time")
@@ -92,6 +104,14 @@ class Code(Enum):
     ACTIONS_OFF = ("actions-off", 403, "The admin listener takes no actions")
     REVISION_UNKNOWN = ("revision-unknown", 404, "No such revision is kept, or several begin so")
     REVISION_UNFIT = ("revision-unfit", 409, "The revision does not fit the configuration")
+    REVOCATION_MALFORMED = ("revocation-malformed", 400, "The entry of the deny list is malformed")
+    REVOCATION_UNKNOWN = ("revocation-unknown", 404, "The deny list has no such entry")
+    REVOCATION_FULL = ("revocation-full", 507, "The deny list takes no more entries")
+    REVOCATION_NOT_KEPT = (
+        "revocation-not-kept",
+        500,
+        "The change is effective, but a restart would forget it",
+    )
     DECISION_UNKNOWN = ("decision-unknown", 404, "The decision is not among the recent ones")
     INTERNAL_ERROR = ("internal-error", 500, "The gateway failed")
 

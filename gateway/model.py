@@ -122,18 +122,28 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Introspected:
+    """An issuer's answer about a token (RFC 7662 §2.2); `revision` is another for each answer."""
+
+    members: Mapping[str, Any]
+    revision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the shell brought for earlier `Need`s of this request.
 
     `keyrings` holds the newest keyring of each issuer whose keys the request has waited for.
     `body` is the whole request body, where the policy asked for it. `admitted` is what became of
-    the charges before identification. `session` is the one that the request's cookie named.
+    the charges before identification. `session` is the one that the request's cookie named,
+    `introspected` what the issuer says of the token.
     """
 
     keyrings: Mapping[str, Keyring] = field(default_factory=dict)
     body: bytes | None = None
     admitted: Taken | None = None
     session: Session | None = None
+    introspected: Introspected | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,13 +340,14 @@ class Answer:
 class Need:
     """One thing that the shell must bring before `plan` can go on.
 
-    `keys`: the newest keyring of `issuer`. `body`: the whole body, at most `max_bytes`. `quota`:
-    that `charges` are taken. `session`: that of a `cookie`, made by `login`. `trail` is what is
-    known by then.
+    `keys`: the newest keyring of `issuer`. `introspection`: what `issuer` says of `token`. `body`:
+    the whole body, at most `max_bytes`. `quota`: that `charges` are taken. `session`: that of a
+    `cookie`, made by `login`. `trail` is what is known by then.
     """
 
-    kind: Literal["keys", "body", "quota", "session"]
+    kind: Literal["keys", "introspection", "body", "quota", "session"]
     issuer: str = ""
+    token: bytes = field(default=b"", repr=False)
     login: str = ""
     cookie: bytes = field(default=b"", repr=False)
     max_bytes: int = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.errors import Code, DecisionError, GatewayError
+from gateway.identify.revoked import check as check_denied
 from gateway.limit import check_taken, rate_limit_headers
 from gateway.model import (
     Answer,
@@ -78,9 +79,11 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
         session = sessions.read(head, match, source, cookies, facts) if sessions else None
         if session is not None:
             found["session"] = session.id
-        principal = found["principal"] = snapshot.identifier.identify(
+        principal = snapshot.identifier.identify(
             head, match, facts, snapshot.keyrings, now, session
         )
+        check_denied(principal, snapshot.denied, now)
+        found["principal"] = principal
         document = found["document"] = snapshot.decider.document(
             head, match, principal, source, facts, now
         )

@@ -18,6 +18,7 @@ from gateway.errors import ConfigError, Problem
 from gateway.files import MAX_NAMED_FILE, read_file
 from gateway.forward import Forwarder
 from gateway.identify import Identifier, Keyring, KeysError, accepted_algorithms
+from gateway.identify.revoked import NOTHING, Denied
 from gateway.jose.sign import load_pem
 from gateway.limit import Limiter
 from gateway.policy_sets import PolicySets
@@ -63,7 +64,8 @@ class Candidate:
 class Snapshot:
     """One configuration with one policy revision, ready to decide.
 
-    `keyrings` are those of all issuers, by name; only they change without a reload. `revision`
+    `keyrings` are those of all issuers, by name, `denied` the tokens that are refused all the
+    same; only they change without a reload. `revision`
     is that of the policy files, `config_revision` that of the configuration's text, `named` as
     in Candidate. `tested` holds the results of the policies' own tests, by the digest of their
     suite. `canary` and `shadow` are the policy sets beside the enforced one; `faults` tells by name
@@ -88,6 +90,7 @@ class Snapshot:
     canary: Canary | None = None
     shadow: Shadow | None = None
     faults: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    denied: Denied = NOTHING
 
     def policy_sets(self) -> dict[str, Variant | None]:
         """The policy sets by name; the enforced one has none."""
@@ -116,6 +119,10 @@ class Snapshot:
     def with_keyrings(self, keyrings: Mapping[str, Keyring]) -> Snapshot:
         """The same snapshot with newer keys of some issuers."""
         return replace(self, keyrings={**self.keyrings, **keyrings})
+
+    def with_denied(self, denied: Denied) -> Snapshot:
+        """The same snapshot with other deny lists."""
+        return replace(self, denied=denied)
 
 
 def load(path: Path, environ: Mapping[str, str], *, now: float = FOREVER) -> Snapshot:
@@ -310,9 +317,9 @@ def local_keyrings(config: Config) -> dict[str, Keyring]:
         try:
             keyrings[name] = local_keyring(issuer)
         except (OSError, ValueError) as error:
-            kind = "jwks_file" if issuer.keys.jwks_file else "pem_file"
+            kind = "jwks_file" if issuer.key_source.jwks_file else "pem_file"
             reason = error.strerror if isinstance(error, OSError) else error
-            message = f"{getattr(issuer.keys, kind)}: {reason}"
+            message = f"{getattr(issuer.key_source, kind)}: {reason}"
             remedy = error.remedy if isinstance(error, KeysError) else ""
             problems.append(Problem(message, key=f"issuers.{name}.keys.{kind}", remedy=remedy))
     if problems:
@@ -339,6 +346,8 @@ def check_client_keys(config: Config) -> None:
 def local_keyring(issuer: Issuer) -> Keyring:
     """The keys of an issuer that are on disk or in the configuration; OSError, ValueError."""
     keys = issuer.keys
+    if keys is None:
+        return Keyring.unloaded()
     algorithms = accepted_algorithms(issuer)
     if keys.jwks_file is not None:
         content = read_file(keys.jwks_file, MAX_NAMED_FILE)

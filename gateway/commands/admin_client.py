@@ -33,6 +33,7 @@ ACTION_TIMEOUT = 180.0
 HINTS = {
     "admin-token": "; name its token with --token-file",
     "actions-off": "; set admin.actions: true and a token in its gateway.yaml",
+    "revocation-unknown": "; gateway token revoked shows those that there are",
     "revision-unknown": "; gateway policy history shows those that are kept",
 }
 
@@ -68,9 +69,12 @@ class Admin:
             raise self._refusal(status, answer)
         return answer
 
-    def act(self, target: str) -> dict[str, Any]:
+    def act(
+        self, target: str, *, method: str = "POST", entry: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """What it answers to an action; building policies takes its time."""
-        status, answer = self._ask("POST", target, ACTION_TIMEOUT)
+        body = None if entry is None else json.dumps(entry)
+        status, answer = self._ask(method, target, ACTION_TIMEOUT, body)
         if status != http.client.OK:
             raise self._refusal(status, answer)
         return answer
@@ -84,7 +88,7 @@ class Admin:
         return click.ClickException("\n".join(map(readable, lines)))
 
     def _ask(
-        self, method: str, target: str, timeout: float | None = None
+        self, method: str, target: str, timeout: float | None = None, body: str | None = None
     ) -> tuple[int, dict[str, Any]]:
         """Status and JSON object of an answer; nothing stands between, whatever proxies are set."""
         timeout = timeout or TIMEOUT
@@ -97,7 +101,7 @@ class Admin:
         try:
             connection.connect()
             timer.start()
-            connection.request(method, parts.path.rstrip("/") + target, headers=headers)
+            connection.request(method, parts.path.rstrip("/") + target, body, headers)
             response = connection.getresponse()
             data = response.read(MAX_ANSWER)
             if late.is_set():

@@ -17,6 +17,7 @@ from gateway.config.load import load
 from gateway.config.schema import json_schema
 from gateway.config.show import as_json, as_yaml
 from gateway.errors import ConfigError
+from gateway.identify.denylist import load_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,6 +49,8 @@ def check(ctx: click.Context, path: Path, form: Literal["pretty", "json"]) -> No
         candidate = snapshot.read(path, os.environ, now=time.time())
         warnings = candidate.loaded.warnings
         built = snapshot.build(candidate, now=time.time())
+        if built.config.revocation.file is not None:
+            load_list(built.config.revocation.file, built.config.issuers, time.time())
     except ConfigError as error:
         _show_result(error.problems, warnings, form)
         ctx.exit(1)

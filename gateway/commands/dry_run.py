@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.commands.offline import offline_keyrings, remote_keys
+from gateway.commands.offline import offline_keyrings, remote
 from gateway.config.values import Malformed
 from gateway.model import Need
 from gateway.record.encode import encode
@@ -26,6 +26,7 @@ OPTIONS = {"headers": "--header"}
 
 def read_request(
     token: str | None,
+    introspection: dict[str, Any] | None,
     method: str,
     target: str,
     lines: tuple[str, ...],
@@ -38,6 +39,7 @@ def read_request(
     try:
         return make_request(
             token=token,
+            introspection=introspection,
             method=method,
             path=target,
             headers=tuple(map(_header, lines)),
@@ -75,7 +77,7 @@ def send(request: Request, snapshot: Snapshot, jwks: Path | None) -> Forward | R
     """What the gateway would do with the request; ClickException where it would need keys."""
     outcome = send_request(request, snapshot, offline_keyrings(snapshot, jwks), time.time())
     if isinstance(outcome, Need):
-        raise remote_keys(snapshot, outcome.issuer)
+        raise remote(snapshot, outcome)
     return outcome
 
 

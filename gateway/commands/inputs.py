@@ -127,21 +127,21 @@ def hmac_algorithm(ctx: click.Context, parameter: click.Parameter, name: str | N
     raise click.BadParameter(message, ctx, parameter)
 
 
-def claims_of(text: str) -> dict[str, Any]:
+def claims_of(text: str, option: str = "--claims") -> dict[str, Any]:
     """The claims in an argument: a JSON object, or the name of a file with one."""
     given = text.lstrip().startswith(("{", "["))
     try:
         claims = loads(text if given else Path(text).read_bytes())
     except OSError as error:
         message = f"{text}: {error.strerror}; expected a JSON object or a file"
-        raise click.ClickException(f"--claims: {message}") from None
+        raise click.ClickException(f"{option}: {message}") from None
     except ValueError as error:
         if given:
-            raise click.BadParameter(f"not JSON: {error}", param_hint="--claims") from None
-        raise click.ClickException(f"--claims: {text}: not JSON: {error}") from None
+            raise click.BadParameter(f"not JSON: {error}", param_hint=option) from None
+        raise click.ClickException(f"{option}: {text}: not JSON: {error}") from None
     if not isinstance(claims, dict):
         raise click.ClickException(
-            f'--claims: {text}: expected a JSON object, such as {{"sub": "alice"}}'
+            f'{option}: {text}: expected a JSON object, such as {{"sub": "alice"}}'
         )
     return claims
 
@@ -162,12 +162,12 @@ def claim_of(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def seconds_of(text: str) -> int:
+def seconds_of(text: str, option: str = "--expires-in") -> int:
     """A lifetime in seconds; it may be negative, for a token that has expired."""
     found = re.fullmatch(r"(-?[0-9]{1,10})([a-z]*)", text)
     if not found or (found[2] or "s") not in DURATION_UNITS:
         raise click.BadParameter(
-            f"expected a duration such as 30s, 5m or 1h, got {text!r}", param_hint="--expires-in"
+            f"expected a duration such as 30s, 5m or 1h, got {text!r}", param_hint=option
         )
     return int(int(found[1]) * DURATION_UNITS[found[2] or "s"])
 

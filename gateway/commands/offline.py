@@ -13,6 +13,7 @@ from gateway.identify.keyring import KeysError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.model import Need
     from gateway.snapshot import Snapshot
 
 
@@ -21,7 +22,11 @@ def offline_keyrings(snapshot: Snapshot, jwks: Path | None) -> dict[str, Keyring
 
     Without a file there are none, and a token of such an issuer needs its keys first.
     """
-    remote = [name for name, issuer in snapshot.config.issuers.items() if issuer.keys.remote]
+    remote = [
+        name
+        for name, issuer in snapshot.config.issuers.items()
+        if issuer.keys is not None and issuer.keys.remote
+    ]
     if jwks is None:
         return {}
     if not remote:
@@ -34,10 +39,16 @@ def offline_keyrings(snapshot: Snapshot, jwks: Path | None) -> dict[str, Keyring
     return dict.fromkeys(remote, given)
 
 
-def remote_keys(snapshot: Snapshot, name: str) -> click.ClickException:
-    """What to say where keys are needed that only the network has."""
+def remote(snapshot: Snapshot, need: Need) -> click.ClickException:
+    """What to say where something is needed that only the network has."""
+    name = need.issuer
     issuer = snapshot.config.issuers[name]
-    place = issuer.keys.jwks_url or f"the jwks_uri of {discovery_url(issuer)}"
+    if need.kind == "introspection":
+        return click.ClickException(
+            f"issuer {name!r} would be asked about the token, where this command does not go; "
+            "give its answer with --introspection, as JSON or a file with it"
+        )
+    place = issuer.key_source.jwks_url or f"the jwks_uri of {discovery_url(issuer)}"
     return click.ClickException(
         f"the keys of issuer {name!r} come from the network, where this command does not go; "
         f"save {place} to a file and add --jwks FILE"

@@ -35,6 +35,10 @@ _OPTIONS = (
         "--claims", help="Send a request with a token of these claims, as JSON or a file with them."
     ),
     click.option("--issuer", help="The issuer of --claims; the first one by default."),
+    click.option(
+        "--introspection",
+        help="What the issuer answers about --token, as JSON or a file with it.",
+    ),
     click.option("--anonymous", is_flag=True, help="Send a request without a token."),
     click.option("--method", "-X", default="GET", show_default=True, help="The request's method."),
     click.option("--path", "target", default="/", show_default=True, help="Its path and query."),
@@ -62,6 +66,7 @@ class Asked:
     token: IO[bytes] | None
     claims: str | None
     issuer: str | None
+    introspection: str | None
     anonymous: bool
     method: str
     target: str
@@ -91,14 +96,20 @@ class Asked:
         if self.token is None and self.jwks is not None:
             why = f"{self.kinds[0]} brings its own, or none"
             raise click.UsageError(f"--jwks verifies --token, and {why}")
+        if self.token is None:
+            refuse_given(ctx, ("introspection",), "is about --token")
         if self.claims is None:
             refuse_given(ctx, ("issuer",), "is for --claims")
         snapshot = load(path, os.environ, now=time.time())
         bearer = read_token(self.token) if self.token is not None else None
+        answer = None
+        if self.introspection is not None:
+            answer = claims_of(self.introspection, "--introspection")
         if self.claims is not None:
-            bearer, snapshot = _made_token(snapshot, self.claims, self.issuer)
+            bearer, answer, snapshot = _made_token(snapshot, self.claims, self.issuer)
         request = read_request(
             bearer,
+            answer,
             self.method,
             self.target,
             self.header,
@@ -140,8 +151,10 @@ def _shown(parameter: click.Parameter) -> str:
     )
 
 
-def _made_token(snapshot: Snapshot, claims: str, issuer: str | None) -> tuple[str, Snapshot]:
-    """A token of these claims, and the snapshot with the key that verifies it."""
+def _made_token(
+    snapshot: Snapshot, claims: str, issuer: str | None
+) -> tuple[str, dict[str, Any] | None, Snapshot]:
+    """A token of these claims, what its issuer answers about it, and what verifies it."""
     known = snapshot.config.issuers
     if issuer is not None and issuer not in known:
         raise no_such("issuer", issuer, known, "--issuer")
@@ -149,4 +162,6 @@ def _made_token(snapshot: Snapshot, claims: str, issuer: str | None) -> tuple[st
         raise click.ClickException("the configuration has no issuer whose tokens it takes")
     mint = Mint(snapshot.config)
     recipe = TokenRecipe(claims=claims_of(claims), issuer=issuer)
-    return mint.token("test", recipe, time.time()), snapshot.with_keyrings(mint.keyrings)
+    now = time.time()
+    answer = mint.introspection("test", recipe, now)
+    return mint.token("test", recipe, now), answer, snapshot.with_keyrings(mint.keyrings)

@@ -19,6 +19,7 @@ from gateway.errors import ConfigError
 from gateway.serve.app import Gateway
 from gateway.serve.bundles import pull
 from gateway.serve.loop import run_loop, settle
+from gateway.serve.notify import ServiceManager
 from gateway.serve.reload import Start, start
 from gateway.serve.stderr import messages_on_stderr
 
@@ -55,15 +56,18 @@ def serve(path: Path, *, workers: Count | None, verbose: bool) -> None:
     """Run the gateway until SIGTERM or Ctrl-C.
 
     Edits of the configuration, policies, keys and certificates take effect by themselves; SIGHUP
-    looks for them at once and opens log files anew.
+    looks for them at once and opens log files anew. A service manager that sets NOTIFY_SOCKET
+    (systemd with Type=notify) is told when it serves, reloads and ends.
 
     Example: gateway serve --config gateway.yaml
     """
     # A hangup that comes before the gateway can handle it must not end it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    manager = ServiceManager.asking(os.environ)
     with messages_on_stderr(verbose=verbose) as messages:
         run_loop(_pull(path))
-        run_loop(_serve(path, start(path, os.environ), workers, messages, verbose=verbose))
+        begun = start(path, os.environ)
+        run_loop(_serve(path, begun, workers, messages, manager, verbose=verbose))
 
 
 async def _pull(path: Path) -> None:
@@ -76,14 +80,20 @@ async def _pull(path: Path) -> None:
 
 
 async def _serve(
-    path: Path, begun: Start, workers: Count | None, messages: Sink, *, verbose: bool
+    path: Path,
+    begun: Start,
+    workers: Count | None,
+    messages: Sink,
+    manager: ServiceManager,
+    *,
+    verbose: bool,
 ) -> None:
     for problem in begun.problems:
         log.error("%s", problem)
     if begun.problems:
         when = datetime.fromtimestamp(begun.kept_at, UTC).isoformat(" ", "seconds")
         log.error("the candidate is broken: serving the last good set, kept at %s", when)
-    gateway = Gateway(path, os.environ, begun, workers=workers, verbose=verbose)
+    gateway = Gateway(path, os.environ, begun, workers=workers, verbose=verbose, manager=manager)
     messages.share(gateway.workers.turns(messages.name))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -6,7 +6,7 @@ import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
 
@@ -23,8 +23,9 @@ from gateway.commands.inputs import (
     read_token,
     seconds_of,
 )
-from gateway.commands.offline import offline_keyrings, remote_keys
+from gateway.commands.offline import offline_keyrings, remote
 from gateway.commands.options import config_file, no_such
+from gateway.commands.token_revoke import revoke, revoked, unrevoke
 from gateway.config.model import Issuer, Route
 from gateway.errors import IdentityError
 from gateway.jose import base64url
@@ -33,11 +34,7 @@ from gateway.jose.sign import sign_bytes
 from gateway.jose.strict_json import loads
 from gateway.model import Facts, Head, Match, Missing, Principal
 from gateway.snapshot import Snapshot, load
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gateway.identify import Keyring
+from gateway.workbench.request import answered
 
 TIMES = ("exp", "nbf", "iat", "auth_time")
 LEEWAY = Issuer.model_fields["leeway"].default
@@ -46,7 +43,11 @@ LIFETIME = "1h"
 
 @click.group(cls=Group)
 def token() -> None:
-    """Mint, inspect and verify tokens."""
+    """Mint, inspect, verify and revoke tokens."""
+
+
+for command in (revoke, unrevoke, revoked):
+    token.add_command(command)
 
 
 @token.command()
@@ -152,9 +153,17 @@ def _moment(at: object) -> str | None:
     "--jwks", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The key set of issuers whose keys come from the network.",
 )  # fmt: skip
+@click.option(
+    "--introspection", help="What the issuer answers about the token, as JSON or a file with it."
+)
 @click.option("--format", "shape", type=click.Choice(["pretty", "json"]), default="pretty")
 def verify(
-    file: IO[bytes], path: Path, route_id: str | None, jwks: Path | None, shape: str
+    file: IO[bytes],
+    path: Path,
+    route_id: str | None,
+    jwks: Path | None,
+    introspection: str | None,
+    shape: str,
 ) -> None:
     """Verify the token in FILE (or on standard input) exactly as the gateway does.
 
@@ -162,7 +171,8 @@ def verify(
 
     Example: gateway token verify token.txt --config gateway.yaml
     """
-    result = _verified(read_token(file), path, route_id, jwks)
+    answer = claims_of(introspection, "--introspection") if introspection else None
+    result = _verified(read_token(file), path, route_id, jwks, answer)
     if shape == "json":
         click.echo(json_text(result))
     elif result["verified"]:
@@ -174,21 +184,26 @@ def verify(
         raise click.exceptions.Exit(1)
 
 
-def _verified(text: str, path: Path, route_id: str | None, jwks: Path | None) -> dict[str, Any]:
+def _verified(
+    text: str, path: Path, route_id: str | None, jwks: Path | None, answer: dict[str, Any] | None
+) -> dict[str, Any]:
     snapshot = load(path, os.environ, now=time.time())
     routes = {route.id: route for route in snapshot.config.routes}
     if route_id is not None and route_id not in routes:
         raise no_such("route", route_id, routes, "--route")
-    keyrings = offline_keyrings(snapshot, jwks)
+    facts = Facts(
+        keyrings=offline_keyrings(snapshot, jwks),
+        introspected=answered(answer) if answer is not None else None,
+    )
     try:
-        principal = _identify(snapshot, keyrings, text, routes[route_id] if route_id else None)
+        principal = _identify(snapshot, facts, text, routes[route_id] if route_id else None)
     except IdentityError as error:
         code = error.code
         return {
             "verified": False, "code": code.text, "title": code.title, "detail": error.detail
         }  # fmt: skip
     except Missing as missing:
-        raise remote_keys(snapshot, missing.need.issuer) from None
+        raise remote(snapshot, missing.need) from None
     return {
         "verified": True,
         "issuer": principal.issuer,
@@ -197,9 +212,7 @@ def _verified(text: str, path: Path, route_id: str | None, jwks: Path | None) ->
     }
 
 
-def _identify(
-    snapshot: Snapshot, keyrings: Mapping[str, Keyring], text: str, route: Route | None
-) -> Principal:
+def _identify(snapshot: Snapshot, facts: Facts, text: str, route: Route | None) -> Principal:
     header = snapshot.config.credentials.header
     head = Head(
         id="", method="GET", scheme="https", authority=b"", raw_path=b"/", query_string=b"",
@@ -210,7 +223,6 @@ def _identify(
         route = Route(id="any", paths=("/",), upstream="http://127.0.0.1")
     route = route.model_copy(update={"authentication": "required"})
     match = Match(route=route, path="/", segments=(), params={}, host="")
-    facts = Facts(keyrings=keyrings)
     return snapshot.identifier.identify(head, match, facts, snapshot.keyrings, time.time())
 
 

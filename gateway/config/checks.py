@@ -13,7 +13,14 @@ from pydantic import ValidationError
 from gateway.config import addresses, disk, forms
 from gateway.config.addresses import cidr_meant
 from gateway.config.document import Fault, Key
-from gateway.config.model import Config, Upstream, is_loopback_host, is_secure_url, public_url
+from gateway.config.model import (
+    Config,
+    Issuer,
+    Upstream,
+    is_loopback_host,
+    is_secure_url,
+    public_url,
+)
 from gateway.config.secrets import admin_token
 from gateway.config.validate import Draft, did_you_mean
 from gateway.config.values import Malformed
@@ -35,7 +42,7 @@ class Names:
     issuers: frozenset[str] | None
     upstreams: frozenset[str] | None
     networks: frozenset[str] | None
-    logins: frozenset[str] | None
+    logins: frozenset[str] | None = None
 
     @classmethod
     def of(cls, draft: Draft) -> Names:
@@ -130,6 +137,12 @@ def _issuers(config: Config, _: Names) -> Iterator[Fault]:
                     message=f"has no effect beside {any_will_do}",
                     remedy="remove one of the two",
                 )
+        if issuer.keys is None and issuer.types != Issuer.model_fields["types"].default:
+            yield Fault(
+                key=("issuers", name, "types"),
+                message="has no effect without keys",
+                remedy="answers have introspection.token_types",
+            )
         both = sorted(set(issuer.forbidden_claims).intersection(issuer.required_claims))
         if both:
             yield Fault(
@@ -152,6 +165,7 @@ def _routes(config: Config, names: Names) -> Iterator[Fault]:
         yield from _unknown_names((*key, "rate_limits"), route.rate_limits or (), limits, "limit")
         yield from _login((*key, "login"), route, config, names)
         yield from _upstream_token((*key, "upstream_token"), route, config)
+        yield from _one_asked((*key, "issuers"), route, config)
         if route.authentication == "anonymous":
             for name in ("issuers", "audience", "login"):
                 if getattr(route, name):
@@ -190,6 +204,21 @@ def _upstream_token(key: Key, route: Route, config: Config) -> Iterator[Fault]:
             key=(*key, "grant"),
             message="an anonymous route has no token to exchange",
             remedy="set grant: client_credentials, or authentication: required",
+        )
+
+
+def _one_asked(key: Key, route: Route, config: Config) -> Iterator[Fault]:
+    """Nothing in an opaque token tells whose it is: who sends it to several gives it away."""
+    asked = [
+        name
+        for name, issuer in config.issuers.items()
+        if issuer.introspection and (not route.issuers or name in route.issuers)
+    ]
+    if len(asked) > 1 and route.authentication != "anonymous":
+        yield Fault(
+            key=key,
+            message=f"an opaque token could be of several issuers: {', '.join(asked)}",
+            remedy="name the issuers of the route, of which one is asked at most",
         )
 
 
@@ -256,12 +285,13 @@ def _logins(config: Config, names: Names) -> Iterator[Fault]:
         issuer = config.issuers.get(login.issuer)
         if issuer is None:
             continue
-        if issuer.keys.symmetric:
+        if issuer.keys is None or issuer.keys.symmetric:
             yield Fault(
                 key=(*key, "issuer"),
-                message=f"{login.issuer} signs with a shared secret; a provider has public keys",
+                message=f"{login.issuer} has no public keys, which ID tokens are verified with",
                 remedy="write keys: {discovery: true} for the issuer",
             )
+            continue
         insecure = issuer.keys.insecure_http
         if login.discovery is None and not _is_url(issuer.issuer):
             yield Fault(
@@ -309,9 +339,14 @@ def _rate_limits(config: Config, _: Names) -> Iterator[Fault]:
         )
     if section.storage == "redis" and config.redis is None:
         yield _no_redis(("rate_limits", "storage"))
-    if config.redis is not None and "redis" not in (section.storage, config.sessions.storage):
+    if config.revocation.storage == "redis" and config.redis is None:
+        yield _no_redis(("revocation", "storage"))
+    users = (section, config.sessions, config.revocation)
+    if config.redis is not None and all(each.storage != "redis" for each in users):
         yield Fault(
-            key=("redis",), message="nothing uses it", remedy="set rate_limits.storage: redis"
+            key=("redis",),
+            message="nothing uses it",
+            remedy="set storage: redis in rate_limits, sessions or revocation",
         )
 
 

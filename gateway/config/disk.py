@@ -47,7 +47,7 @@ def warn(config: Config, now: datetime | None = None) -> Iterator[Fault]:
                 remedy="set enforcement: enforce once the decision log shows no surprise",
             )
     for key, path in files(config):
-        if key[-1] in OWNER_ONLY and _mode(path) & 0o077:
+        if key[-1] in OWNER_ONLY and _is_shown(path):
             yield Fault(
                 key=key,
                 message=f"{path} can be read by other users",
@@ -66,6 +66,19 @@ def _believed(config: Config) -> Iterator[Fault]:
                 message=f"{entry} holds every address: any client can claim to come from anywhere",
                 remedy="name the proxies",
             )
+
+
+def _is_shown(path: Path) -> bool:
+    """Whether users can read or write it who need not.
+
+    Root may have put it there for a group of ours to read, as Kubernetes does with `fsGroup`.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return False
+    handed = status.st_uid == 0 != os.geteuid() and status.st_gid in (os.getegid(), *os.getgroups())
+    return bool(status.st_mode & (0o037 if handed else 0o077))
 
 
 def _mode(path: Path) -> int:

@@ -365,8 +365,10 @@ class Issuer(Section):
 
     issuer: str = Field(min_length=1)
     """The `iss` claim, compared byte for byte."""
-    keys: KeySource
-    """Where its verification keys come from."""
+    keys: KeySource | None = None
+    """Where its verification keys come from; only an issuer that is asked may do without."""
+    introspection: Introspection | None = None
+    """How it is asked about tokens (RFC 7662)."""
     audience: Strings = ()
     """Accepted audiences; the token's `aud` must hold one of them."""
     algorithms: Annotated[tuple[Algorithm, ...], OneOrMany()] = ()
@@ -398,6 +400,9 @@ class Issuer(Section):
     def _explicit(self) -> Self:
         if not self.audience and not self.insecure_any_audience:
             raise Malformed("audience is missing", "name it, or set insecure_any_audience: true")
+        if self.keys is None:
+            self._keyless()
+            return self
         if not self.algorithms and not self.insecure_any_algorithm:
             raise Malformed(
                 "algorithms is missing", "name them, or set insecure_any_algorithm: true"
@@ -419,11 +424,31 @@ class Issuer(Section):
             self._discoverable()
         return self
 
+    @property
+    def key_source(self) -> KeySource:
+        """Where the keys of an issuer that has some come from."""
+        assert self.keys is not None
+        return self.keys
+
     def has_keys_of(self, other: Issuer) -> bool:
         """Whether another configuration of an issuer leads to the same key set."""
         return self.issuer == other.issuer and self.keys == other.keys
 
+    def _keyless(self) -> None:
+        if self.introspection is None:
+            raise Malformed("keys is missing", "name their source, or give introspection")
+        if self.introspection.tokens == "always":
+            raise Malformed(
+                "always asks about tokens whose signature is good, and there are no keys",
+                "leave it out: without keys, it is asked about every token",
+                key=("introspection", "tokens"),
+            )
+        given = next((n for n in ("algorithms", "insecure_any_algorithm") if getattr(self, n)), "")
+        if given:
+            raise Malformed("has no effect without keys", "remove it", key=(given,))
+
     def _discoverable(self) -> None:
+        assert self.keys is not None
         try:
             addresses.http_url(self.issuer)
         except Malformed:
@@ -902,6 +927,43 @@ class UpstreamToken(Section):
         return self
 
 
+class Introspection(OAuthEndpoint):
+    """How an issuer is asked about tokens that only it can read (RFC 7662)."""
+
+    timeout: SomeTime = Field(default=2.0, le=60.0)
+    """Time limit of one call, the wait for its turn included."""
+    tokens: Literal["opaque", "always"] = "opaque"
+    """Which tokens: those that are no JWT, or those besides whose signature is good."""
+    token_types: Strings = ("Bearer",)
+    """Accepted `token_type` of an answer, `""` for none; case is ignored."""
+    max_age: Duration = 60.0
+    """How long an answer is used, which is at most until the token's `exp`."""
+    max_age_inactive: Duration = 5.0
+    """The same of an answer that the token is not active."""
+    concurrency: Count = Field(default=16, ge=1, le=1024)
+    """Most calls at once."""
+    max_pending: Count = Field(default=128, ge=0, le=65536)
+    """Most tokens that wait for a call; one more is 503 `introspection-unavailable`."""
+
+
+Issuer.model_rebuild()  # it holds this section, which is below it
+
+
+class Revocation(Section):
+    """Deny lists: tokens that are refused though all about them is good."""
+
+    file: Path | None = None
+    """A list to read; it is watched by itself, and what was good goes on where it is broken."""
+    storage: Literal["disk", "redis"] = "disk"
+    """Where entries of the admin listener are kept: in `policy.state`, or in the Redis that several
+    gateways share."""
+    stale_after: SomeTime = 30.0
+    """How long Redis may be away until the list counts as stale."""
+    on_error: Literal["refuse", "allow"] = "refuse"
+    """While the list of Redis is stale or not there yet: 503 `revocation-unavailable` for all
+    tokens, or the last known list serves on."""
+
+
 class Route(Section):
     """Requests that go to one upstream, and who decides on them."""
 
@@ -1297,6 +1359,8 @@ class Config(Section):
     """How browsers log in, by name."""
     sessions: Sessions = Sessions()
     """Where sessions of browsers are kept, and for how long."""
+    revocation: Revocation = Revocation()
+    """Which tokens are refused though all about them is good."""
     redis: Redis | None = None
     """The Redis server that `storage: redis` means."""
     trusted_proxies: Strings = ()

@@ -18,6 +18,9 @@ _Kind = TypeVar("_Kind", bound=Section)
 WRITTEN = {("log", "decisions", "path"), ("log", "access", "path"), ("policy", "state")}
 """The paths that the gateway writes; it reads all others."""
 
+APART = {("revocation", "file")}
+"""Those that are read and watched apart, as they change without a reload."""
+
 BESIDE = ("shadow", "canary")
 """The policy sets beside the enforced one, as sections of `policy`."""
 
@@ -63,7 +66,7 @@ def files(node: Section) -> Iterator[tuple[Key, Path]]:
     return (
         (key, value)
         for key, value in leaves(node)
-        if isinstance(value, Path) and key not in WRITTEN
+        if isinstance(value, Path) and key not in WRITTEN | APART
     )
 
 

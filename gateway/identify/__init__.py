@@ -10,6 +10,7 @@ from gateway.identify import claims, credential
 from gateway.identify.cache import SignatureCache
 from gateway.identify.id_token import id_token_rule
 from gateway.identify.keyring import Keyring, KeysError
+from gateway.identify.opaque import confirm, is_compact, verify_opaque
 from gateway.identify.rule import IssuerRule, accepted_algorithms
 from gateway.identify.verify import Limits, verify
 from gateway.model import ANONYMOUS, Facts, Head, Match, Missing, Principal, Session
@@ -83,7 +84,7 @@ class Identifier:
         """Who is asking; `now` is in Unix seconds. The token of a `session` stands for one sent.
 
         Raises IdentityError, whatever the credential holds, or Missing where the issuer's keys
-        have to be fetched first.
+        have to be fetched first, or the issuer has to be asked.
         """
         route = match.route
         if route.authentication == "anonymous":
@@ -110,14 +111,11 @@ class Identifier:
     ) -> Principal:
         """Whom a token identifies; raises like `identify`."""
         try:
-            verified = self._known(token, facts, keyrings)
-            if verified is not None:
-                claims.check(verified, route, now)
-                return verified.principal
-            verified = verify(
-                token, self.rules, route, facts=facts, keyrings=keyrings, limits=self.limits
-            )
+            known = self._known(token, facts, keyrings)
+            verified = known or self._verified(token, route, facts, keyrings)
             claims.check(verified, route, now)
+            if verified.rule.introspects == "always" and not verified.answered:
+                confirm(token, verified, facts, now)
         except Missing:
             raise
         except IdentityError as error:
@@ -127,15 +125,29 @@ class Identifier:
         except Exception as error:  # noqa: BLE001  what a token brings about is a 401, never a 500
             detail = f"{type(error).__name__}: {error}"
             raise IdentityError(Code.TOKEN_MALFORMED, detail) from None
-        self.cache.put(token, verified)
+        if known is None:
+            self.cache.put(token, verified)
         return verified.principal
+
+    def _verified(
+        self, token: bytes, route: Route, facts: Facts, keyrings: Mapping[str, Keyring]
+    ) -> Verified:
+        """What a token says, of which nothing is known."""
+        if not is_compact(token):
+            return verify_opaque(
+                token, self.rules.values(), route, facts, max_size=self.limits.token
+            )
+        return verify(token, self.rules, route, facts=facts, keyrings=keyrings, limits=self.limits)
 
     def _known(
         self, token: bytes, facts: Facts, keyrings: Mapping[str, Keyring]
     ) -> Verified | None:
-        """The token, if its signature was found good under the keys that are valid now."""
+        """The token, if it was found good under the keys, or the answer, that are valid now."""
         known = self.cache.get(token)
         if known is None:
             return None
+        if known.answered:
+            answer = facts.introspected
+            return known if answer is not None and answer.revision == known.revision else None
         keyring = facts.keyrings.get(known.rule.name) or keyrings.get(known.rule.name)
         return known if keyring is not None and keyring.revision == known.revision else None

@@ -44,8 +44,8 @@ class SignatureCache:
     def put(self, token: bytes, verified: Verified) -> None:
         """Remember a token with a good signature; one that fills the cache alone is not kept."""
         self.discard(token)
-        size = sys.getsizeof(token) + _weight(verified.claims)
-        size += _weight(verified.principal.token_header)
+        size = sys.getsizeof(token) + weight(verified.claims)
+        size += weight(verified.principal.token_header)
         if size > self._max_bytes // 16:
             return
         self._entries[token] = (verified, size)
@@ -61,11 +61,11 @@ class SignatureCache:
             self._size -= entry[1]
 
 
-def _weight(value: Any) -> int:
+def weight(value: Any) -> int:
     """Bytes of a JSON value; its depth is limited by the parser."""
     if isinstance(value, dict):
-        members = sum(sys.getsizeof(name) + _weight(value[name]) for name in value)
+        members = sum(sys.getsizeof(name) + weight(value[name]) for name in value)
         return sys.getsizeof(value) + members
     if isinstance(value, list):
-        return sys.getsizeof(value) + sum(map(_weight, value))
+        return sys.getsizeof(value) + sum(map(weight, value))
     return sys.getsizeof(value)

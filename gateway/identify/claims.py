@@ -28,12 +28,15 @@ ACCESS_TOKEN_TYPE = "at+jwt"  # noqa: S105  RFC 9068 §2.1
 class Verified:
     """A token whose signature is good under the keyring `revision`, parsed once.
 
-    `type` is as in Compact; times are Unix seconds, None where the claim is missing.
+    `type` is as in Compact; times are Unix seconds, None where the claim is missing. Where the
+    issuer was asked (`answered`), all of it is of an answer with this revision, and `type` is its
+    `token_type`.
     """
 
     rule: IssuerRule
     revision: str
     type: str
+    answered: bool
     claims: Mapping[str, Any]
     audience: frozenset[str]
     expires_at: float | None
@@ -44,11 +47,43 @@ class Verified:
 
 def read(compact: Compact, claims: Mapping[str, Any], rule: IssuerRule, revision: str) -> Verified:
     """Parse the claims of a token with a good signature; raises claim-invalid."""
+    return _read(
+        claims,
+        rule,
+        revision,
+        token=compact.token,
+        kind=compact.type,
+        answered=False,
+        header=compact.header,
+    )
+
+
+def read_answer(
+    token: bytes, claims: Mapping[str, Any], rule: IssuerRule, revision: str
+) -> Verified:
+    """Parse what an issuer says of a token that is active; raises claim-invalid."""
+    kind = claims.get("token_type", "")
+    if not isinstance(kind, str):
+        raise IdentityError(Code.CLAIM_INVALID, "token_type is not a string")
+    return _read(claims, rule, revision, token=token, kind=kind.lower(), answered=True, header={})
+
+
+def _read(
+    claims: Mapping[str, Any],
+    rule: IssuerRule,
+    revision: str,
+    *,
+    token: bytes,
+    kind: str,
+    answered: bool,
+    header: Mapping[str, Any],
+) -> Verified:
     expires_at = _time(claims, "exp")
     return Verified(
         rule=rule,
         revision=revision,
-        type=compact.type,
+        type=kind,
+        answered=answered,
         claims=claims,
         audience=frozenset(_strings(claims["aud"], "aud") if "aud" in claims else ()),
         expires_at=expires_at,
@@ -62,9 +97,9 @@ def read(compact: Compact, claims: Mapping[str, Any], rule: IssuerRule, revision
             groups=_mapped(claims, rule.mapping.groups),
             roles=_mapped(claims, rule.mapping.roles),
             claims=claims,
-            token_header=compact.header,
+            token_header=header,
             expires_at=expires_at,
-            token=compact.token,
+            token=token,
         ),
     )
 
@@ -78,16 +113,23 @@ def check(token: Verified, route: Route, now: float) -> None:
         rule(token, route, now)
 
 
+def check_times(claims: Mapping[str, Any], rule: IssuerRule, now: float) -> None:
+    """Whether a token is in time by these claims, as far as there are any; raises IdentityError."""
+    _check_end(_time(claims, "exp"), rule, now)
+    for name in ("nbf", "iat"):
+        _check_begin(name, _time(claims, name), rule, now)
+
+
 def check_issuer(rule: IssuerRule, route: Route) -> None:
     """Whether a route takes tokens of the issuer; raises issuer-unknown."""
     if route.issuers and rule.name not in route.issuers:
         raise IdentityError(Code.ISSUER_UNKNOWN, f"not on this route: {rule.name}")
 
 
-def check_type(kind: str, rule: IssuerRule) -> None:
-    """Whether the issuer's tokens may be of this media type (RFC 8725 §3.11)."""
-    if kind not in rule.types:
-        raise IdentityError(Code.TOKEN_TYPE, f"typ {kind!r}")
+def check_type(kind: str, types: frozenset[str]) -> None:
+    """Whether the issuer's tokens may be of this type (RFC 8725 §3.11)."""
+    if kind not in types:
+        raise IdentityError(Code.TOKEN_TYPE, f"type {kind!r}")
 
 
 def _issuer(token: Verified, route: Route, _now: float) -> None:
@@ -96,7 +138,7 @@ def _issuer(token: Verified, route: Route, _now: float) -> None:
 
 def _type(token: Verified, _route: Route, _now: float) -> None:
     rule, claims = token.rule, token.claims
-    check_type(token.type, rule)
+    check_type(token.type, rule.token_types if token.answered else rule.types)
     if token.type == ACCESS_TOKEN_TYPE or rule.accept_id_tokens:
         return
     for name in ID_TOKEN_CLAIMS:
@@ -105,19 +147,24 @@ def _type(token: Verified, _route: Route, _now: float) -> None:
 
 
 def _expiry(token: Verified, _route: Route, now: float) -> None:
-    if token.expires_at is None:
-        if token.rule.needs_expiry:
-            raise IdentityError(Code.CLAIM_REQUIRED, "exp")
-    elif now >= token.expires_at + token.rule.leeway:
-        raise IdentityError(Code.TOKEN_EXPIRED, f"exp {token.expires_at}, now {now}")
+    if token.expires_at is None and token.rule.needs_expiry:
+        raise IdentityError(Code.CLAIM_REQUIRED, "exp")
+    _check_end(token.expires_at, token.rule, now)
 
 
 def _start(token: Verified, _route: Route, now: float) -> None:
-    latest = now + token.rule.leeway
-    if token.not_before is not None and token.not_before > latest:
-        raise IdentityError(Code.TOKEN_NOT_YET_VALID, f"nbf {token.not_before}, now {now}")
-    if token.issued_at is not None and token.issued_at > latest:
-        raise IdentityError(Code.TOKEN_NOT_YET_VALID, f"iat {token.issued_at}, now {now}")
+    _check_begin("nbf", token.not_before, token.rule, now)
+    _check_begin("iat", token.issued_at, token.rule, now)
+
+
+def _check_end(at: float | None, rule: IssuerRule, now: float) -> None:
+    if at is not None and now >= at + rule.leeway:
+        raise IdentityError(Code.TOKEN_EXPIRED, f"exp {at}, now {now}")
+
+
+def _check_begin(name: str, at: float | None, rule: IssuerRule, now: float) -> None:
+    if at is not None and at > now + rule.leeway:
+        raise IdentityError(Code.TOKEN_NOT_YET_VALID, f"{name} {at}, now {now}")
 
 
 def _lifetime(token: Verified, _route: Route, _now: float) -> None:

@@ -26,7 +26,7 @@ class DiscoveryError(ValueError):
 
 def discovery_url(issuer: Issuer) -> str:
     """The URL of the issuer's metadata (OpenID Connect Discovery 1.0 §4)."""
-    configured = issuer.keys.discovery
+    configured = issuer.keys.discovery if issuer.keys else None
     if isinstance(configured, str):
         return configured
     return issuer.issuer.rstrip("/") + "/.well-known/openid-configuration"

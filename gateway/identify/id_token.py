@@ -30,7 +30,9 @@ ANYWHERE: Final = Route(id="login", paths=("/",), upstream="none")
 def id_token_rule(config: Config, login: Login) -> IssuerRule:
     """The rule of the ID tokens that requests are identified with: they are for the client."""
     rule = IssuerRule.build(login.issuer, config.issuers[login.issuer])
-    return replace(rule, types=TYPES, accept_id_tokens=True, audience=(login.client.id,))
+    return replace(
+        rule, types=TYPES, accept_id_tokens=True, audience=(login.client.id,), introspects=""
+    )
 
 
 def verify_id_token(

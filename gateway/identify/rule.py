@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from gateway.config.model import ASYMMETRIC
 from gateway.jose.compact import media_type
@@ -19,11 +19,17 @@ if TYPE_CHECKING:
 class IssuerRule:
     """An issuer's rules in the form that requests are checked with.
 
-    `name` is the configured one. `audience` is None where any will do. `required` pairs a claim
+    `name` is the configured one, `issuer` its `iss`. `keyed` tells whether it has keys, and
+    `introspects` which of its tokens it is asked about, whose `token_type` must be one of
+    `token_types`. `audience` is None where any will do. `required` pairs a claim
     path with the accepted values, None for any. Times are in seconds.
     """
 
     name: str
+    issuer: str
+    keyed: bool
+    introspects: Literal["", "opaque", "always"]
+    token_types: frozenset[str]
     algorithms: frozenset[str]
     types: frozenset[str]
     accept_id_tokens: bool
@@ -41,6 +47,12 @@ class IssuerRule:
         """The rule of a configured issuer."""
         return cls(
             name=name,
+            issuer=issuer.issuer,
+            keyed=issuer.keys is not None,
+            introspects=issuer.introspection.tokens if issuer.introspection else "",
+            token_types=frozenset(kind.lower() for kind in issuer.introspection.token_types)
+            if issuer.introspection
+            else frozenset(),
             algorithms=accepted_algorithms(issuer),
             types=frozenset(map(media_type, issuer.types)),
             accept_id_tokens=issuer.accept_id_tokens,
@@ -50,7 +62,7 @@ class IssuerRule:
             needs_expiry=not issuer.insecure_no_expiry,
             max_lifetime=issuer.max_lifetime,
             leeway=issuer.leeway,
-            remote=issuer.keys.remote,
+            remote=issuer.keys is not None and issuer.keys.remote,
             mapping=issuer.identity,
         )
 
@@ -59,7 +71,8 @@ def accepted_algorithms(issuer: Issuer) -> frozenset[str]:
     """The algorithms of an issuer's tokens; never HMAC and public keys together."""
     if issuer.algorithms and not issuer.insecure_any_algorithm:
         return frozenset(issuer.algorithms)
-    return frozenset(HMAC_BYTES if issuer.keys.symmetric else ASYMMETRIC)
+    symmetric = issuer.keys is not None and issuer.keys.symmetric
+    return frozenset(HMAC_BYTES if symmetric else ASYMMETRIC)
 
 
 def _required(claims: Mapping[str, Any]) -> list[tuple[str, tuple[Any, ...] | None]]:

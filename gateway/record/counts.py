@@ -29,6 +29,7 @@ LABELS: Final[Mapping[str, tuple[type, ...]]] = {
     "renewals": (str, str),
     "tokens": (str, str),
     "token_calls": (str, str),
+    "introspections": (str, str),
     "reloads": (str,),
 }
 """The labels of each counter; those of a histogram are followed by a bucket, or SUM."""

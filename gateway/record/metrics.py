@@ -147,6 +147,31 @@ class TokenGauges:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IntrospectionGauges:
+    """How an issuer is asked about tokens: answers at hand, and tokens that wait for one.
+
+    `error` is what the last call failed with, or empty.
+    """
+
+    answers: int = 0
+    waiting: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationGauges:
+    """A source of deny lists: its entries, the seconds since it confirmed them, whether it does.
+
+    The age is None where it never did, and for lists on disk, whose age is no fault.
+    """
+
+    entries: int
+    age: float | None
+    fresh: bool
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
     """What is read at the scrape instead of counted; times are Unix seconds.
 
@@ -172,6 +197,8 @@ class Gauges:
     rate_limits: RateLimitGauges = field(default_factory=lambda: RateLimitGauges(storage="memory"))
     sessions: SessionGauges = field(default_factory=lambda: SessionGauges(storage="memory"))
     tokens: Mapping[str, TokenGauges] = field(default_factory=dict)
+    introspection: Mapping[str, IntrospectionGauges] = field(default_factory=dict)
+    revocation: Mapping[str, RevocationGauges] = field(default_factory=dict)
 
 
 class Histogram:
@@ -228,6 +255,7 @@ class Metrics:
         self.renewals: dict[tuple[str, str], int] = {}
         self.tokens: dict[tuple[str, str], int] = {}
         self.token_calls: dict[tuple[str, str], int] = {}
+        self.introspections: dict[tuple[str, str], int] = {}
         self.reloads = {"success": 0, "failure": 0}
 
     def request(self, trail: Trail, exchange: Exchange, code: Code | None) -> None:
@@ -278,6 +306,10 @@ class Metrics:
     def shadowed(self, route: str, outcome: str) -> None:
         """Count what became of a request's shadow decision."""
         self.shadow[route, outcome] = self.shadow.get((route, outcome), 0) + 1
+
+    def introspected(self, issuer: str, outcome: str) -> None:
+        """Count what came of asking an issuer about a token."""
+        _add(self.introspections, (issuer, outcome))
 
     def reloaded(self, *, success: bool) -> None:
         """Count a reload."""
@@ -388,6 +420,14 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges], S
         "Calls to a token endpoint, by outcome (issued, refused, denied, fault, away).",
         ("endpoint", "outcome"),
         lambda metrics, _: metrics.token_calls.items(),
+    ),
+    "gateway_introspections": (
+        (
+            "Requests that needed an issuer's answer about their token, by what came of it "
+            "(active, inactive, cached, error, busy)."
+        ),
+        ("issuer", "outcome"),
+        lambda metrics, _: metrics.introspections.items(),
     ),
     "gateway_unenforced_refusals": (
         "Requests that the policy refused and that passed, as their route only reports.",
@@ -643,6 +683,42 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...], Callable[[Metrics, Gauges, floa
         ("endpoint",),
         lambda _, gauges, __: (((name,), each.tokens) for name, each in gauges.tokens.items()),
     ),
+    "gateway_introspection_up": (
+        "Whether an issuer that was asked about a token answered the last time.",
+        ("issuer",),
+        lambda _, gauges, __: (
+            ((name,), not each.error) for name, each in gauges.introspection.items()
+        ),
+    ),
+    "gateway_introspection_waiting": (
+        "Tokens that wait for an issuer's answer.",
+        ("issuer",),
+        lambda _, gauges, __: (
+            ((name,), each.waiting) for name, each in gauges.introspection.items()
+        ),
+    ),
+    "gateway_revocation_entries": (
+        "Entries of a deny list, by source (file, admin, redis).",
+        ("source",),
+        lambda _, gauges, __: (((name,), each.entries) for name, each in _denied(gauges)),
+    ),
+    "gateway_revocation_fresh": (
+        "Whether a deny list is as its source has it (1), or an earlier one goes on (0).",
+        ("source",),
+        lambda _, gauges, __: (((name,), each.fresh) for name, each in _denied(gauges)),
+    ),
+    "gateway_revocation_age_seconds": (
+        "Time since Redis last confirmed its deny list.",
+        ("source",),
+        lambda _, gauges, __: (
+            ((name,), each.age) for name, each in _denied(gauges) if each.age is not None
+        ),
+    ),
+    "gateway_revocation_refusing": (
+        "Whether all tokens are refused because a deny list is not known (1).",
+        (),
+        lambda _, gauges, __: [((), any(each.stale for _, each in _denied(gauges)))],
+    ),
     "gateway_log_queued": (
         "Lines that wait for a log sink.",
         ("sink",),
@@ -655,6 +731,10 @@ def _targets(gauges: Gauges) -> Iterator[tuple[str, str, TargetGauges]]:
     for name, upstream in gauges.upstreams.items():
         for url, target in upstream.targets.items():
             yield name, url, target
+
+
+def _denied(gauges: Gauges) -> Iterable[tuple[str, RevocationGauges]]:
+    return gauges.revocation.items()
 
 
 def _by_name(counts: Mapping[str, float]) -> Samples:

@@ -21,11 +21,18 @@ import tempfile
 from pathlib import Path
 from typing import Any, TextIO
 
-from regopy import Interpreter, LogLevel, RegoError  # type: ignore[import-untyped]
+try:
+    from regopy import Interpreter, LogLevel, RegoError  # type: ignore[import-untyped]
+except OSError as error:
+    # Small images of a system lack libraries that it is linked with (Debian's libatomic1).
+    UNUSABLE = f"regopy, which compiles Rego, cannot be loaded: {error}"
+else:
+    UNUSABLE = ""
 
 MEMORY = 2 << 30
 FILE_SIZE = 256 << 20
 OPEN_FILES = 64
+MEMORY_FOLDER = "/dev/shm"  # noqa: S108  where a read-only machine has no other folder to write to
 
 
 def limit(cpu_seconds: int) -> None:
@@ -92,14 +99,31 @@ def compile_modules(request: dict[str, Any], said: Said) -> dict[str, Any]:
 
 def main(answers: TextIO) -> None:
     """Answer requests until there are no more."""
-    said = Said()
+    if UNUSABLE:
+        refuse(answers, UNUSABLE)
+        return
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = MEMORY_FOLDER
+    try:
+        said = Said()
+    except OSError as error:
+        refuse(answers, f"no temporary file can be made: {error}; set TMPDIR to a folder for them")
+        return
     for line in sys.stdin:
         answer = compile_modules(json.loads(line), said)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
+def refuse(answers: TextIO, why: str) -> None:
+    """Answer every request with a fault that is none of the modules'."""
+    answers.writelines(json.dumps({"faults": [(-1, f"{why}\n-- ")]}) + "\n" for _ in sys.stdin)
+
+
 if __name__ == "__main__":
-    Interpreter()
+    if not UNUSABLE:
+        Interpreter()
     limit(int(sys.argv[1]))
     main(os.fdopen(os.dup(1), "w", encoding="utf-8"))

@@ -22,6 +22,7 @@ from gateway.record.event import rfc3339
 from gateway.record.metrics import Gauges, UpstreamGauges, expose
 from gateway.serve.actions import Actions
 from gateway.serve.edge import with_host
+from gateway.serve.revocation.admin import PATH, MalformedEntryError, RevokedTokens
 from gateway.serve.rollout import UnfitError, as_dict
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.errors import Problem
     from gateway.serve.revisions import Pin
+    from gateway.serve.revocation import RevocationService, SourceStatus
     from gateway.serve.rollout import Rollout
     from gateway.serve.workers import Workers, WorkerStatus
 
@@ -36,6 +38,8 @@ log = logging.getLogger("gateway.admin")
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+MAX_ENTRY = 16384
+"""Largest body; only an entry of the deny list is read."""
 MAX_DECISIONS = 1000
 DEFAULT_DECISIONS = 50
 
@@ -129,6 +133,7 @@ class AdminState:
     config: Callable[[], Mapping[str, Any]]
     workers: Workers
     rollout: Rollout
+    revocation: RevocationService
     beside: Callable[[], Mapping[str, Any]]
     actions: Callable[[], bool]
     bundles: Callable[[], Mapping[str, BundleStatus]] = dict
@@ -209,14 +214,14 @@ def admin_app(state: AdminState) -> Quart:
     """
     app = Quart("gateway.admin", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.config["MAX_CONTENT_LENGTH"] = 0
+    app.config["MAX_CONTENT_LENGTH"] = MAX_ENTRY
     app.url_map.merge_slashes = False
     actions = Actions(state.rollout, state.actions, lambda: policy_document(state.reload()))
-    acts = actions.acts()
-    for path, view in (Pages(state).views() | {"/policy/history": actions.history}).items():
+    tokens = RevokedTokens(state.revocation)
+    views = Pages(state).views() | {"/policy/history": actions.history, PATH: tokens.shown}
+    for path, view in views.items():
         app.add_url_rule(path, path, view, methods=["GET"])
-    for path, view in acts.items():
-        app.add_url_rule(path, path, view, methods=["POST"])
+    acts = _add_acts(app, actions.acts(), tokens.acts())
 
     @app.before_request
     async def authorise() -> None:
@@ -243,6 +248,19 @@ def admin_app(state: AdminState) -> Quart:
     # Flask's way to put something in front, which its types do not know.
     app.asgi_app = with_host(app.asgi_app)  # type: ignore[assignment, method-assign, arg-type]
     return app
+
+
+def _add_acts(
+    app: Quart,
+    posted: Mapping[str, Callable[..., Awaitable[Response]]],
+    on_tokens: Mapping[str, Callable[..., Awaitable[Response]]],
+) -> frozenset[str]:
+    """Add what changes something, by path and by method; the endpoints' names."""
+    for path, view in posted.items():
+        app.add_url_rule(path, path, view, methods=["POST"])
+    for method, view in on_tokens.items():
+        app.add_url_rule(PATH, f"{method} {PATH}", view, methods=[method])
+    return frozenset([*posted, *(f"{method} {PATH}" for method in on_tokens)])
 
 
 def check_access(token: str | None, *, unix: bool) -> None:
@@ -294,6 +312,11 @@ def status_document(state: AdminState) -> dict[str, Any]:
             name: {"error": each.error or None, "tokens": each.tokens}
             for name, each in gauges.tokens.items()
         },
+        "introspection": {
+            name: {"answers": each.answers, "waiting": each.waiting, "error": each.error or None}
+            for name, each in gauges.introspection.items()
+        },
+        "revocation": {name: _source(source) for name, source in state.revocation.status().items()},
         "upstreams": {name: _upstream(each) for name, each in gauges.upstreams.items()},
         "bundles": {name: _bundle(bundle) for name, bundle in state.bundles().items()},
         "log": {
@@ -321,7 +344,7 @@ def problem(error: Exception) -> Response:
         case GatewayError():
             code = error.code
             headers = dict(error.headers)
-            if isinstance(error, UnfitError):
+            if isinstance(error, UnfitError | MalformedEntryError):
                 more = {"problems": problems_as_json(error.problems)}
         case MethodNotAllowed():
             code = Code.METHOD_NOT_ALLOWED
@@ -416,6 +439,16 @@ def _upstream(upstream: UpstreamGauges) -> dict[str, Any]:
         },
         "retries": upstream.retries,
         "retries_over_budget": upstream.over_budget,
+    }
+
+
+def _source(source: SourceStatus) -> dict[str, Any]:
+    return {
+        "entries": source.entries,
+        "confirmed": _time(source.confirmed_at),
+        "stale": source.stale,
+        "last_error": source.last_error or None,
+        "problems": problems_as_json(source.problems),
     }
 
 

@@ -15,7 +15,7 @@ from gateway.config.secrets import admin_token
 from gateway.config.show import effective
 from gateway.config.walk import sets_beside
 from gateway.errors import ConfigError
-from gateway.record.metrics import BundleGauges, Gauges, KeyGauges
+from gateway.record.metrics import BundleGauges, Gauges, KeyGauges, RevocationGauges
 from gateway.serve.admin import (
     AdminState,
     BundleStatus,
@@ -26,7 +26,9 @@ from gateway.serve.admin import (
 )
 from gateway.serve.hypercorn import BoundListener, bind
 from gateway.serve.jwks import KeyService
+from gateway.serve.notify import ServiceManager
 from gateway.serve.reload import Reloader, Start, revisions
+from gateway.serve.revocation import RevocationService
 from gateway.serve.rollout import Rollout
 from gateway.serve.supervisor import Supervisor
 from gateway.serve.worker import missing_keys
@@ -37,12 +39,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.identify import Keyring
+    from gateway.identify.revoked import Change
     from gateway.serve.asgi import App
     from gateway.snapshot import Candidate, Snapshot
 
 log = logging.getLogger("gateway")
 
 DISTRIBUTION = "policy-gateway"
+LAST_STEPS = 30.0
+"""Seconds that an end may take besides draining: logs are written out, processes end."""
 ONE_SIGNAL = 1.0
 """Seconds: some send a signal to a process and then to its whole group, which is no second one."""
 
@@ -52,7 +57,7 @@ class Gateway:
 
     `edge` and `admin` are the bound listeners. Building it raises ConfigError where an address,
     a certificate or a log file cannot be used. `workers` is instead of the configuration's, and
-    `verbose` for processes other than this one.
+    `verbose` for processes other than this one. `manager` is told how it fares.
     """
 
     def __init__(
@@ -63,20 +68,24 @@ class Gateway:
         *,
         workers: int | Literal["auto"] | None = None,
         verbose: bool = False,
+        manager: ServiceManager | None = None,
     ) -> None:
         config = begun.snapshot.config
         count = count_of(workers or config.workers)
         self.started = time.time()
         self.begun = begun
-        self.drain_timeout = config.limits.drain_timeout
+        self.limits = config.limits
+        self.manager = manager or ServiceManager()
         self.admin_token = admin_token(config)
         self.keys = KeyService(lambda issuer, _: self.workers.renew(issuer))
+        self.revocation = RevocationService(path, self._deny)
         self.reloader = Reloader(
             path,
             environ,
             begun,
             prepare=self.prepare,
-            reported=lambda success: self.workers.metrics.reloaded(success=success),
+            reported=self.reported,
+            looked=self.tell_manager,
         )
         self.serving: asyncio.Task[None] | None = None
         self.terminated = 0.0
@@ -104,6 +113,7 @@ class Gateway:
             if self.admin:
                 ending.callback(self.admin.close)
             ending.push_async_callback(self.workers.close)
+            ending.push_async_callback(self.revocation.close)
             ending.push_async_callback(self.reloader.close)
             ending.callback(self.keys.close)
             try:
@@ -116,6 +126,7 @@ class Gateway:
             log.info("policy revision %s", revisions(self.begun.snapshot))
             others = (self.admin,) if self.admin else ()
             self.serving = asyncio.create_task(self.workers.serve(*others))
+            self.tell_manager()
             try:
                 await asyncio.wait((self.serving,))
             finally:
@@ -129,28 +140,51 @@ class Gateway:
         ConfigError for what a snapshot alone cannot know.
         """
         token = await asyncio.to_thread(admin_token, snapshot.config)
+        listed = await asyncio.to_thread(self.revocation.prepare, snapshot.config, snapshot.named)
         switch = await self.workers.prepare(candidate, snapshot)
 
         async def activate() -> None:
             self.admin_token = token
             self.keys.configure(snapshot.config.issuers)
+            await self.revocation.activate(listed)
             await switch()
 
         return activate
+
+    def _deny(self, change: Change) -> None:
+        self.workers.deny(change)
 
     def hangup(self) -> None:
         """SIGHUP: look at the files, build anew even if they are the same, open the logs anew."""
         log.info("SIGHUP: reading all files anew")
         self.workers.reopen()
         self.reloader.force()
+        if self.serving and not self.stop.is_set():
+            self.manager.reloading()
+
+    def reported(self, success: bool) -> None:
+        """Other policies serve, or a reload was refused."""
+        self.workers.metrics.reloaded(success=success)
+        self.tell_manager()
+
+    def tell_manager(self) -> None:
+        """Tell the service manager what serves, unless that is not true yet, or no longer."""
+        if not self.serving or self.reloader.forced or self.stop.is_set():
+            return
+        status = self.reloader.status
+        pinned = ", pinned" if status.pin else ""
+        refused = "; what is on disk is broken, see the log" if status.problems else ""
+        self.manager.ready(f"Serving policy revision {status.revision}{pinned}{refused}")
 
     def terminate(self, name: str) -> None:
         """SIGTERM or SIGINT: take no more connections, end what is under way; again: end."""
         now = time.monotonic()
         if not self.stop.is_set():
-            log.info("%s: draining for at most %g s", name, self.drain_timeout)
+            delay, drain = self.limits.drain_delay, self.limits.drain_timeout
+            log.info("%s: draining for at most %g s", name, drain)
             self.terminated = now
             self.stop.set()
+            self.manager.stopping(delay + drain + LAST_STEPS, "Draining")
         elif self.serving is not None and now - self.terminated > ONE_SIGNAL:
             log.warning("%s again: ending at once", name)
             self.serving.cancel()
@@ -171,6 +205,7 @@ class Gateway:
             workers=self.workers,
             rollout=Rollout(self.reloader),
             beside=self.beside,
+            revocation=self.revocation,
             actions=lambda: self.reloader.snapshot.config.admin.actions,
             unix=address.startswith("unix:"),
         )
@@ -186,7 +221,11 @@ class Gateway:
         if self.stop.is_set():
             return ["shutting down"]
         config = self.reloader.snapshot.config
-        return [*self.workers.missing(), *missing_keys(config, self.keyrings())]
+        return [
+            *self.workers.missing(),
+            *missing_keys(config, self.keyrings()),
+            *self.revocation.missing(),
+        ]
 
     def issuers(self) -> dict[str, IssuerStatus]:
         """The issuers' keys."""
@@ -202,7 +241,7 @@ class Gateway:
                 fetched_at=remote.fetched_at if remote else self.reloader.status.last_success,
                 last_error=remote.last_error if remote else "",
                 problems=keyring.problems,
-                required=issuer.required,
+                required=issuer.required and issuer.keys is not None,
             )
         return found
 
@@ -266,6 +305,18 @@ class Gateway:
             rate_limits=self.workers.rate_limits(),
             sessions=self.workers.sessions(),
             tokens=self.workers.tokens(),
+            introspection=self.workers.introspection(),
+            revocation={
+                name: RevocationGauges(
+                    entries=source.entries,
+                    age=None
+                    if name != "redis" or source.confirmed_at is None
+                    else max(0.0, now - source.confirmed_at),
+                    fresh=not (source.last_error or source.problems),
+                    stale=source.stale,
+                )
+                for name, source in self.revocation.status().items()
+            },
         )
 
     def masked_config(self) -> Mapping[str, Any]:

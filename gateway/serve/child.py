@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import ConfigError, Problem
 from gateway.identify import Keyring
+from gateway.identify.revoked import NOTHING
 from gateway.record.counts import Key, changes, counts
 from gateway.serve.balance import Board, Share
 from gateway.serve.link import (
@@ -17,6 +18,7 @@ from gateway.serve.link import (
     Compare,
     Comparison,
     Count,
+    Deny,
     Drain,
     End,
     Fetched,
@@ -109,7 +111,7 @@ class Keys:
             waiting = self._waiting[name] = asyncio.get_running_loop().create_future()
             self._want(name)
         issuer = self._issuers.get(name)
-        limit = PATIENCE + (issuer.keys.timeout if issuer else 0)
+        limit = PATIENCE + (issuer.keys.timeout if issuer and issuer.keys else 0)
         await asyncio.wait((waiting,), timeout=limit)
         if not waiting.done():
             self._answer(name, Keyring.unloaded())  # the next one asks anew
@@ -138,6 +140,7 @@ class Child:
         self.link = link
         self.keys = Keys(lambda name: link.answer(Wanted(issuer=name)))
         self.sessions = LinkedStore(link.answer)
+        self.denied = NOTHING
         self.worker: Worker | None = None
         self.edition = 0
         self.snapshot: Snapshot | None = None
@@ -217,6 +220,7 @@ class Child:
         """Serve with what was prepared."""
         self.snapshot, activate = self.prepared.pop(order.edition)
         self.keys.configure(self.snapshot.config.issuers, order.documents)
+        self._tell_denied()
         activate(self.keys.keyrings)
         if not self.edition:
             settle()
@@ -234,6 +238,15 @@ class Child:
         if order.edition == self.edition and self.worker is not None:
             keyring = self.keys.renew(order.issuer, order.document)
             self.worker.runtime.renew(order.issuer, keyring)
+
+    def deny(self, order: Deny) -> None:
+        """Take a change of the deny lists."""
+        self.denied = self.denied.changed(order.change())
+        self._tell_denied()
+
+    def _tell_denied(self) -> None:
+        if self.worker is not None:
+            self.worker.runtime.deny(self.denied)
 
     def serve(self, order: Serve) -> None:
         """Take connections from now on."""
@@ -291,6 +304,7 @@ class Child:
             rate_limits=worker.runtime.quotas.gauges(),
             sessions=worker.runtime.sessions.gauges(),
             tokens=worker.runtime.tokens.gauges(),
+            introspection=worker.runtime.introspection.gauges(),
             shadow_queued=worker.runtime.shadowing.queued(),
             keyrings={
                 name: keyring.revision for name, keyring in worker.runtime.snapshot.keyrings.items()
@@ -334,6 +348,7 @@ OBEY: Final[Mapping[type, Callable[[Child, Any], None]]] = {
     Prepare: Child.prepare_soon,
     Activate: Child.activate,
     NewKeys: Child.renew,
+    Deny: Child.deny,
     Fetched: lambda child, order: child.keys.fetched(order.issuer),
     Serve: Child.serve,
     Count: lambda child, order: child.link.answer(child.report(order.number)),

@@ -10,7 +10,7 @@ from gateway.config.model import Upstream
 from gateway.serve.link import Prepare
 
 if TYPE_CHECKING:
-    from gateway.config.model import Config
+    from gateway.config.model import Config, Introspection
     from gateway.snapshot import Candidate, Snapshot
 
 
@@ -71,5 +71,16 @@ def share(config: Config, workers: int) -> Config:
         )
         for name, upstream in (config.upstreams | by_url).items()
     }
+    issuers = {
+        name: issuer.model_copy(update={"introspection": _asks(issuer.introspection, workers)})
+        if issuer.introspection
+        else issuer
+        for name, issuer in config.issuers.items()
+    }
     limits = config.limits.model_copy(update={"connections": part(config.limits.connections)})
-    return config.model_copy(update={"limits": limits, "upstreams": upstreams})
+    return config.model_copy(update={"limits": limits, "upstreams": upstreams, "issuers": issuers})
+
+
+def _asks(section: Introspection, workers: int) -> Introspection:
+    most = ("concurrency", "max_pending")
+    return section.model_copy(update={name: -(-getattr(section, name) // workers) for name in most})

@@ -50,7 +50,7 @@ class RemoteKeys:
         """
         if self._fetching is None:
             now = asyncio.get_running_loop().time()
-            wait = self._missed_at + self.issuer.keys.cooldown - now
+            wait = self._missed_at + self.issuer.key_source.cooldown - now
             if wait > 0:
                 self._schedule(wait)
                 return self.keyring
@@ -75,7 +75,7 @@ class RemoteKeys:
             self._fetching.cancel()
 
     async def _refresh(self) -> None:
-        keys = self.issuer.keys
+        keys = self.issuer.key_source
         try:
             document = await fetch_key_set(self.issuer)
             # The document is somebody else's, and may be long.
@@ -107,7 +107,7 @@ class RemoteKeys:
         self.last_error = reason
         at_hand = "last good set kept" if self.keyring.loaded else "there are none yet"
         log.warning("keys of issuer %s: %s (%s)", self.name, reason, at_hand)
-        longest = self.issuer.keys.interval
+        longest = self.issuer.key_source.interval
         return min(FIRST_RETRY * 2.0 ** min(self._failures - 1, 16), longest)
 
     def _schedule(self, delay: float) -> None:
@@ -132,7 +132,7 @@ class KeyService:
         before = self.remote
         self.remote = {}
         for name, issuer in issuers.items():
-            if not issuer.keys.remote:
+            if issuer.keys is None or not issuer.keys.remote:
                 continue
             known = before.pop(name, None)
             if known is not None and issuer.has_keys_of(known.issuer):
@@ -167,7 +167,7 @@ class KeyService:
 
 async def fetch_key_set(issuer: Issuer) -> bytes:
     """Fetch discovery, where configured, and the key set; raises FetchError or ValueError."""
-    keys = issuer.keys
+    keys = issuer.key_source
     deadline = asyncio.get_running_loop().time() + keys.timeout
 
     async def get(url: str) -> bytes:

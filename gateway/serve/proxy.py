@@ -148,6 +148,8 @@ class Request:
         facts = NO_FACTS
         try:
             while True:
+                if self.snapshot.denied is not self.runtime.denied:
+                    self.snapshot = self.snapshot.with_denied(self.runtime.denied)
                 outcome = plan(self.head, facts, self.snapshot, time.time())
                 if not isinstance(outcome, Need):
                     trail = outcome.trail
@@ -188,6 +190,10 @@ class Request:
         if need.kind == "session":
             found = await self.runtime.sessions.find(need.login, need.cookie, self.snapshot)
             return replace(facts, session=found)
+        if need.kind == "introspection":
+            issuer = self.snapshot.config.issuers[need.issuer]
+            answer = await self.runtime.introspection.ask(need.issuer, issuer, need.token)
+            return replace(facts, introspected=answer)
         if need.kind == "quota":
             return replace(facts, admitted=await self.runtime.quotas.take(need.charges))
         self.content_seen = await self.whole_body(need.max_bytes)
@@ -336,9 +342,14 @@ class Request:
             return
         self.notify(None)  # from here on the relay hears of it
         self.status = 101
-        self.bytes_in, self.bytes_out = await relay(
-            socket, self.receive, self.send, expires_at=forward.expires_at
-        )
+        with self.runtime.open.opened(forward.trail.principal) as revoked:
+            self.bytes_in, self.bytes_out = await relay(
+                socket,
+                self.receive,
+                self.send,
+                expires_at=forward.expires_at,
+                revoked=revoked,
+            )
 
     async def refused_by_upstream(self, response: Response, forward: Forward) -> None:
         """Pass on the upstream's answer to a handshake that it does not take."""

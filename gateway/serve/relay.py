@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.serve.turn import Turn
 from gateway.serve.upstream import Closed
@@ -24,11 +24,16 @@ UNSENDABLE = frozenset({NO_STATUS, ABNORMAL, 1015})
 
 
 async def relay(
-    socket: UpstreamSocket, receive: Receive, send: Send, *, expires_at: float | None
+    socket: UpstreamSocket,
+    receive: Receive,
+    send: Send,
+    *,
+    expires_at: float | None,
+    revoked: asyncio.Future[None],
 ) -> tuple[int, int]:
     """Accept the client and relay; the bytes that came from the client, and those to it.
 
-    At `expires_at` (Unix seconds) both sides are closed with 1008.
+    At `expires_at` (Unix seconds), and once `revoked` is done, both sides are closed with 1008.
     """
     counts = [0, 0]
     tasks: list[asyncio.Task[Closed]] = []
@@ -42,10 +47,14 @@ async def relay(
             asyncio.create_task(_downwards(socket, send, counts)),
         ]
         left = None if expires_at is None else max(0.0, expires_at - time.time())
-        done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        ends: tuple[asyncio.Future[Any], ...] = (*tasks, revoked)
+        await asyncio.wait(ends, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         tell_client = not tasks[0].done()
-        expired = Closed(code=POLICY_VIOLATION, reason="token expired")
-        closed = done.pop().result() if done else expired
+        over = "token revoked" if revoked.done() else "token expired"
+        closed = next(
+            (task.result() for task in tasks if task.done()),
+            Closed(code=POLICY_VIOLATION, reason=over),
+        )
     finally:
         # From here on nothing passes, whether or not the client takes what it is told.
         for task in tasks:

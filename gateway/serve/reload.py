@@ -130,7 +130,7 @@ class Reloader:
     `prepare` raises ConfigError for what only the shell can know, and returns what activates the
     snapshot. While `pin` is set, its policy files serve with everything else
     as it is on disk; the policies on disk are built and reported only. Who changes what serves
-    holds `turn`.
+    holds `turn`. `looked` is called after each look at the files, whatever came of it.
     """
 
     def __init__(
@@ -141,12 +141,14 @@ class Reloader:
         *,
         prepare: Callable[[Candidate, Snapshot], Awaitable[Activate]],
         reported: Callable[[bool], None],
+        looked: Callable[[], None],
     ) -> None:
         self.path = path
         self.environ = environ
         self.snapshot = begun.snapshot
         self.prepare = prepare
         self.reported = reported
+        self.looked = looked
         self.begun = begun
         self.candidate = begun.candidate
         self.pin = begun.pin
@@ -227,9 +229,12 @@ class Reloader:
         """Read the files and, if they differ from what was seen, try to activate them."""
         async with self.turn:
             forced, self.forced = self.forced, False
-            await self._reload(forced=forced)
-            if self.pin is not None:
-                await self._look_ahead(forced=forced)
+            try:
+                await self._reload(forced=forced)
+                if self.pin is not None:
+                    await self._look_ahead(forced=forced)
+            finally:
+                self.looked()
 
     async def _reload(self, *, forced: bool) -> None:
         seen = "unreadable"

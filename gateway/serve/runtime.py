@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.identify.revoked import NOTHING
+from gateway.serve.introspect import IntrospectionService
 from gateway.serve.quota import QuotaService
 from gateway.serve.session import SessionService
 from gateway.serve.shadow import Shadowing
 from gateway.serve.signer import SignerService
+from gateway.serve.sockets import OpenSockets
 from gateway.serve.tokens import TokenService
 from gateway.serve.upstream import Pool
 
@@ -16,8 +19,10 @@ if TYPE_CHECKING:
 
     from gateway.config.model import Upstream
     from gateway.identify import Keyring
+    from gateway.identify.revoked import Denied
     from gateway.record.metrics import Metrics, UpstreamGauges
     from gateway.record.recorder import Recorder
+    from gateway.serve.introspect import Introspector
     from gateway.serve.quota import Table
     from gateway.serve.session import Store
     from gateway.snapshot import Snapshot
@@ -46,11 +51,14 @@ class Runtime:
     def __init__(self, keys: Keys, counts: Table, sessions: Store, metrics: Metrics) -> None:
         self.keys = keys
         self.metrics = metrics
-        self.sessions = SessionService(sessions, keys, metrics)
         self.shadowing = Shadowing(metrics)
         self.quotas = QuotaService(counts)
         self.signers = SignerService()
         self.tokens = TokenService(metrics)
+        self.introspection = IntrospectionService(metrics)
+        self.sessions = SessionService(sessions, keys, self.introspection, metrics)
+        self.denied = NOTHING
+        self.open = OpenSockets()
         self.pools: dict[Upstream, Pool] = {}
         self.retired: list[Pool] = []
 
@@ -87,7 +95,7 @@ class Runtime:
         keyrings: Mapping[str, Keyring],
     ) -> None:
         """Serve every request that starts from now on with `snapshot`, and these remote keys."""
-        self.snapshot = snapshot.with_keyrings(keyrings)
+        self.snapshot = snapshot.with_keyrings(keyrings).with_denied(self.denied)
         self.recorder = recorder
         self.shadowing.activate(snapshot.shadow, snapshot.revision)
         replaced = [
@@ -118,6 +126,18 @@ class Runtime:
             self.retired.append(pool)
         return pool
 
+    def prepare_introspection(self, snapshot: Snapshot) -> dict[str, Introspector]:
+        """The issuers that are asked with a snapshot; ConfigError. Blocking."""
+        changed = not self._same_files(snapshot)
+        return self.introspection.prepare(snapshot.config, changed=changed)
+
+    def deny(self, denied: Denied) -> None:
+        """Decide every request from now on with these deny lists, and end what they forbid."""
+        self.denied = denied
+        if self.pools:  # otherwise, nothing is active yet
+            self.snapshot = self.snapshot.with_denied(denied)
+            self.open.end_denied(denied)
+
     def renew(self, name: str, keyring: Keyring) -> None:
         """Serve every request that starts from now on with newer keys of an issuer."""
         self.snapshot = self.snapshot.with_keyrings({name: keyring})
@@ -126,6 +146,7 @@ class Runtime:
         """End the wait for keys, and all connections."""
         await self.sessions.close()
         self.keys.close()
+        self.introspection.close()
         self.signers.close()
         self.tokens.close()
         await self.shadowing.close()

@@ -14,11 +14,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import ConfigError, Problem
+from gateway.identify.revoked import NOTHING
 from gateway.serve.balance import CLOSED, Board
 from gateway.serve.edition import Edition, share
 from gateway.serve.forkserver import ForkServer
 from gateway.serve.hypercorn import BoundListener, bind, serve
 from gateway.serve.link import (
+    Deny,
     Drain,
     End,
     Fetched,
@@ -27,9 +29,11 @@ from gateway.serve.link import (
     Reopen,
     Serve,
     Setting,
+    pickled,
 )
 from gateway.serve.member import Lost, Member
 from gateway.serve.quota import Table
+from gateway.serve.revocation.source import whole
 from gateway.serve.session import MemoryStore
 from gateway.serve.shared import SLOTS, anonymous, sharing
 from gateway.serve.tally import Tally
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from gateway.config.model import Config
+    from gateway.identify.revoked import Change
     from gateway.record.metrics import SessionGauges
     from gateway.serve.asgi import Receive, Scope, Send
     from gateway.serve.jwks import KeyService
@@ -84,6 +89,8 @@ class Supervisor:
         self.rate_limits = tally.rate_limits
         self._tally_sessions = tally.sessions
         self.tokens = tally.tokens
+        self.introspection = tally.introspection
+        self.denied = NOTHING
         self.shadow = tally.shadow
         self.shadow_queued = tally.shadow_queued
         self.status = tally.status
@@ -156,6 +163,13 @@ class Supervisor:
         order = NewKeys(edition=self._edition.number, issuer=issuer, document=document)
         for member in self.members:
             member.link.order(order)
+
+    def deny(self, change: Change) -> None:
+        """Have all workers take a change of the deny lists."""
+        self.denied = self.denied.changed(change)
+        order = pickled(Deny.of(change))
+        for member in self.members:
+            member.link.send(order)
 
     def _wanted(self, member: Member, issuer: str) -> None:
         if issuer not in member.fetching:  # the one under way answers this, too
@@ -234,6 +248,8 @@ class Supervisor:
             sessions=self._kept,
         )
         self.members.append(member)
+        for change in whole(self.denied):  # before it can serve anybody
+            member.link.order(Deny.of(change))
         self._spawn(self._listen(member))
         return member
 

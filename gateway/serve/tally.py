@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from gateway.record import counts
 from gateway.record.metrics import (
     AddressGauges,
+    IntrospectionGauges,
     Metrics,
     RateLimitGauges,
     SessionGauges,
@@ -144,6 +145,13 @@ class Tally:
             found = _joined(found, member.report.tokens, _token)
         return found
 
+    def introspection(self) -> dict[str, IntrospectionGauges]:
+        """How issuers are asked about tokens, by name."""
+        found: dict[str, IntrospectionGauges] = {}
+        for member in self.members:
+            found = _joined(found, member.report.introspection, _asked)
+        return found
+
     def shadow_queued(self) -> int:
         """How many requests wait for the shadow."""
         return sum(member.report.shadow_queued for member in self.members)
@@ -189,6 +197,14 @@ def _both(one: UpstreamGauges, other: UpstreamGauges) -> UpstreamGauges:
         targets=_joined(one.targets, other.targets, _target),
         retries=_joined(one.retries, other.retries, int.__add__),
         over_budget=one.over_budget + other.over_budget,
+    )
+
+
+def _asked(one: IntrospectionGauges, other: IntrospectionGauges) -> IntrospectionGauges:
+    return IntrospectionGauges(
+        answers=one.answers + other.answers,
+        waiting=one.waiting + other.waiting,
+        error=one.error or other.error,
     )
 
 

@@ -89,6 +89,7 @@ class Worker:
         recorder = self.recorder(snapshot)
         pools = self.runtime.prepare(snapshot)
         activate_redis = self.runtime.prepare_redis(snapshot)
+        asked = self.runtime.prepare_introspection(snapshot)
         # No reload changes the folder: all workers of a machine have their keys from one.
         state = self.config.policy.state
         signer = self.runtime.signers.prepare(snapshot.config.assertion, state)
@@ -107,6 +108,7 @@ class Worker:
             self.runtime.signers.activate(signer)
             self.runtime.sessions.activate(providers)
             self.runtime.tokens.activate(tokens)
+            self.runtime.introspection.activate(asked, snapshot.config.issuers)
             self.runtime.activate(snapshot, recorder, pools, keyrings)
 
         return activate
@@ -181,5 +183,5 @@ def missing_keys(config: Config, keyrings: Mapping[str, Keyring]) -> list[str]:
     return [
         f"issuer {name} has no keys"
         for name, issuer in config.issuers.items()
-        if issuer.required and not keyrings[name].loaded
+        if issuer.keys is not None and issuer.required and not keyrings[name].loaded
     ]

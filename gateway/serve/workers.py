@@ -16,7 +16,9 @@ from gateway.serve.worker import Worker
 
 if TYPE_CHECKING:
     from gateway.config.model import Config
+    from gateway.identify.revoked import Change
     from gateway.record.metrics import (
+        IntrospectionGauges,
         Metrics,
         RateLimitGauges,
         SessionGauges,
@@ -74,6 +76,9 @@ class Workers(Protocol):
     def renew(self, issuer: str) -> None:
         """Serve every request that starts from now on with an issuer's newest keys."""
 
+    def deny(self, change: Change) -> None:
+        """Decide every request from now on with a change of the deny lists."""
+
     async def serve(self, *others: BoundListener) -> None:
         """Serve, other listeners too, until `stopping` is set; then drain."""
 
@@ -106,6 +111,9 @@ class Workers(Protocol):
 
     def tokens(self) -> dict[str, TokenGauges]:
         """How the token endpoints do, by name."""
+
+    def introspection(self) -> dict[str, IntrospectionGauges]:
+        """How issuers are asked about tokens, by name."""
 
     def shadow_queued(self) -> int:
         """How many requests wait for the shadow."""
@@ -145,6 +153,7 @@ class InProcess:
         self.upstreams = self.worker.runtime.upstreams
         self.rate_limits = self.worker.runtime.quotas.gauges
         self.tokens = self.worker.runtime.tokens.gauges
+        self.introspection = self.worker.runtime.introspection.gauges
         self.shadow_queued = self.worker.runtime.shadowing.queued
         try:
             self.worker.bind()
@@ -168,6 +177,11 @@ class InProcess:
     def renew(self, issuer: str) -> None:
         """See Workers."""
         self.worker.runtime.renew(issuer, self.keys.remote[issuer].keyring)
+
+    def deny(self, change: Change) -> None:
+        """See Workers."""
+        runtime = self.worker.runtime
+        runtime.deny(runtime.denied.changed(change))
 
     def release(self) -> None:
         """See Workers."""

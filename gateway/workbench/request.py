@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.model import METHOD, TOKEN
 from gateway.config.values import Malformed
-from gateway.model import Facts, Forward, Head, Need, Refuse, Session, Taken
+from gateway.model import Facts, Forward, Head, Introspected, Need, Refuse, Session, Taken
 from gateway.pipeline import plan
+from gateway.record.encode import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,11 +32,13 @@ DRY_RUN = "dry-run"
 class Request:
     """A request as a client would send it, each of its parts well-formed.
 
-    `target` is path and query; `token` is None for an anonymous request; `scheme` is that of the
-    first listener where it is None. `session` tells that the token is that of a browser's session.
+    `target` is path and query; `token` is None for an anonymous request, and `introspection` what
+    its issuer answers where it is asked; `scheme` is that of the first listener where it is None.
+    `session` tells that the token is that of a browser's session.
     """
 
     token: str | None
+    introspection: Mapping[str, Any] | None
     method: str
     target: bytes
     headers: tuple[tuple[bytes, bytes], ...]
@@ -79,6 +83,7 @@ class Request:
 def make_request(
     *,
     token: str | None = None,
+    introspection: Mapping[str, Any] | None = None,
     method: str = "GET",
     path: str = "/",
     headers: Iterable[tuple[str, str]] = (),
@@ -112,6 +117,7 @@ def make_request(
         ) from None
     return Request(
         token=token,
+        introspection=introspection,
         method=method,
         target=path.encode(),
         headers=tuple(_header(name, value) for name, value in headers),
@@ -137,19 +143,32 @@ def _header(name: str, value: str) -> tuple[bytes, bytes]:
 def send(
     request: Request, snapshot: Snapshot, keyrings: Mapping[str, Keyring], now: float
 ) -> Outcome:
-    """What the gateway would do with the request; a Need of keys where `keyrings` lack them."""
+    """What the gateway would do with the request; a Need of what only the network would have.
+
+    That are keys which `keyrings` lack, and an issuer's answer which the request lacks.
+    """
     head = request.head(snapshot)
     facts = Facts(keyrings=keyrings)
     while True:
         outcome = plan(head, facts, snapshot, now)
         if not isinstance(outcome, Need) or outcome.kind == "keys":
             return outcome
+        if outcome.kind == "introspection":
+            if request.introspection is None:
+                return outcome
+            facts = replace(facts, introspected=answered(request.introspection))
+            continue
         if outcome.kind == "body":
             facts = replace(facts, body=request.body)
         elif outcome.kind == "session":
             facts = replace(facts, session=request.found(outcome.login))
         else:  # a dry run spends nobody's quota
             facts = replace(facts, admitted=Taken(charges=outcome.charges))
+
+
+def answered(members: Mapping[str, Any]) -> Introspected:
+    """An issuer's answer about a token."""
+    return Introspected(members=members, revision=sha256(encode(members)).hexdigest())
 
 
 def as_dict(outcome: Forward | Refuse | Answer) -> dict[str, Any]:

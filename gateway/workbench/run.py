@@ -52,25 +52,30 @@ def run(scenario: Scenario, snapshot: Snapshot, mint: Mint) -> Ran:
     """Send a scenario's request through the pipeline of a configuration."""
     keyrings = mint.keyrings
     try:
-        token = None
+        token, introspection = None, None
         if scenario.token is not None:
             token = mint.token(*scenario.token, scenario.now)
+            introspection = mint.introspection(*scenario.token, scenario.now)
             recipe = scenario.token[1]
             if recipe.file is not None:
                 keyrings = {**snapshot.keyrings, **mint.given_keyrings(recipe)}
-        request = _request(token, scenario.request)
+        request = _request(token, introspection, scenario.request)
     except Malformed as error:
         said = f"{error}; {error.remedy}" if error.remedy else str(error)
         return Ran(scenario=scenario, outcome=None, error=said)
     outcome = send(request, snapshot.with_keyrings(keyrings), keyrings, scenario.now)
     if isinstance(outcome, Need):
-        said = f"the keys of issuer {outcome.issuer!r} come from the network: name them in jwks"
+        said = f"the issuer {outcome.issuer!r} is asked about the token: add introspection to it"
+        if outcome.kind == "keys":
+            said = f"the keys of issuer {outcome.issuer!r} come from the network: name them in jwks"
         return Ran(scenario=scenario, outcome=None, error=said)
     found = tuple(differences(scenario, as_dict(outcome)))
     return Ran(scenario=scenario, outcome=outcome, differences=found)
 
 
-def _request(token: str | None, recipe: RequestRecipe) -> Request:
+def _request(
+    token: str | None, introspection: dict[str, Any] | None, recipe: RequestRecipe
+) -> Request:
     headers = [
         (name, _text(one))
         for name, value in recipe.headers.items()
@@ -85,6 +90,7 @@ def _request(token: str | None, recipe: RequestRecipe) -> Request:
             headers.append(("content-type", "application/json"))
     return make_request(
         token=token,
+        introspection=introspection,
         method=recipe.method,
         path=recipe.path,
         headers=headers,

@@ -85,6 +85,10 @@ class TokenRecipe(Section):
     """Time from `iat` to `exp`."""
     signed_by: Literal["issuer", "stranger", "nobody"] = "issuer"
     """A key of the issuer, a key under the same id that is not the issuer's, or none at all."""
+    introspection: dict[str, Any] | None = None
+    """What the issuer answers where it is asked about the token (RFC 7662), beside or instead of
+    `active`, `token_type` and the claims; null leaves one out. The token is opaque then, unless
+    the issuer is asked about those that it signed."""
     file: Path | None = None
     """File with the token as it is sent; then `jwks` holds the keys, and nothing else is given."""
     jwks: Path | None = None
@@ -94,7 +98,7 @@ class TokenRecipe(Section):
     def _one_kind(self) -> TokenRecipe:
         if self.file is None and self.jwks is not None:
             raise Malformed("jwks verifies the token in a file", "give file, too", key=("jwks",))
-        others = self.model_fields_set - {"file", "jwks", "issuer", "like"}
+        others = self.model_fields_set - {"file", "jwks", "issuer", "like", "introspection"}
         if self.file is not None and others:
             raise Malformed(f"file is the whole token; leave out {', '.join(sorted(others))}")
         return self
@@ -377,6 +381,8 @@ def _base(file: ScenarioFile, name: str) -> TokenRecipe:
 def _over(base: TokenRecipe, recipe: TokenRecipe) -> TokenRecipe:
     update = {each: getattr(recipe, each) for each in recipe.model_fields_set - {"like"}}
     update |= {"claims": base.claims | recipe.claims, "header": base.header | recipe.header}
+    if base.introspection is not None and recipe.introspection is not None:
+        update["introspection"] = base.introspection | recipe.introspection
     return base.model_copy(update=update)
 
 

@@ -149,6 +149,8 @@ def _identity(principal: Principal) -> Iterator[str]:
         yield "anonymous"
         return
     yield f"{principal.subject} (issuer {principal.issuer})"
+    if not principal.token_header:
+        yield "the issuer answers that the token is active"
     for name in _LISTS:
         values = getattr(principal, name)
         if values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -43,15 +44,9 @@ class Mint:
         if recipe.file is not None:
             return _text(recipe.file)
         issuer_name, issuer = self._issuer(recipe)
-        issued = now - recipe.age
-        audience = issuer.audience[0] if issuer.audience else None
-        usual: dict[str, Any] = {
-            "iss": issuer.issuer,
-            "sub": name,
-            "aud": audience,
-            "iat": _whole(issued),
-            "exp": _whole(issued + recipe.lifetime),
-        }
+        if _is_opaque(recipe, issuer):
+            return "opaque-" + re.sub(r"[^A-Za-z0-9_~+/-]", "-", name)
+        usual = _usual(name, recipe, issuer, now)
         algorithm = _algorithm(issuer)
         key = self._key(issuer_name, recipe.signed_by, algorithm)
         unsigned = recipe.signed_by == "nobody"
@@ -65,6 +60,21 @@ class Mint:
         if unsigned:
             return f"{b'.'.join(map(base64url.encode, parts)).decode()}."
         return sign_bytes(*parts, key)
+
+    def introspection(self, name: str, recipe: TokenRecipe, now: float) -> dict[str, Any] | None:
+        """What the issuer answers about the token; None where it is not asked. Malformed."""
+        issuer_name, issuer = self._issuer(recipe)
+        given = recipe.introspection or {}
+        if issuer.introspection is None:
+            if recipe.introspection is None:
+                return None
+            at = ("token", "introspection")
+            raise Malformed(f"the issuer {issuer_name} is not asked about tokens", key=at)
+        usual: dict[str, Any] = {"active": True}
+        if recipe.file is None and _is_opaque(recipe, issuer):
+            kind = next(iter(issuer.introspection.token_types), None) or None
+            usual |= {"token_type": kind, **_usual(name, recipe, issuer, now), **recipe.claims}
+        return {name: value for name, value in (usual | given).items() if value is not None}
 
     def given_keyrings(self, recipe: TokenRecipe) -> dict[str, Keyring]:
         """The keyrings for a token in a file: that of its issuer is read from `jwks`."""
@@ -94,10 +104,28 @@ class Mint:
 
     def _keyring(self, name: str, issuer: Issuer) -> Keyring:
         key = self._key(name, "issuer", _algorithm(issuer))
-        if issuer.keys.symmetric:
+        if issuer.keys is not None and issuer.keys.symmetric:
             return Keyring.from_secret(base64url.decode(key.private_jwk()["k"]))
         data = json.dumps(public_jwks([key])).encode()
         return Keyring.from_jwks(data, algorithms=accepted_algorithms(issuer))
+
+
+def _is_opaque(recipe: TokenRecipe, issuer: Issuer) -> bool:
+    """Whether the token is none that its issuer signs."""
+    if issuer.introspection is None or issuer.keys is None:
+        return issuer.introspection is not None
+    return recipe.introspection is not None and issuer.introspection.tokens == "opaque"
+
+
+def _usual(name: str, recipe: TokenRecipe, issuer: Issuer, now: float) -> dict[str, Any]:
+    issued = now - recipe.age
+    return {
+        "iss": issuer.issuer,
+        "sub": name,
+        "aud": issuer.audience[0] if issuer.audience else None,
+        "iat": _whole(issued),
+        "exp": _whole(issued + recipe.lifetime),
+    }
 
 
 def _algorithm(issuer: Issuer) -> str:

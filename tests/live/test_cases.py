@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,8 +28,9 @@ class Case:
     lines of `http2` over those of HTTP2. `config` changes the gateway's. `upstream` says what the
     upstream `greets` with, `sends` to a request, and does `then`. `issues` is the answer of a token
     endpoint, from which the upstream of /items has its tokens then. `held` is a request before,
-    which waits at the upstream. `lost` is what the gateway loses: a part of the snapshot, or the
-    connections to its `upstreams` while one waits. `kept` is a policy that served long ago.
+    which waits at the upstream. `lost` is what the gateway loses: a part of the snapshot, its
+    `state` folder, or the connections to its `upstreams` while one waits. `kept` is a policy that
+    served long ago. `most` are the entries that its deny list takes.
 
     Back comes the problem document of `refuse`, or an `answer` to what the upstream has `seen`,
     or nothing but a code that is `counted`.
@@ -47,6 +49,7 @@ class Case:
     held: str = ""
     lost: str = ""
     kept: str = ""
+    most: int | None = None
     refuse: str = ""
     answer: Mapping[str, Any] | None = None
     counted: str = ""
@@ -83,7 +86,9 @@ def state(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @live
-async def test_case(tmp_path, state, case):
+async def test_case(tmp_path, state, case, monkeypatch):
+    if case.most is not None:
+        monkeypatch.setattr("gateway.serve.revocation.service.MAX_ENTRIES", case.most)
     script = case.play if case.upstream else echo
     async with contextlib.AsyncExitStack() as stack:
         config = merge(state, case.config)
@@ -95,7 +100,11 @@ async def test_case(tmp_path, state, case):
             other = await stack.enter_async_context(http1.connect(gateway.port))
             await other.send(http1.request(*case.held.split()))
             await until(lambda: gateway.service.requests)
-        if case.lost and case.lost != "upstreams":
+        if case.lost == "state":
+            await gateway.settled()
+            shutil.rmtree(tmp_path / "lost")
+            (tmp_path / "lost").write_text("no folder")
+        elif case.lost and case.lost != "upstreams":
             await gateway.settled()
             runtime = gateway.runtime
             runtime.snapshot = replace(runtime.snapshot, **{case.lost: None})

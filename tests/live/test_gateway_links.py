@@ -1,10 +1,15 @@
 """The whole gateway and files that are reached through links, or lie beside others."""
 
+import asyncio
 import json
 import shutil
 
+import pytest
+
 from gateway.jose.sign import generate, public_jwks
-from tests.support.gateway import live, policy_for, running, until
+from tests.support.gateway import POLICY, live, policy_for, running, token, until, write
+from tests.support.process import serving
+from tests.support.upstream import answers, ok, upstream
 
 
 def publish(folder, name, files):
@@ -19,6 +24,9 @@ def publish(folder, name, files):
         if not (folder / file).is_symlink():
             (folder / file).unlink(missing_ok=True)
             (folder / file).symlink_to(f"..data/{file}")
+    for link in folder.iterdir():
+        if link.is_symlink() and not link.name.startswith("..") and link.name not in files:
+            link.unlink()
     if old is not None:
         shutil.rmtree(old)
 
@@ -40,6 +48,47 @@ async def test_config_maps_are_swapped(tmp_path):
         await gateway.loaded()
         assert (await gateway.ask(token=gateway.token(new))).status == 200
         assert (await gateway.ask(token=gateway.token())).code == "key-unknown"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@live
+async def test_config_maps_in_folders_of_their_own(tmp_path, workers):
+    """As deploy/kubernetes mounts them, from before the start on; a broken one changes nothing."""
+    key = generate("ES256")
+    config = {
+        "policy": {"paths": ["../policies"], "state": str(tmp_path / "state")},
+        "issuers": {"corp": {"keys": {"jwks_file": "../jwks.json"}}},
+    }
+
+    async def let_in(process, role, policies):
+        publish(tmp_path / "policies", f"..2026_{len(process.lines)}_{role}", policies)
+        bearer = token(key, roles=[role])
+        async with asyncio.timeout(30):
+            while (await process.ask(token=bearer)).status != 200:
+                await asyncio.sleep(0.02)
+
+    async with upstream(answers(ok())) as service:
+        text = write(tmp_path, key, service.url, config=config).read_text()
+        (tmp_path / "gateway.yaml").unlink()
+        (tmp_path / "config").mkdir()
+        publish(tmp_path / "config", "..2026_0", {"gateway.yaml": text})
+        publish(tmp_path / "policies", "..2026_0", {"authz.rego": POLICY})
+        options = ("--config", "config/gateway.yaml", "--workers", workers)
+        async with serving(tmp_path, *options) as process:
+            assert (await process.ask(token=token(key))).status == 200
+            await let_in(process, "writer", {"authz.rego": policy_for("writer")})
+            publish(tmp_path / "policies", "..broken", {"authz.rego": POLICY + "\nbroken := \n"})
+            await until(lambda: "reload refused" in process.errors, 30)
+            assert (await process.ask(token=token(key))).status == 403
+            assert (await process.ask(token=token(key, roles=["writer"]))).status == 200
+            # One file goes, another one comes.
+            await let_in(process, "auditor", {"other.rego": policy_for("auditor")})
+            assert (await process.ask(token=token(key, roles=["writer"]))).status == 403
+            publish(tmp_path / "config", "..2026_1", {"gateway.yaml": text.replace("/items", "/x")})
+            bearer = token(key, roles=["auditor"])
+            async with asyncio.timeout(30):
+                while (await process.ask("/x", token=bearer)).status != 200:
+                    await asyncio.sleep(0.02)
 
 
 @live

@@ -369,6 +369,8 @@ async def test_a_request_goes_on_with_the_endpoint_that_it_began_with(tmp_path):
 async def test_workers_keep_their_own_and_are_counted_as_one(tmp_path):
     endpoint = TokenEndpoint()
     async with exchanging(tmp_path, endpoint, workers=2) as gateway:
+        members = gateway.gateway.workers.members
+        await until(lambda: sum(member.active for member in members) == 3, seconds=60)
         responses = await answers_of(gateway, 20)
         assert {response.status for response in responses} == {200}
         assert 1 <= len(endpoint.calls) <= 2

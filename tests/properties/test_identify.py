@@ -13,7 +13,7 @@ from gateway.identify.discovery import DiscoveryError, parse
 from gateway.identify.keyring import KeysError
 from gateway.jose import base64url
 from gateway.jose.sign import SigningKey, sign, sign_bytes
-from gateway.model import ANONYMOUS, Facts, Missing, Principal
+from gateway.model import ANONYMOUS, Facts, Introspected, Missing, Principal
 from tests.support.tokens import (
     AUDIENCE,
     ISSUER,
@@ -184,6 +184,40 @@ def test_a_warm_cache_changes_no_answer(requests, payloads, strict):
         warmed = outcome(warm, of, request, route, rings, facts, now)
         cold = outcome(Identifier.build(of), of, request, route, rings, facts, now)
         assert plain(warmed) == plain(cold)
+
+
+ANSWERS = st.builds(
+    dict, CLAIMS, active=st.booleans() | JSON, token_type=st.sampled_from(["Bearer", "N_A"]) | JSON
+)
+ASKED = {"url": "https://issuer.example/introspect", "client": {"id": "gateway", "secret": "s"}}
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 1), st.integers(0, 4), st.integers(0, 2), st.floats(NOW - 200, NOW + 800)
+        ),
+        max_size=12,
+    ),
+    st.lists(ANSWERS, min_size=3, max_size=3),
+    st.sampled_from(["opaque", "always"]),
+)
+def test_what_is_known_of_an_answer_changes_none(requests, answers, tokens):
+    of = config({"introspection": {**ASKED, "tokens": tokens}}, routes=ROUTES)
+    bearers = [b"2YotnFZF", GOOD]
+    good = {"active": True, "token_type": "Bearer", **claims(exp=int(NOW) + 300)}
+    said = [None, *(Introspected(members=each, revision=dump(each)) for each in (good, *answers))]
+    warm = Identifier.build(of)
+    for bearer, answer, route, now in requests:
+        request = head(bearer=bearers[bearer])
+        facts = Facts(keyrings=RINGS[2], introspected=said[answer])
+        warmed = outcome(warm, of, request, route, RINGS[2], facts, now)
+        cold = outcome(Identifier.build(of), of, request, route, RINGS[2], facts, now)
+        assert plain(warmed) == plain(cold)
+        if isinstance(cold, Principal):
+            asked = bearer == 0 or tokens == "always"
+            assert not asked or said[answer].members["active"] is True
 
 
 @settings(max_examples=150, deadline=None)

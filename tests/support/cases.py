@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from gateway.identify.denylist import entry_of
+from gateway.identify.revoked import NOTHING, Change, Denied
 from gateway.jose.sign import SigningKey
 from gateway.model import Head, Session
 from gateway.snapshot import Snapshot, build, read
@@ -81,7 +83,8 @@ class Case:
     header mentions `<token>`. `config` changes the table's, `route` its first route. `decision`
     is the Rego behind `decision :=`. `after` is an earlier request, `seconds` before, maybe several
     `times`, with another `request` or a changed `token`. `uncounted` tells that rate limits cannot
-    be counted. `fetch` are the keys that the issuer publishes by now;
+    be counted. `fetch` are the keys that the issuer publishes by now, `introspection` is what it
+    says of the token; `denied` are entries of a deny list, and `unsure` why it may lack some.
     `session` tells that the cookie's session has the token, or has ended. `needs` is all that the
     plan asks for.
 
@@ -104,6 +107,9 @@ class Case:
     decision: str = ""
     after: Mapping[str, Any] = field(default_factory=dict)
     fetch: list[Any] | None = None
+    introspection: Mapping[str, Any] | None = None
+    denied: list[Mapping[str, Any]] = field(default_factory=list)
+    unsure: str = ""
     uncounted: bool = False
     session: bool | None = None
     needs: list[str] = field(default_factory=list)
@@ -159,6 +165,12 @@ class Case:
             peer=self.peer,
             websocket=self.websocket,
         )
+
+    @property
+    def lists(self) -> Denied:
+        """The deny lists."""
+        table = dict(entry_of(entry, None) for entry in self.denied)
+        return NOTHING.changed(Change(source="list", put=table, unsure=self.unsure))
 
     @property
     def earlier(self) -> Head:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.provider import CLIENT, OWN, SECRET
 
-SCRIPT = Path(__file__).with_name("oidc_provider.mjs")
+SCRIPT = Path(__file__).with_name("login_provider.mjs")
 MODULE = Path(__file__).parents[2] / ".ci/node/node_modules/oidc-provider/lib/index.js"
 START = 30.0
 

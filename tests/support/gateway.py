@@ -194,10 +194,12 @@ class Running:
         host: str = "127.0.0.1",
         method: str = "GET",
         headers: Headers = (),
+        body: bytes = b"",
     ) -> http1.Response:
         """The admin listener's answer."""
         async with http1.connect(self.admin_port) as client:
-            return await client.request(method, target, (("Host", host), *headers, *bearer(token)))
+            lines = (("Host", host), *headers, *bearer(token))
+            return await client.request(method, target, lines, body)
 
     async def admits(self, role: str) -> None:
         """Wait until a bearer of this role is let in, and the files are all right."""

@@ -7,7 +7,7 @@ import contextlib
 import re
 import sys
 from asyncio.subprocess import PIPE, Process as Child
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.support import http1
@@ -64,10 +64,19 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def started(*arguments: str, folder: Path) -> AsyncIterator[Process]:
-    """Run `gateway` with these arguments; it is killed at the end, should it still run."""
+async def started(
+    *arguments: str,
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
+) -> AsyncIterator[Process]:
+    """Run `gateway` with these arguments; it is killed at the end, should it still run.
+
+    `environ` is instead of ours; `within` is a command that runs another.
+    """
+    command = (*within, sys.executable, str(ROOT / "cli.py"), *arguments)
     child = await asyncio.create_subprocess_exec(
-        sys.executable, str(ROOT / "cli.py"), *arguments, cwd=folder, stdout=PIPE, stderr=PIPE
+        *command, cwd=folder, env=environ, stdout=PIPE, stderr=PIPE
     )
     process = Process(child)
     try:
@@ -79,9 +88,14 @@ async def started(*arguments: str, folder: Path) -> AsyncIterator[Process]:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, *options: str) -> AsyncIterator[Process]:
+async def serving(
+    folder: Path,
+    *options: str,
+    environ: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
+) -> AsyncIterator[Process]:
     """`gateway serve`, once it says that it serves."""
-    async with started("serve", *options, folder=folder) as process:
+    async with started("serve", *options, folder=folder, environ=environ, within=within) as process:
         await until(lambda: "policy revision" in process.errors or process.child.returncode, 60)
         assert process.port(), process.errors
         yield process

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -42,10 +43,15 @@ class RedisServer:
             stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 30
-        while not self.socket.exists():
+        while not self._listens():
             assert self._process.poll() is None, "redis-server ended"
             assert time.monotonic() < deadline, "redis-server does not listen"
             time.sleep(0.01)
+
+    def _listens(self) -> bool:
+        # The file is there before anybody listens.
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.socket)) == 0
 
     def kill(self) -> None:
         """End it at once."""

@@ -11,6 +11,7 @@ from gateway.identify import Keyring
 from gateway.model import Answer, Facts, Forward, Need, Refuse, Taken
 from gateway.pipeline import plan, settled
 from gateway.serve.quota import Table
+from gateway.workbench.request import answered
 from tests.support.cases import Snapshots, tables
 from tests.support.logins import LOGIN_CASES
 from tests.support.tables import NOW, SHELL, lines, load
@@ -26,7 +27,7 @@ def snapshots(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case, snapshots):
-    snapshot = snapshots.of(case)
+    snapshot = snapshots.of(case).with_denied(case.lists)
     outcome, needs = everything(case, snapshot)
     check(case, outcome)
     assert needs == case.needs
@@ -57,6 +58,8 @@ def carry(case, head, snapshot, now, counts):
         assert len(needs) == len(set(needs)), "asked twice for one thing"
         if outcome.kind == "body":
             facts = replace(facts, body=case.body.encode("latin-1"))
+        elif outcome.kind == "introspection":
+            facts = replace(facts, introspected=answered(case.introspection))
         elif outcome.kind == "quota":
             facts = replace(facts, admitted=take(outcome.charges))
         elif outcome.kind == "session":

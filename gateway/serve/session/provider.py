@@ -16,7 +16,7 @@ from gateway.serve.oauth_client import Credentials, call
 from gateway.session.provider import Metadata, ProviderError, Tokens
 
 if TYPE_CHECKING:
-    from gateway.config.model import Config, Issuer, Login
+    from gateway.config.model import Config, Issuer, KeySource, Login
 
 log = logging.getLogger("gateway.sessions")
 
@@ -32,6 +32,7 @@ class Provider:
         self.name = name
         self.login = login
         self.issuer = issuer
+        self.keys = keys_of(issuer)
         self.credentials = Credentials.read(login.client)
         self.last_error = ""
         self._metadata: Metadata | None = None
@@ -69,7 +70,7 @@ class Provider:
     async def tokens(self, form: dict[str, str]) -> Tokens:
         """What the token endpoint gives for a form; EndpointError, ProviderError, GatewayError."""
         metadata = await self.metadata()
-        keys = self.issuer.keys
+        keys = self.keys
         endpoint = OAuthEndpoint(
             url=metadata.token,
             client=self.login.client,
@@ -100,12 +101,12 @@ class Provider:
             log.warning("login %s: %s", self.name, error)
         else:
             self._failures, self.last_error = 0, ""
-            self._due = clock() + self.issuer.keys.interval
+            self._due = clock() + self.keys.interval
         finally:
             self._fetching = None
 
     async def _fetch(self) -> Metadata:
-        keys = self.issuer.keys
+        keys = self.keys
         source = self.login.discovery or discovery_url(self.issuer)
         document = await fetch(
             source,
@@ -117,6 +118,12 @@ class Provider:
         if _loopback(found.token) and not (_loopback(source) or keys.allow_private_addresses):
             raise FetchError(f"{public_url(source)} points to a loopback address for tokens")
         return found
+
+
+def keys_of(issuer: Issuer) -> KeySource:
+    """The keys of a login's issuer, which has some, as is checked when the file is read."""
+    assert issuer.keys is not None
+    return issuer.keys
 
 
 def unavailable(detail: str, seconds: float = 1.0) -> GatewayError:

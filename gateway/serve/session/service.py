@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.record.metrics import Metrics, SessionGauges
+    from gateway.serve.introspect import IntrospectionService
     from gateway.serve.runtime import Keys
     from gateway.serve.session.store import Store
     from gateway.session.provider import Tokens
@@ -34,9 +35,12 @@ _Made = TypeVar("_Made")
 class SessionService:
     """The sessions in a store, and the providers of the active configuration by login."""
 
-    def __init__(self, memory: Store, keys: Keys, metrics: Metrics) -> None:
+    def __init__(
+        self, memory: Store, keys: Keys, introspection: IntrospectionService, metrics: Metrics
+    ) -> None:
         self.stores = Stores(memory)
         self.keys = keys
+        self.introspection = introspection
         self.metrics = metrics
         self.providers: dict[str, Provider] = {}
         self.renewals = Renewals(self.stores, self.received, metrics)
@@ -138,7 +142,7 @@ class SessionService:
         """
         issuer, rule = provider.issuer.issuer, id_token_rule(snapshot.config, provider.login)
         try:
-            logout = await self._with_keys(
+            logout = await self._with_facts(
                 lambda facts: verify_logout_token(
                     token,
                     issuer,
@@ -147,7 +151,8 @@ class SessionService:
                     keyrings=snapshot.keyrings,
                     limits=snapshot.identifier.limits,
                     now=time.time(),
-                )
+                ),
+                snapshot,
             )
         except IdentityError as error:
             if error.code is Code.KEYS_UNAVAILABLE:
@@ -180,7 +185,7 @@ class SessionService:
         login, issuer, now = provider.login, provider.issuer.issuer, time.time()
         limits = snapshot.identifier.limits
         if tokens.id_token:
-            verified = await self._with_keys(
+            verified = await self._with_facts(
                 lambda facts: verify_id_token(
                     tokens.id_token.encode(),
                     issuer,
@@ -193,7 +198,8 @@ class SessionService:
                     keyrings=snapshot.keyrings,
                     limits=limits,
                     now=now,
-                )
+                ),
+                snapshot,
             )
             subject, sid = verified.claims["sub"], verified.claims.get("sid")
             sid = sid if isinstance(sid, str) else ""
@@ -223,10 +229,11 @@ class SessionService:
         by_id = provider.login.token == "id"  # noqa: S105  the kind of a token
         token = record.id_token if by_id else record.access_token
         identifier = snapshot.identifier.logins.get(provider.name, snapshot.identifier)
-        principal = await self._with_keys(
+        principal = await self._with_facts(
             lambda facts: identifier.principal(
                 token.encode(), ANYWHERE, facts, snapshot.keyrings, record.received_at
-            )
+            ),
+            snapshot,
         )
         ends = [record.received_at + snapshot.config.sessions.lifetime]
         if principal.expires_at is not None:
@@ -237,16 +244,22 @@ class SessionService:
             raise IdentityError(Code.TOKEN_EXPIRED, "the provider's token has expired")
         return min(ends)
 
-    async def _with_keys(self, attempt: Callable[[Facts], _Made]) -> _Made:
-        """What is made once the keys are there that it needs."""
+    async def _with_facts(self, attempt: Callable[[Facts], _Made], snapshot: Snapshot) -> _Made:
+        """What is made once keys and answers are there that it needs; GatewayError."""
         facts = Facts()
         while True:
             try:
                 return attempt(facts)
             except Missing as missing:
-                issuer = missing.need.issuer
-            keyring = await self.keys.newest(issuer)
-            facts = replace(facts, keyrings={**facts.keyrings, issuer: keyring})
+                need = missing.need
+            name = need.issuer
+            if need.kind == "introspection":
+                issuer = snapshot.config.issuers[name]
+                answer = await self.introspection.ask(name, issuer, need.token)
+                facts = replace(facts, introspected=answer)
+            else:
+                keyring = await self.keys.newest(name)
+                facts = replace(facts, keyrings={**facts.keyrings, name: keyring})
 
     def gauges(self) -> SessionGauges:
         """How storage and providers do."""

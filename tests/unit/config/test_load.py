@@ -1,5 +1,6 @@
 """gateway.yaml → Config, and what people are told of their mistakes."""
 
+import os
 import textwrap
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -963,6 +964,32 @@ class TestLoaded:
         }
         (folder / "token").chmod(0o600)
         assert len(read(text.encode(), folder / "gateway.yaml", {}).warnings) == 2
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root's files are handed to others so")
+    @pytest.mark.parametrize(
+        ("mode", "user", "groups", "warned"),
+        [
+            (0o440, 65532, [65532], False),
+            (0o640, 65532, [65532], False),
+            (0o460, 65532, [65532], True),
+            (0o444, 65532, [65532], True),
+            (0o440, 65532, [100], True),
+            (0o440, 0, [65532], True),
+        ],
+    )
+    def test_a_secret_that_root_hands_to_a_group(
+        self, folder, monkeypatch, mode, user, groups, warned
+    ):
+        """As Kubernetes mounts a Secret for a pod with `fsGroup`."""
+        (folder / "token").write_text("abc\n")
+        os.chown(folder / "token", 0, 65532)
+        (folder / "token").chmod(mode)
+        monkeypatch.setattr(os, "geteuid", lambda: user)
+        monkeypatch.setattr(os, "getegid", lambda: 100)
+        monkeypatch.setattr(os, "getgroups", lambda: groups)
+        text = BASE + "admin: {token_file: token}\n"
+        warnings = read(text.encode(), folder / "gateway.yaml", {}).warnings
+        assert [warning.key for warning in warnings] == ["admin.token_file"] * warned
 
     def test_warns_of_a_route_that_does_not_enforce_its_policy(self, folder):
         text = BASE + "    enforcement: report\n"

@@ -31,7 +31,7 @@ MISTAKES = {
     ),
     "an issuer with a shared secret": (
         ("issuer: corp", "issuer: shared"),
-        "11:13: logins.web.issuer: shared signs with a shared secret; a provider has public keys "
+        "11:13: logins.web.issuer: shared has no public keys, which ID tokens are verified with "
         "(write keys: {discovery: true} for the issuer)",
     ),
     "an issuer that is no URL": (

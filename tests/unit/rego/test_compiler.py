@@ -206,6 +206,47 @@ def test_the_worker_is_bounded_in_memory_and_time():
     assert done.returncode < 0
 
 
+WITHOUT_FOLDERS = """if True:
+    import os, sys, tempfile
+    sys.path.insert(0, {folder!r})
+    import compile_worker as worker
+    tempfile._candidate_tempdir_list = lambda: ["/nowhere"]
+    worker.MEMORY_FOLDER = {memory!r}
+    worker.main(os.fdopen(os.dup(2), "w"))
+"""
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_machine_without_a_folder_for_temporary_files(tmp_path, there):
+    """As a container with a read-only root file system: memory takes them."""
+    folder, memory = str(children.WORKER.parent), str(tmp_path if there else tmp_path / "none")
+    script = WITHOUT_FOLDERS.format(folder=folder, memory=memory)
+    asked = {"modules": [["package a\n\np := 1\n"]], "skeleton": {}, "entrypoints": ["a/p"]}
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=json.dumps({**asked, "query": None}) + "\n",
+        text=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    answer = json.loads(done.stderr)
+    if there:
+        assert "plan" in answer
+    else:
+        assert "set TMPDIR to a folder for them" in answer["faults"][0][1]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_machine_that_lacks_a_library_of_regopy(tmp_path, monkeypatch):
+    (tmp_path / "regopy.py").write_text("raise OSError('libatomic.so.1: not there')\n")
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        f"import runpy, sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
+        f"runpy.run_path({str(children.WORKER)!r}, run_name='__main__')\n"
+    )
+    monkeypatch.setattr(children, "WORKER", worker)
+    with pytest.raises(CompileError) as caught:
+        compile_rego(MODULES)
+    assert "cannot be loaded: libatomic.so.1: not there" in str(caught.value)
+
+
 def test_the_worker_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     compile_rego(MODULES)

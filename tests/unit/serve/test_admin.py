@@ -26,13 +26,15 @@ from gateway.serve.admin import (
     ReloadStatus,
     admin_app,
 )
+from gateway.serve.revocation import SourceStatus
 from gateway.serve.rollout import Rollout
 from gateway.serve.workers import WorkerStatus
 from tests.support.http1 import connect
 from tests.support.server import live_on, served, until
 
 LOCAL = {"host": "127.0.0.1:9090"}
-PRIVATE = ["/status", "/metrics", "/decisions", "/decisions/d-1", "/config", "/absent", "//status"]
+PRIVATE = ["/status", "/metrics", "/decisions", "/decisions/d-1", "/config", "/tokens/revoked", "/absent",
+           "//status"]  # fmt: skip
 
 
 def state(**changes):
@@ -81,10 +83,24 @@ def state(**changes):
         "config": lambda: {"admin": {"token": "**********"}},
         "workers": Workers(ring),
         "rollout": Rollout(None),
+        "revocation": Revocation(),
         "beside": dict,
         "actions": lambda: False,
     }
     return AdminState(**{**given, **changes})
+
+
+class Revocation:
+    """Deny lists of which one cannot be read."""
+
+    def status(self):
+        return {"file": SourceStatus(entries=3, confirmed_at=1_790_000_030.0, last_error="gone")}
+
+    def issuers(self):
+        return frozenset({"corp"})
+
+    def entries(self):
+        return [{"source": "file", "issuer": "corp", "jti": "1"}]
 
 
 class Workers:
@@ -245,6 +261,16 @@ def test_status():
             "logins": {},
         },
         "token_endpoints": {},
+        "introspection": {},
+        "revocation": {
+            "file": {
+                "entries": 3,
+                "confirmed": "2026-09-21T14:13:50.000000Z",
+                "stale": False,
+                "last_error": "gone",
+                "problems": [],
+            }
+        },
         "upstreams": {
             "orders": {
                 "targets": {

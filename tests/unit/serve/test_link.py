@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.errors import Problem
+from gateway.identify.revoked import Change, Denial, Key
 from gateway.record.metrics import (
     AddressGauges,
     RateLimitGauges,
@@ -17,7 +18,8 @@ from gateway.record.metrics import (
 )
 from gateway.serve import link
 from gateway.serve.link import (
-    Activated, Asked, Count, Drain, Link, Prepared, Recall, Recalled, Report, Told, Wanted,
+    Activated, Asked, Count, Deny, Drain, Link, Prepared, Recall, Recalled, Report, Told, Wanted,
+    pickled,
 )  # fmt: skip
 from gateway.serve.session.store import MAX_VALUE, Stored
 
@@ -208,3 +210,20 @@ def test_a_workers_message_has_a_limit(monkeypatch):
                 await supervisor.answered()
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Change(source="a"),
+        Change(source="a", unsure="away"),
+        Change(source="a", put={Key("corp", "jti", "1"): Denial(), Key("b", "sub", "x"): Denial(1.0, 2.0)}),
+        Change(source="a", drop=(Key("corp", "jti", "1"), Key("b", "sub", "x")), unsure=""),
+    ],
+)  # fmt: skip
+def test_a_change_of_the_deny_lists_arrives_as_it_was(change):
+    order = pickle.loads(pickled(Deny.of(change)))
+    assert order.change() == change
+    assert all(
+        type(key) is Key and type(each) is Denial for key, each in order.change().put.items()
+    )
