@@ -20,6 +20,8 @@ FIRST_PAUSE: Final = 0.25
 """Seconds for which a server that failed is left alone; each failure doubles it."""
 LONGEST_PAUSE: Final = 4.0
 CONNECTIONS: Final = 64
+LOOKS: Final = 5
+"""Parts of the time that a question has: one in which this process was late itself is no longer."""
 
 
 class RedisAway(Exception):  # noqa: N818  nobody's error
@@ -49,15 +51,15 @@ class RedisServer:
     async def ask(self, question: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """What a question to `client` brings; waits at most the configured time. RedisAway.
 
-        An answer that makes no sense (ValueError, TypeError) counts as none.
+        An answer that makes no sense (ValueError, TypeError) counts as none. Time that this process
+        spends with other requests, while the answer may be there already, counts in part only.
         """
         clock = asyncio.get_running_loop().time
         if self.failures and (self._trying or clock() < self._retry_at):
             raise RedisAway(f"Redis is away: {self.last_error}")
         trying = self._trying = bool(self.failures)
         try:
-            async with asyncio.timeout(self.config.timeout):
-                answer = await question()
+            answer = await _within(self.config.timeout, question)
         except (OSError, ValueError, TypeError, self._errors) as error:
             if clock() >= self._retry_at:  # requests that fail together are one failure
                 self.failures = min(self.failures + 1, 16)
@@ -76,6 +78,26 @@ class RedisServer:
         """Close all connections."""
         await self.client.aclose()
         await self.client.connection_pool.disconnect()
+
+
+async def _within(seconds: float, question: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """What a question brings in so much time; TimeoutError."""
+    asking = asyncio.ensure_future(question())
+    asking.add_done_callback(_taken_note_of)
+    try:
+        for _ in range(LOOKS):
+            done, _ = await asyncio.wait((asking,), timeout=seconds / LOOKS)
+            if done:
+                return asking.result()
+    finally:
+        asking.cancel()
+    raise TimeoutError
+
+
+def _taken_note_of(task: asyncio.Future[Any]) -> None:
+    """What becomes of a question that nobody waits for is no error of anybody."""
+    if not task.cancelled():
+        task.exception()
 
 
 class OnRedis(Protocol):
@@ -145,10 +167,10 @@ def _pool(config: Redis, library: Any) -> Any:
         "username": config.username,
         "password": password,
         "max_connections": CONNECTIONS,
-        "timeout": config.timeout,
+        "timeout": None,  # it is part of what a question waits
         "retry_on_timeout": False,
         "retry_on_error": [],
-        "socket_connect_timeout": config.timeout,
+        "socket_connect_timeout": LOOKS * config.timeout,
     }
     if config.url.startswith("unix:"):
         kind = library.UnixDomainSocketConnection

@@ -11,7 +11,7 @@ from gateway.config.model import Redis
 from gateway.limit.algorithm import step
 from gateway.model import Charge, Quota
 from gateway.serve.quota.redis import RedisCounts
-from tests.support.gateway import live, running
+from tests.support.gateway import live, running, until
 from tests.support.redis import redis_server
 
 PEOPLE = {"people": {"requests": 3, "per": 600}}
@@ -61,6 +61,7 @@ async def test_workers_count_as_one(tmp_path):
     people = {"requests": 30, "per": "1h", "key": "route"}
     config = limits(limits={"people": people})
     async with running(tmp_path, config=config, workers=2) as gateway:
+        await until(lambda: not gateway.gateway.ready(), 60)
         token = gateway.token(roles=["reader"])
         answers = await asyncio.gather(*[gateway.ask(token=token) for _ in range(60)])
         assert sorted(answer.status for answer in answers) == [200] * 30 + [429] * 30

@@ -162,6 +162,18 @@ def test_nobody_waits_for_a_redis_that_is_away(server, redis):
     redis(test, timeout=0.5)
 
 
+def test_a_redis_is_not_away_while_the_process_is_late_itself(redis):
+    async def test(store):
+        await store.create(KEY, b"v", **LASTING)
+        for _ in range(3):
+            asking = [asyncio.create_task(store.get(KEY)) for _ in range(100)]
+            await asyncio.sleep(0.01)
+            time.sleep(0.6)  # noqa: ASYNC251  that is what is tested
+            assert {stored.value for stored in await asyncio.gather(*asking)} == {b"v"}
+
+    redis(test, timeout=0.5)
+
+
 def test_answers_that_come_late_are_nobodys(server, redis):
     keys = [b"%032d" % number for number in range(20)]
 
