@@ -37,7 +37,8 @@ REFUSED_FOR: Final = 5.0
 """Seconds for which a refusal stands for all requests with the same token."""
 FAILED_FOR: Final = 1.0
 FREE_FAILURES: Final = 3
-"""Failures in a row after which the endpoint is left alone: fewer may be those of one token."""
+"""Failures in a row, of different tokens, after which the endpoint is left alone."""
+MOST_DOUBLED: Final = 32
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 
@@ -140,7 +141,7 @@ class TokenSource:
         self._failed: OrderedDict[bytes, tuple[Failure, float]] = OrderedDict()
         self._calls: dict[bytes, asyncio.Task[Issued | Failure]] = {}
         self._turns = asyncio.Semaphore(MAX_CALLS)
-        self._failures = 0
+        self._failing: set[bytes] = set()
         self._retry_at = 0.0
         self._trying = False
 
@@ -181,7 +182,7 @@ class TokenSource:
         """The call for a request: the one under way, or a new one."""
         task = self._calls.get(request.key)
         if task is None:
-            self._trying = self._failures >= FREE_FAILURES
+            self._trying = self._retry_at > 0
             task = asyncio.get_running_loop().create_task(self._call(request))
             self._calls[request.key] = task
             self._tasks.add(task)
@@ -260,7 +261,7 @@ class TokenSource:
             self._forget(request.key)  # a renewal was refused: what is at hand is void, too
             self._works()
         else:
-            self._fails(failure, now)
+            self._fails(request, failure, now)
             if (held := self._held.get(request.key)) is not None:
                 held.renew_at = now + FAILED_FOR
         self._failed.pop(request.key, None)
@@ -271,25 +272,27 @@ class TokenSource:
     # Whether the endpoint is left alone
 
     def _works(self) -> None:
-        self._failures, self._retry_at, self.last_error = 0, 0.0, ""
+        self._failing.clear()
+        self._retry_at, self.last_error = 0.0, ""
 
-    def _fails(self, failure: Failure, now: float) -> None:
+    def _fails(self, request: TokenRequest, failure: Failure, now: float) -> None:
         if failure.text != self.last_error:
             log.warning("token endpoint %s: %s", self.name, failure.text)
         self.last_error = failure.text
         if now < self._retry_at:
             return  # calls that fail together are one failure
-        self._failures = min(self._failures + 1, 32)
-        if failure.retry_after:  # it said so itself
-            self._failures = max(self._failures, FREE_FAILURES)
-        beyond = self._failures - FREE_FAILURES
-        if beyond >= 0:
-            pause = max(FIRST_PAUSE * 2.0**beyond, failure.retry_after)
+        # One client's token, again and again, must not have it left alone for all.
+        mark = request.key if request.subject_token else b"%d" % len(self._failing)
+        if len(self._failing) < MOST_DOUBLED:
+            self._failing.add(mark)
+        beyond = len(self._failing) - FREE_FAILURES
+        if beyond >= 0 or failure.retry_after:  # it may say so itself
+            pause = max(FIRST_PAUSE * 2.0 ** max(beyond, 0), failure.retry_after)
             self._retry_at = now + min(pause, LONGEST_PAUSE)
 
     def _paused(self, now: float) -> float:
         """For how long nobody may ask; when that is over one request does, before all others."""
-        if self._failures < FREE_FAILURES:
+        if not self._retry_at:
             return 0.0
         return max(self._retry_at - now, FIRST_PAUSE if self._trying else 0.0)
 

@@ -173,14 +173,23 @@ async def test_a_refusal_stands_for_a_short_time_and_for_its_token_alone(endpoin
 @scenario
 async def test_one_token_cannot_have_the_endpoint_left_alone(endpoint):
     endpoint.answer = EndpointError("away", "answered 500")
-    for second in range(2):
+    for second in range(20):
         endpoint.now = START + 2 * second
         assert await endpoint.ask("mallory") is Code.TOKEN_ENDPOINT_AWAY
         assert await endpoint.ask("mallory") is Code.TOKEN_ENDPOINT_AWAY
-    assert len(endpoint.forms) == 2
+    assert len(endpoint.forms) == 20
     endpoint.answer = {}
-    assert await endpoint.ask("alice") == "t3"
+    assert await endpoint.ask("alice") == "t21"
     assert endpoint.source.gauges().error == ""
+
+
+@scenario
+async def test_an_endpoint_that_fails_the_gateway_itself_is_left_alone(endpoint):
+    endpoint.answer = EndpointError("away", "answered 500")
+    for second in range(20):
+        endpoint.now = START + second
+        assert await endpoint.ask("") is Code.TOKEN_ENDPOINT_AWAY
+    assert len(endpoint.forms) < 10
 
 
 @scenario
