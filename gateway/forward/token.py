@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from gateway.errors import Code, ForwardError
 from gateway.model import TokenRequest
 
 if TYPE_CHECKING:
@@ -71,11 +72,16 @@ class Requester:
         )
 
     def of(self, principal: Principal) -> TokenRequest | None:
-        """What to ask for a principal; None where there is no token to exchange."""
+        """What to ask for a principal; None for an anonymous one, who has no token to exchange.
+
+        ForwardError EXCHANGE_REFUSED for one that is known by anything but a token.
+        """
         if not self.exchange:
             return TokenRequest(endpoint=self.endpoint, fields=self.fields, key=self.seed)
-        if not principal.token:
+        if not principal.authenticated:
             return None
+        if not principal.token:
+            raise ForwardError(Code.EXCHANGE_REFUSED, "there is no token at hand")
         # The whole token, not its subject: what it may be exchanged for depends on all it says.
         # No revision of keys is part of it: the token was verified with those of this request.
         whole = sha256(self.seed)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from gateway.config.model import Route
+from gateway.errors import Code, ForwardError
 from gateway.forward.token import AnswerError, Requester, read_answer
 from gateway.model import ANONYMOUS, Principal, TokenRequest
 
@@ -68,6 +69,12 @@ def test_client_credentials_are_for_whoever_asks():
 def test_who_is_anonymous_has_nothing_to_exchange():
     assert requester().of(ANONYMOUS) is None
     assert Requester.build(Route(id="r", paths="/r", upstream="http://u")) is None
+
+
+def test_who_is_known_without_a_token_does_not_go_on_as_somebody_anonymous():
+    with pytest.raises(ForwardError) as refusal:
+        requester().of(alice(b""))
+    assert refusal.value.code is Code.EXCHANGE_REFUSED
 
 
 def test_requests_that_one_token_answers_have_one_key():
