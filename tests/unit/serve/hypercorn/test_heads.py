@@ -53,8 +53,12 @@ def mutated(draw: st.DrawFn) -> bytes:
 @example(data=b"\r\n" + REQUEST, cut=1)
 @example(data=b"\n" + REQUEST, cut=1)
 @example(data=b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", cut=0)
+@example(data=b"\r\rPOST /a?\rHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", cut=1)
 def test_bytes_are_refused_or_accepted_however_they_arrive(data: bytes, cut: int) -> None:
-    assert read(data, cut=cut) == read(data)
+    whole, pieces = read(data), read(data, cut=cut)
+    # h11 refuses some heads before they are whole, for what it has seen by then.
+    refused = isinstance(whole[0], Code) and isinstance(pieces[0], Code)
+    assert refused or pieces == whole
 
 
 @given(data=mutated())
