@@ -15,6 +15,8 @@ from gateway.session.seal import SealError, derive, seal, unseal
 _COOKIE: Final = re.compile(rb"[A-Za-z0-9_-]{43}")
 _KEY: Final = b"session-key"
 _SEAL: Final = b"session-seal"
+SOONEST: Final = 1.0
+"""Seconds between two renewals of a session."""
 SHOWN: Final = 16
 """Digits of a session's id."""
 
@@ -42,8 +44,12 @@ class Record:
     retry_at: float = 0.0
 
     def due_at(self, before: float) -> float:
-        """When it is to be renewed: so many seconds before it expires, or at half of its time."""
-        return self.expires_at - min(before, (self.expires_at - self.received_at) / 2)
+        """When it is to be renewed: so many seconds before it expires, or at half of its time.
+
+        Not within the first second, unless it has expired: a provider may give what it gave.
+        """
+        due = self.expires_at - min(before, (self.expires_at - self.received_at) / 2)
+        return min(max(due, self.received_at + SOONEST), self.expires_at)
 
     def is_due(self, now: float, before: float) -> bool:
         """Whether it can be renewed, and it is time to."""

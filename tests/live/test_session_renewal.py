@@ -20,14 +20,19 @@ def short_waits(monkeypatch):
     monkeypatch.setattr(renewal, "EXTEND", 0.2)
 
 
-async def changed(browser, **changes):
-    """Change what the gateway knows of the browser's session."""
-    store = browser.gateway.runtime.sessions.store
+async def kept(browser):
+    """What the gateway knows of the browser's session: ticket, version and record."""
     ticket = Ticket.read(browser.session.encode())
-    stored = await store.get(ticket.key)
-    record = replace(ticket.unseal(stored.value), **changes)
-    value = ticket.seal(record, os.urandom(12))
-    assert await store.save(ticket.key, value, version=stored.version)
+    stored = await browser.gateway.runtime.sessions.store.get(ticket.key)
+    return ticket, stored.version, ticket.unseal(stored.value)
+
+
+async def changed(browser, **changes):
+    """Change it."""
+    ticket, version, record = await kept(browser)
+    value = ticket.seal(replace(record, **changes), os.urandom(12))
+    store = browser.gateway.runtime.sessions.store
+    assert await store.save(ticket.key, value, version=version)
 
 
 async def expired(browser, provider):
@@ -262,3 +267,22 @@ async def test_the_end_of_the_gateway_waits_for_a_renewal(tmp_path):
         gateway.gateway.stop.set()
         provider.gate.set()
     assert task.result().record.refresh_token != provider.refreshes[0]
+
+
+@live
+async def test_an_id_token_that_is_not_given_anew_is_used_up(tmp_path):
+    provider = Provider()
+    provider.answer = {"access_token": "opaque"}
+    provider.claims = {"at_hash": None, "roles": ["reader"]}
+    async with logins(tmp_path, provider, token="id") as (gateway, browser):
+        await due(browser, provider)
+        provider.answer |= {"id_token": None}
+        while not gateway.runtime.metrics.renewals:
+            assert (await browser.ask("/items")).status == 200
+        _, _, record = await kept(browser)
+        # It is renewed no more before it has expired, and ends then.
+        assert not record.is_due(record.expires_at - 0.001, 60.0)
+        await expired(browser, provider)
+        await changed(browser, retry_at=0.0, id_token=provider.expired())
+        assert (await browser.ask("/items")).status == 303
+        assert len(provider.refreshes) == 2

@@ -157,6 +157,11 @@ class Provider:
         whole = {n: v for n, v in {**claims, **changes}.items() if v is not None}
         return sign(header or {"typ": "logout+jwt"}, whole, key or self.key)
 
+    def expired(self) -> str:
+        """An ID token that is good no more."""
+        claims = {"iss": self.issuer, "aud": CLIENT, "sub": self.subject, "iat": 1, "exp": 2}
+        return sign({}, claims, self.key)
+
     def _grant(self, form: dict[str, str]) -> Grant | None:
         if form["grant_type"] == "authorization_code":
             grant = self.grants.pop(form["code"], None)

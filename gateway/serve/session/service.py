@@ -220,7 +220,10 @@ class SessionService:
             expires_at=0.0,
             received_at=now,
         )
-        return replace(record, expires_at=await self._expiry(record, tokens, provider, snapshot))
+        ends = await self._expiry(record, tokens, provider, snapshot)
+        # Without a new ID token nothing is gained by another renewal, until it has expired.
+        idle = before is not None and login.token == "id" and not tokens.id_token  # noqa: S105
+        return replace(record, expires_at=ends, retry_at=ends if idle else 0.0)
 
     async def _expiry(
         self, record: Record, tokens: Tokens, provider: Provider, snapshot: Snapshot

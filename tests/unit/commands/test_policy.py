@@ -665,3 +665,41 @@ def test_test_rules_run_wherever_they_stand(folder):
     result = run("test")
     assert result.exit_code == 2
     assert "rules/helpers.rego:3: data.helpers.test_here: FAIL" in result.stdout
+
+
+def test_scenarios_of_sessions(tmp_path):
+    """The token of a session decides; without one, a page leads to the login."""
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "authz.rego").write_text(
+        'package gateway.authz\n\ndefault allow := false\n\nallow if "reader" in input.identity.roles\n'
+    )
+    (tmp_path / "gateway.yaml").write_text(
+        """
+issuers:
+  corp: {issuer: "https://idp.example", audience: api, algorithms: [ES256], keys: {discovery: true}}
+logins: {web: {issuer: corp, client: {id: gateway, authentication: none}}}
+policy: {paths: [policies]}
+routes: [{id: shop, paths: [/shop], upstream: "http://127.0.0.1:9000", login: web}]
+"""
+    )
+    (tmp_path / "policies" / "shop.scenario.yaml").write_text(
+        """
+tokens: {alice: {claims: {roles: [reader]}}, bob: {claims: {roles: []}}}
+scenarios:
+  - {name: a session, token: alice, request: {path: /shop, session: true}, expect: forwarded}
+  - {name: one that may not, token: bob, request: {path: /shop, session: true}, expect: 403 policy-denied}
+  - name: another site
+    token: alice
+    request: {path: /shop, method: POST, session: true, headers: {origin: "https://evil.example"}}
+    expect: 403 csrf-refused
+  - name: a session that has ended
+    request: {path: /shop, session: true, headers: {accept: text/html}}
+    expect:
+      status: 303
+      headers: {location: "/.well-known/gateway/login/web?return_to=/shop", cookie: null}
+"""
+    )
+    result = CliRunner().invoke(
+        main, ["policy", "test", "--config", str(tmp_path / "gateway.yaml")]
+    )
+    assert (result.exit_code, result.stdout) == (0, "4 tests: 4 passed\n"), result.output

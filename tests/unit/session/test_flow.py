@@ -110,6 +110,8 @@ def record(**changes):
         ({}, 3600, 1300),
         ({"expires_at": 1010.0}, 60, 1005),
         ({"retry_at": 1580.0}, 60, 1580),
+        ({"expires_at": 1001.5}, 60, 1001),
+        ({"expires_at": 1000.5}, 60, 1000.5),
         ({"refresh_token": ""}, 60, None),
     ],
 )
