@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,7 @@ RANDOM: Final = 3 * 32 + NONCE_SIZE
 SHOWN: Final = 10
 """Signs of the state in the name of the login's cookie: a browser may have several under way."""
 _SEAL: Final = b"login-flow"
+_STATE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -43,7 +45,7 @@ class Flow:
     @property
     def mark(self) -> bytes:
         """What tells its cookie from others."""
-        return self.state[:SHOWN].encode()
+        return mark_of(self.state)
 
     def sealed(self, secret: bytes, random: bytes) -> str:
         """What the browser keeps of it; opens only with the `secret` of the gateway."""
@@ -87,6 +89,13 @@ def begin(login: str, redirect_uri: str, return_to: str, random: bytes, now: flo
         return_to=return_to,
         began=now,
     )
+
+
+def mark_of(state: str) -> bytes:
+    """The `mark` of a login with `state`; IdentityError LOGIN_STATE for what no login has."""
+    if not _STATE.fullmatch(state):
+        raise IdentityError(Code.LOGIN_STATE, "not a state of ours")
+    return state[:SHOWN].encode()
 
 
 def resume(

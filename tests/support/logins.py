@@ -171,6 +171,20 @@ async def _(gateway, provider, browser):
     return await browser.answer(with_query(place, state=state[:-1] + "~"))
 
 
+def _strange(state: str) -> Any:
+    async def act(gateway: Running, provider: Provider, browser: Browser) -> http1.Response:
+        answer = await browser.ask(f"{OWN}/callback/web?{urlencode({'state': state, 'code': 'c'})}")
+        set_cookies = [value for name, value in answer.headers if name == "set-cookie"]
+        assert not set_cookies, "a cookie that the sender has named"
+        return answer
+
+    return act
+
+
+for _state in ("", "a\r\nx: y", "a=b;path=/x", "a;b", "\x00", "ä", "\U0001f600", "a" * 9, "a" * 44):
+    refused(Code.LOGIN_STATE, f"a state that is none: {_state!r}")(_strange(_state))
+
+
 @refused(Code.LOGIN_STATE, "an answer on another host")
 async def _(gateway, provider, browser):
     place = provider.authorize(await browser.begin())

@@ -219,7 +219,7 @@ class SessionPages:
         state = asked.query.get("state", [])
         if len(state) != 1:
             raise IdentityError(Code.LOGIN_STATE, f"{len(state)} states")
-        name = asked.flow_prefix + state[0][: flows.SHOWN].encode()
+        name = asked.flow_prefix + flows.mark_of(state[0])
         done = (_text(delete_cookie(name)),)
         try:
             record, return_to = await self._logged_in(asked, name, state[0])
