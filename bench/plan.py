@@ -12,7 +12,8 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from gateway.config.model import Config
 from gateway.forward.token import Issued, Requester
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from gateway.model import Principal, TokenRequest
+    from gateway.serve.session.provider import Provider
 
 CALLS = 1_000
 ROUNDS = 25
@@ -153,6 +155,7 @@ def sessions(folder: Path) -> dict[str, Callable[[], object]]:
     value = ticket.seal(record, bytes(12))
     result(store.create(ticket.key, value, tags=(), idle=1e6, lifetime=1e6))
     renewals = Renewals(Stores(store), None, None)  # type: ignore[arg-type]
+    provider = cast("Provider", SimpleNamespace(name="web", issuer=SimpleNamespace(issuer="")))
     bearer = request(token)
     return {
         "logins: a bearer's plan": lambda: plan(bearer, NO_FACTS, snapshot, NOW),
@@ -161,7 +164,7 @@ def sessions(folder: Path) -> dict[str, Callable[[], object]]:
             plan(head, facts, snapshot, NOW),
         ),
         "  session, found and opened": lambda: result(
-            renewals.read(Ticket.read(ticket.cookie.encode()) or ticket, "web")
+            renewals.read(Ticket.read(ticket.cookie.encode()) or ticket, provider)
         ),
     }
 

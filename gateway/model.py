@@ -112,13 +112,19 @@ class Session:
     """A browser's session as the shell found it, renewed where that was due.
 
     `id` names it in logs, and opens nothing. `token` identifies its requests, and is empty where
-    there is no such session; `access_token` is what an upstream may get.
+    there is no such session; `access_token` is what an upstream may get. `issuer` is the login's,
+    by its configured name, and `subject` and `sid` are those of its ID token. It `began_at` (Unix
+    seconds), however often its tokens were renewed since.
     """
 
     login: str
     id: str = ""
     token: bytes = field(default=b"", repr=False)
     access_token: bytes = field(default=b"", repr=False)
+    issuer: str = ""
+    subject: str = ""
+    sid: str = ""
+    began_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +246,7 @@ class Decision:
 class Trail:
     """What the stages found, for the decision event and for `explain`.
 
-    `session` is the id of the one that it belongs to. `charges` are to be taken before the outcome
+    `session` is the one that it belongs to. `charges` are to be taken before the outcome
     is carried out, `taken` is what became of those before. `unenforced` is the code that the policy
     would have refused with, on a route that only reports. `canary` tells that the canary decided,
     whose revision is `revision` then. `now` (Unix seconds) is the time that the policy was asked
@@ -254,7 +260,7 @@ class Trail:
     principal: Principal | None = None
     document: Mapping[str, Any] | None = None
     decision: Decision | None = None
-    session: str = ""
+    session: Session | None = None
     charges: tuple[Charge, ...] = ()
     taken: tuple[Taken, ...] = ()
     detail: str = ""

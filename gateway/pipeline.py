@@ -78,11 +78,11 @@ def plan(head: Head, facts: Facts, snapshot: Snapshot, now: float) -> Outcome:
         snapshot.limiter.admit(head, match, source, facts)
         session = sessions.read(head, match, source, cookies, facts) if sessions else None
         if session is not None:
-            found["session"] = session.id
+            found["session"] = session
         principal = snapshot.identifier.identify(
             head, match, facts, snapshot.keyrings, now, session
         )
-        check_denied(principal, snapshot.denied, now)
+        check_denied(principal, snapshot.denied, now, session)
         found["principal"] = principal
         document = found["document"] = snapshot.decider.document(
             head, match, principal, source, facts, now

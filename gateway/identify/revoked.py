@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from gateway.errors import Code, IdentityError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gateway.model import Principal
+    from gateway.model import Principal, Session
 
 Kind = Literal["jti", "sub", "sid"]
 KINDS: Final[tuple[Kind, ...]] = ("jti", "sub", "sid")
@@ -76,23 +76,27 @@ class Denied:
 NOTHING: Final = Denied()
 
 
-def check(principal: Principal, denied: Denied, now: float) -> None:
-    """Whether a token may still be used, on every request; raises IdentityError."""
+def check(principal: Principal, denied: Denied, now: float, session: Session | None = None) -> None:
+    """Whether a token may still be used, on every request; raises IdentityError.
+
+    That of a `session` is as old as the login: its renewals are none of somebody who logs in anew.
+    """
     if not denied or not principal.authenticated:
         return
     for name, reason in denied.unsure.items():
         raise IdentityError(
             Code.REVOCATION_UNAVAILABLE, f"{name}: {reason}", headers=(("retry-after", "1"),)
         )
-    for key in keys_of(principal):
+    issued_at = principal.claims.get("iat") if session is None else session.began_at
+    for key in keys_of(principal, session):
         for table in denied.tables.values():
             denial = table.get(key)
-            if denial is not None and now < denial.until and _is_older(principal, denial):
+            if denial is not None and now < denial.until and _is_older(issued_at, denial):
                 raise IdentityError(Code.TOKEN_REVOKED, f"{key.kind} of issuer {key.issuer}")
 
 
-def keys_of(principal: Principal) -> Iterator[Key]:
-    """What would deny a token: its claims, and the subject that the log shows."""
+def keys_of(principal: Principal, session: Session | None = None) -> Iterator[Key]:
+    """What would deny a token: its claims, the subject that the log shows, and its session's."""
     claims, issuer = principal.claims, principal.issuer
     for kind in KINDS:
         value = claims.get(kind)
@@ -102,14 +106,14 @@ def keys_of(principal: Principal) -> Iterator[Key]:
             yield Key(issuer, kind, str(value))
     if principal.subject and principal.subject != claims.get("sub"):
         yield Key(issuer, "sub", principal.subject)
+    if session is not None:  # an access token need not tell what the ID token did
+        yield Key(session.issuer, "sub", session.subject)
+        yield Key(session.issuer, "sid", session.sid)
 
 
-def _is_older(principal: Principal, denial: Denial) -> bool:
+def _is_older(issued_at: Any, denial: Denial) -> bool:
     """Whether a token was issued by then; `iat` has seconds, so that of the same one is, too."""
-    if denial.before == FOREVER:
-        return True
-    issued_at = principal.claims.get("iat")
-    return issued_at is None or bool(issued_at <= denial.before)
+    return denial.before == FOREVER or issued_at is None or bool(issued_at <= denial.before)
 
 
 def difference(before: Table, after: Table) -> tuple[Table, tuple[Key, ...]]:

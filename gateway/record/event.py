@@ -107,7 +107,7 @@ def build(
         event["subject"] = principal.subject
         event["issuer"] = principal.issuer
     if trail.session:
-        event["session"] = trail.session
+        event["session"] = trail.session.id
     if code:
         event["code"] = code.text
     failure = code or trail.unenforced

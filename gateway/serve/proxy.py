@@ -342,7 +342,7 @@ class Request:
             return
         self.notify(None)  # from here on the relay hears of it
         self.status = 101
-        with self.runtime.open.opened(forward.trail.principal) as revoked:
+        with self.runtime.open.opened(forward.trail) as revoked:
             self.bytes_in, self.bytes_out = await relay(
                 socket,
                 self.receive,

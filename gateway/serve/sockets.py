@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.identify.revoked import Denied
-    from gateway.model import Principal
+    from gateway.model import Principal, Session, Trail
 
 PAUSE: Final = 0.1
 """Seconds in which further changes wait: a long list comes in many."""
@@ -25,15 +25,15 @@ class OpenSockets:
     """Who has opened them; for one event loop."""
 
     def __init__(self) -> None:
-        self._open: dict[asyncio.Future[None], Principal] = {}
+        self._open: dict[asyncio.Future[None], tuple[Principal, Session | None]] = {}
         self._denied: Denied | None = None
 
     @contextmanager
-    def opened(self, principal: Principal | None) -> Iterator[asyncio.Future[None]]:
+    def opened(self, trail: Trail) -> Iterator[asyncio.Future[None]]:
         """One more while the block runs; the future is done when it is to end."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if principal is not None and principal.authenticated:
-            self._open[ended] = principal
+        if trail.principal is not None and trail.principal.authenticated:
+            self._open[ended] = trail.principal, trail.session
         try:
             yield ended
         finally:
@@ -51,9 +51,9 @@ class OpenSockets:
         assert denied is not None
         denied = replace(denied, unsure={})  # what may be denied is no reason to end it
         now = time.time()
-        for ended, principal in self._open.items():
+        for ended, (principal, session) in self._open.items():
             try:
-                check(principal, denied, now)
+                check(principal, denied, now, session)
             except IdentityError:
                 if not ended.done():
                     ended.set_result(None)

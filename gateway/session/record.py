@@ -25,7 +25,8 @@ SHOWN: Final = 16
 class Record:
     """A session; `issuer`, `subject` and `sid` are those of the ID token.
 
-    `expires_at` is when the token that identifies requests expires, `received_at` when it came.
+    `began_at` is when its login was, as the ID token says. `expires_at` is when the token that
+    identifies requests expires, `received_at` when it came.
     `attempt_at` is when a renewal was begun of which no answer is known; after `failures` of them,
     none is tried before `retry_at`. All of them in Unix seconds.
     """
@@ -39,6 +40,7 @@ class Record:
     refresh_token: str
     expires_at: float
     received_at: float
+    began_at: float = 0.0
     attempt_at: float = 0.0
     failures: int = 0
     retry_at: float = 0.0

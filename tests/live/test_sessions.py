@@ -3,11 +3,17 @@
 import asyncio
 import base64
 import json
+import time
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
+from gateway.identify.revoked import Denial, Denied, Key
 from tests.support.gateway import either_server, live, running  # noqa: F401
 from tests.support.provider import HTML, OWN, Browser, Provider, config_of, logins
 from tests.support.upstream import upstream
+from tests.support.websocket import connect
+from tests.support.websocket_upstream import echo, websocket
 
 
 @live
@@ -75,6 +81,56 @@ async def test_a_login_begins_a_session_of_its_own(tmp_path):
         other = Browser(gateway)
         other.cookies["__Host-session-web"] = first
         assert (await other.ask("/items")).status == 303
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "times"),
+    [("sub", "alice", {"before": True}), ("sid", "s1", {}), ("sid", "s1", {"before": True})],
+)
+def test_who_is_denied_is_refused_though_the_session_is_renewed(kind, value, times, tmp_path):
+    """The access token has no `sid`, and a new one is issued after the entry was made."""
+
+    @live
+    async def scenario():
+        provider = Provider()
+        provider.lifetime = 2.0
+        async with logins(tmp_path, provider) as (gateway, browser):
+            await browser.login(provider)
+            assert (await browser.ask("/items")).status == 200
+            until = {"before": time.time()} if times else {}
+            denied = {Key("idp", kind, value): Denial(**until)}
+            gateway.runtime.deny(Denied(tables={"admin": denied}))
+            deadline = time.monotonic() + 30
+            while not provider.refreshes:
+                assert time.monotonic() < deadline
+                assert (await browser.ask("/items")).code == "token-revoked"
+            assert (await browser.ask("/items")).code == "token-revoked"
+            # A page that leads straight back would hold such a browser for ever.
+            place = provider.authorize(await browser.begin())
+            gateway.runtime.deny(Denied())
+            assert (await browser.answer(place)).status == 303
+            assert (await browser.ask("/items")).status == 200
+
+    scenario()
+
+
+@live
+async def test_an_open_websocket_ends_with_the_session_that_is_denied(tmp_path):
+    provider = Provider()
+    async with upstream(provider) as provider.server:
+        config = config_of(provider.issuer)
+        async with running(tmp_path, websocket(echo), config=config) as gateway:
+            browser = Browser(gateway)
+            await browser.login(provider)
+            cookie = ("cookie", f"__Host-session-web={browser.session}")
+            own = (("origin", "http://api.example"), cookie)
+            async with connect(gateway.port, "/items", own) as socket:
+                await socket.send("a")
+                assert await socket.receive() == "a"
+                denied = {Key("idp", "sid", "s1"): Denial()}
+                gateway.runtime.deny(Denied(tables={"admin": denied}))
+                assert await socket.receive() is None
+                assert socket.closed == (1008, "token revoked")
 
 
 @live

@@ -211,7 +211,7 @@ class SessionPages:
         if len(values) != 1:
             return False
         found = await self.runtime.sessions.find(asked.name, values[0], asked.snapshot)
-        return bool(found.token)
+        return await self.runtime.sessions.identifies(found, asked.snapshot)
 
     async def callback(self, asked: Asked) -> Reply:
         """Take the provider's answer, and begin a session."""
@@ -226,7 +226,7 @@ class SessionPages:
         except GatewayError as error:
             raise type(error)(error.code, error.detail, headers=(*error.headers, *done)) from None
         for cookie in asked.cookies.get(asked.session_cookie, ()):
-            await self.runtime.sessions.end(cookie, asked.name)
+            await self.runtime.sessions.end(cookie, asked.provider)
         ticket = await self.runtime.sessions.create(record, asked.snapshot)
         self._count(asked.name, "success")
         log.info("login %s: session %s begins (%s)", asked.name, ticket.id, asked.head.id)
@@ -295,7 +295,7 @@ class SessionPages:
         """End the session here, and then at the provider (RP-Initiated Logout 1.0 §2)."""
         check_origin(asked.head, asked.source)
         values = asked.cookies.get(asked.session_cookie, [])
-        ended = [await self.runtime.sessions.end(value, asked.name) for value in values]
+        ended = [await self.runtime.sessions.end(value, asked.provider) for value in values]
         record = next((one for one in ended if one is not None), None)
         gone = (delete_cookie(asked.session_cookie),)
         after = asked.provider.login.after_logout

@@ -67,8 +67,12 @@ class Renewals:
         self.metrics = metrics
         self._tasks: dict[bytes, asyncio.Task[Opened | None]] = {}
 
-    async def read(self, ticket: Ticket, login: str) -> Opened | None:
-        """The session of a ticket; None where it is not there, or another login's. StoreError."""
+    async def read(self, ticket: Ticket, provider: Provider) -> Opened | None:
+        """The session of a ticket; None where it is not there, or another login's. StoreError.
+
+        Or another provider's, that had the login's name before a reload: this one may not see its
+        tokens.
+        """
         stored = await self.stores.active.get(ticket.key)
         if stored is None:
             return None
@@ -76,7 +80,9 @@ class Renewals:
             record = ticket.unseal(stored.value)
         except SealError:
             return None
-        return Opened(record=record, version=stored.version) if record.login == login else None
+        if (record.login, record.issuer) != (provider.name, provider.issuer.issuer):
+            return None
+        return Opened(record=record, version=stored.version)
 
     def begin(
         self, ticket: Ticket, provider: Provider, snapshot: Snapshot
@@ -138,7 +144,7 @@ class _Renewal:
             await self._release()
 
     async def _read(self) -> Opened | None:
-        return await self.renewals.read(self.ticket, self.provider.name)
+        return await self.renewals.read(self.ticket, self.provider)
 
     def _is_due(self, opened: Opened) -> bool:
         return opened.record.is_due(time.time(), self.snapshot.config.sessions.renew_before)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 from gateway.errors import Code, GatewayError, IdentityError
 from gateway.identify.id_token import ANYWHERE, id_token_rule, verify_id_token
 from gateway.identify.logout_token import FRESH, verify_logout_token
+from gateway.identify.revoked import check as check_denied
 from gateway.model import Facts, Missing, Session
 from gateway.serve.session.provider import Provider, unavailable
-from gateway.serve.session.renewal import Renewals
+from gateway.serve.session.renewal import AWAY, Renewals
 from gateway.serve.session.store import StoreError
 from gateway.serve.session.stores import Stores
 from gateway.session.record import Record, Ticket, tag
@@ -22,6 +23,7 @@ from gateway.session.seal import NONCE_SIZE, SECRET_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.model import Principal
     from gateway.record.metrics import Metrics, SessionGauges
     from gateway.serve.introspect import IntrospectionService
     from gateway.serve.runtime import Keys
@@ -78,7 +80,7 @@ class SessionService:
         if provider is None or ticket is None:
             return nothing
         try:
-            opened = await self.renewals.read(ticket, login)
+            opened = await self.renewals.read(ticket, provider)
             if opened is None:
                 return nothing
             before = snapshot.config.sessions.renew_before
@@ -105,7 +107,28 @@ class SessionService:
             id=ticket.id,
             token=used.encode(),
             access_token=record.access_token.encode(),
+            issuer=provider.login.issuer,
+            subject=record.subject,
+            sid=record.sid,
+            began_at=record.began_at,
         )
+
+    async def identifies(self, session: Session, snapshot: Snapshot) -> bool:
+        """Whether requests are taken with a session: its token may be no longer good, or denied.
+
+        GatewayError where that cannot be known now.
+        """
+        if not session.token:
+            return False
+        now = time.time()
+        try:
+            principal = await self._principal(session.login, session.token, snapshot, now)
+            check_denied(principal, snapshot.denied, now, session)
+        except IdentityError as error:
+            if error.code.status == AWAY:
+                raise
+            return False
+        return True
 
     async def create(self, record: Record, snapshot: Snapshot) -> Ticket:
         """Begin a session; GatewayError SESSION_UNAVAILABLE."""
@@ -123,13 +146,13 @@ class SessionService:
             raise _away(error) from None
         return ticket
 
-    async def end(self, cookie: bytes, login: str) -> Record | None:
+    async def end(self, cookie: bytes, provider: Provider) -> Record | None:
         """End the session of a cookie, and tell what it was; GatewayError SESSION_UNAVAILABLE."""
         ticket = Ticket.read(cookie)
         if ticket is None:
             return None
         try:
-            opened = await self.renewals.read(ticket, login)
+            opened = await self.renewals.read(ticket, provider)
             await self.store.delete(ticket.key)
         except StoreError as error:
             raise _away(error) from None
@@ -203,12 +226,13 @@ class SessionService:
             )
             subject, sid = verified.claims["sub"], verified.claims.get("sid")
             sid = sid if isinstance(sid, str) else ""
+            began_at = verified.issued_at or 0.0
             if before is not None and subject != before.subject:
                 raise IdentityError(Code.LOGIN_FAILED, "the ID token is of another subject")
         elif before is None:
             raise IdentityError(Code.LOGIN_FAILED, "there is no ID token")
         else:
-            subject, sid = before.subject, before.sid
+            subject, sid, began_at = before.subject, before.sid, before.began_at
         record = Record(
             login=provider.name,
             issuer=issuer,
@@ -219,6 +243,7 @@ class SessionService:
             refresh_token=tokens.refresh_token or (before.refresh_token if before else ""),
             expires_at=0.0,
             received_at=now,
+            began_at=before.began_at if before else began_at,
         )
         ends = await self._expiry(record, tokens, provider, snapshot)
         # Without a new ID token nothing is gained by another renewal, until it has expired.
@@ -231,12 +256,8 @@ class SessionService:
         """When requests can be identified with its token no more; IdentityError if never."""
         by_id = provider.login.token == "id"  # noqa: S105  the kind of a token
         token = record.id_token if by_id else record.access_token
-        identifier = snapshot.identifier.logins.get(provider.name, snapshot.identifier)
-        principal = await self._with_facts(
-            lambda facts: identifier.principal(
-                token.encode(), ANYWHERE, facts, snapshot.keyrings, record.received_at
-            ),
-            snapshot,
+        principal = await self._principal(
+            provider.name, token.encode(), snapshot, record.received_at
         )
         ends = [record.received_at + snapshot.config.sessions.lifetime]
         if principal.expires_at is not None:
@@ -246,6 +267,16 @@ class SessionService:
         if min(ends) <= record.received_at:
             raise IdentityError(Code.TOKEN_EXPIRED, "the provider's token has expired")
         return min(ends)
+
+    async def _principal(
+        self, login: str, token: bytes, snapshot: Snapshot, now: float
+    ) -> Principal:
+        """Whom a session's token identifies; GatewayError."""
+        identifier = snapshot.identifier.logins.get(login, snapshot.identifier)
+        return await self._with_facts(
+            lambda facts: identifier.principal(token, ANYWHERE, facts, snapshot.keyrings, now),
+            snapshot,
+        )
 
     async def _with_facts(self, attempt: Callable[[Facts], _Made], snapshot: Snapshot) -> _Made:
         """What is made once keys and answers are there that it needs; GatewayError."""

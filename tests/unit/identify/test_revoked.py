@@ -10,7 +10,7 @@ from gateway.identify.denylist import (
 from gateway.identify.revoked import (
     FOREVER, KINDS, NOTHING, Change, Denial, Denied, Key, check, difference,
 )  # fmt: skip
-from gateway.model import ANONYMOUS, Principal
+from gateway.model import ANONYMOUS, Principal, Session
 
 NOW = 1_790_000_000.0
 
@@ -21,10 +21,10 @@ def principal(subject="alice", issuer="corp", **claims):
     return Principal(authenticated=True, issuer=issuer, subject=subject, claims=whole)
 
 
-def code(who, *entries, now=NOW, unsure=None):
+def code(who, *entries, now=NOW, unsure=None, session=None):
     denied = Denied(tables={"file": dict(entries)} if entries else {}, unsure=unsure or {})
     try:
-        check(who, denied, now)
+        check(who, denied, now, session)
     except IdentityError as error:
         return error.code.text
     return None
@@ -62,6 +62,27 @@ def entry(kind="sub", value="alice", issuer="corp", **times):
 )
 def test_which_tokens_an_entry_means(who, denied, refused):
     assert code(who, denied) == ("token-revoked" if refused else None)
+
+
+@pytest.mark.parametrize(
+    ("denied", "refused"),
+    [
+        (entry(kind="sid", value="s"), True),
+        (entry(kind="sid", value="s", issuer="idp"), True),
+        (entry(kind="sid", value="s", issuer="other"), False),
+        (entry(value="pairwise", issuer="idp"), True),
+        (entry(value="pairwise"), False),
+        (entry(kind="jti", value="s", issuer="idp"), False),
+        (entry(before=NOW - 3600), True),  # the token was issued since, the login was before
+        (entry(before=NOW - 3601), False),
+        (entry(value="pairwise", issuer="idp", before=NOW - 3600), True),
+        (entry(value="pairwise", issuer="idp", before=NOW - 3601), False),
+    ],
+)
+def test_a_session_is_refused_by_what_its_login_was(denied, refused):
+    session = Session(login="web", issuer="idp", subject="pairwise", sid="s", began_at=NOW - 3600)
+    told = "token-revoked" if refused else None
+    assert code(principal(sid="s"), denied, session=session) == told
 
 
 def test_a_list_that_may_lack_entries_lets_nobody_in():

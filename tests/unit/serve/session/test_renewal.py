@@ -35,7 +35,10 @@ class Gateway:
         self.metrics = Metrics()
         self.renewals = Renewals(Stores(store), self.received, self.metrics)
         self.provider = SimpleNamespace(
-            name="web", login=SimpleNamespace(timeout=5.0), tokens=self.tokens
+            name="web",
+            issuer=SimpleNamespace(issuer="i"),
+            login=SimpleNamespace(timeout=5.0),
+            tokens=self.tokens,
         )
         self.asked = []
         self.unfit = None
@@ -135,7 +138,7 @@ def test_a_gateway_that_lost_its_lease_keeps_what_the_provider_gave():
         assert (await one).record.refresh_token == "r2"
         assert (await two).record.refresh_token == "r2"
         assert (first.asked, second.asked) == (["r1"], ["r1"])
-        assert (await first.renewals.read(ticket, "web")).record.refresh_token == "r2"
+        assert (await first.renewals.read(ticket, first.provider)).record.refresh_token == "r2"
 
     run(scenario)
 
@@ -216,7 +219,7 @@ def test_what_becomes_of_a_session_that_is_not_renewed(answer, outcome, stays):
         ticket = await kept(store)
         opened = await gateway.renew(ticket)
         assert gateway.outcomes == {outcome: 1}
-        assert (await gateway.renewals.read(ticket, "web")) == opened
+        assert (await gateway.renewals.read(ticket, gateway.provider)) == opened
         assert (opened is not None) is stays
         if stays:
             assert opened.record.failures == 1
@@ -250,9 +253,12 @@ def test_a_value_that_another_has_sealed_is_no_session():
         store = MemoryStore(10**6)
         gateway = Gateway(store, "r2")
         ticket = await kept(store)
-        assert await gateway.renewals.read(ticket, "other") is None
+        for name, issuer in (("other", "i"), ("web", "j")):  # a reload has made it another's
+            stranger = SimpleNamespace(name=name, issuer=SimpleNamespace(issuer=issuer))
+            assert await gateway.renewals.read(ticket, stranger) is None
+        assert await gateway.renewals.read(ticket, gateway.provider) is not None
         stored = await store.get(ticket.key)
         await store.save(ticket.key, stored.value[:-1] + b"\0", version=1)
-        assert await gateway.renewals.read(ticket, "web") is None
+        assert await gateway.renewals.read(ticket, gateway.provider) is None
 
     run(scenario)
