@@ -118,7 +118,7 @@ class Forwarder:
             cors=cors is not None,
             assertion=chosen.asserter.of(principal, trail, now) if chosen.asserter else None,
             own_cookies=self.own_cookies,
-            token=chosen.requester.of(principal) if chosen.requester else None,
+            token=chosen.requester.of(principal, session) if chosen.requester else None,
             trail=trail,
         )
 

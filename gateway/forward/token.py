@@ -8,7 +8,7 @@ the plan, must not make anybody ask for one, and a dry run shows what would be a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.config.model import Route, UpstreamToken
-    from gateway.model import Principal
+    from gateway.model import Principal, Session
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -54,6 +54,7 @@ class Requester:
     fields: Fields
     issued_types: frozenset[str]
     seed: bytes
+    of_id_token: bool = False
 
     @classmethod
     def build(cls, route: Route) -> Self | None:
@@ -69,29 +70,34 @@ class Requester:
             fields=fields,
             issued_types=_issued_types(section) if exchange else frozenset(),
             seed=sha256(repr((section.endpoint, fields)).encode()).digest(),
+            of_id_token=section.subject_token_type == "id_token",  # noqa: S105  a kind of token
         )
 
-    def of(self, principal: Principal) -> TokenRequest | None:
+    def of(self, principal: Principal, session: Session | None = None) -> TokenRequest | None:
         """What to ask for a principal; None for an anonymous one, who has no token to exchange.
 
+        Of a `session` that is its access token, unless an ID token is what the route exchanges.
         ForwardError EXCHANGE_REFUSED for one that is known by anything but a token.
         """
         if not self.exchange:
             return TokenRequest(endpoint=self.endpoint, fields=self.fields, key=self.seed)
         if not principal.authenticated:
             return None
-        if not principal.token:
+        token = principal.token
+        if session is not None and not self.of_id_token:
+            token = session.access_token
+        if not token:
             raise ForwardError(Code.EXCHANGE_REFUSED, "there is no token at hand")
         # The whole token, not its subject: what it may be exchanged for depends on all it says.
         # No revision of keys is part of it: the token was verified with those of this request.
         whole = sha256(self.seed)
         whole.update(b"%d " % len(principal.issuer) + principal.issuer.encode())
-        whole.update(principal.token)
+        whole.update(token)
         return TokenRequest(
             endpoint=self.endpoint,
             fields=self.fields,
             issued_types=self.issued_types,
-            subject_token=principal.token,
+            subject_token=token,
             expires_at=principal.expires_at,
             key=whole.digest(),
         )
@@ -123,7 +129,7 @@ class Issued:
     `renew_after` is None where a new one could not be used any longer.
     """
 
-    header: bytes
+    header: bytes = field(repr=False)
     used_for: float
     renew_after: float | None
 

@@ -18,7 +18,7 @@ from gateway.model import ANONYMOUS, Facts, Head, Match, Missing, Principal, Ses
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.config.model import Config, Route
+    from gateway.config.model import Config, Login, Route
     from gateway.identify.claims import Verified
 
 __all__ = ["Identifier", "Keyring", "KeysError", "accepted_algorithms"]
@@ -28,14 +28,16 @@ __all__ = ["Identifier", "Keyring", "KeysError", "accepted_algorithms"]
 class Identifier:
     """The identity rules of one configuration, and the signatures already found good.
 
-    `rules` is by the issuers' `iss`. `logins` are the identifiers of ID tokens, by the login whose
-    sessions have them: nobody else's request is identified so. For one thread.
+    `rules` is by the issuers' `iss`, `asked` are those of tokens that only their issuer can read.
+    `logins` are the identifiers of sessions' tokens, by the login: no other request is identified
+    by an ID token, and no other issuer is shown an opaque one. For one thread.
     """
 
     header: bytes
     cookie: bytes | None
     limits: Limits
     rules: Mapping[str, IssuerRule]
+    asked: tuple[IssuerRule, ...]
     cache: SignatureCache
     logins: Mapping[str, Identifier] = field(default_factory=dict)
 
@@ -43,20 +45,17 @@ class Identifier:
     def build(cls, config: Config) -> Self:
         """The identifier of a configuration."""
         made = cls._of_bearers(config)
-        logins = {
-            name: replace(
-                made,
-                rules={config.issuers[login.issuer].issuer: id_token_rule(config, login)},
-                cache=SignatureCache(),
-            )
-            for name, login in config.logins.items()
-            if login.token == "id"  # noqa: S105  the kind of a token
-        }
-        return replace(made, logins=logins)
+        return replace(
+            made,
+            logins={name: _of_login(made, config, login) for name, login in config.logins.items()},
+        )
 
     @classmethod
     def _of_bearers(cls, config: Config) -> Self:
         cookie = config.credentials.cookie
+        rules = {
+            issuer.issuer: IssuerRule.build(name, issuer) for name, issuer in config.issuers.items()
+        }
         return cls(
             header=config.credentials.header.encode(),
             cookie=None if cookie is None else cookie.encode(),
@@ -65,10 +64,8 @@ class Identifier:
                 header=config.limits.token_header,
                 depth=config.limits.json_depth,
             ),
-            rules={
-                issuer.issuer: IssuerRule.build(name, issuer)
-                for name, issuer in config.issuers.items()
-            },
+            rules=rules,
+            asked=tuple(rule for rule in rules.values() if rule.introspects),
             cache=SignatureCache(),
         )
 
@@ -134,9 +131,7 @@ class Identifier:
     ) -> Verified:
         """What a token says, of which nothing is known."""
         if not is_compact(token):
-            return verify_opaque(
-                token, self.rules.values(), route, facts, max_size=self.limits.token
-            )
+            return verify_opaque(token, self.asked, route, facts, max_size=self.limits.token)
         return verify(token, self.rules, route, facts=facts, keyrings=keyrings, limits=self.limits)
 
     def _known(
@@ -151,3 +146,12 @@ class Identifier:
             return known if answer is not None and answer.revision == known.revision else None
         keyring = facts.keyrings.get(known.rule.name) or keyrings.get(known.rule.name)
         return known if keyring is not None and keyring.revision == known.revision else None
+
+
+def _of_login(made: Identifier, config: Config, login: Login) -> Identifier:
+    """The identifier of the tokens of a login's sessions."""
+    issuer = config.issuers[login.issuer].issuer
+    if login.token == "id":  # noqa: S105  the kind of a token
+        rules = {issuer: id_token_rule(config, login)}
+        return replace(made, rules=rules, asked=(), cache=SignatureCache())
+    return replace(made, asked=tuple(rule for rule in made.asked if rule.issuer == issuer))

@@ -38,18 +38,14 @@ def is_compact(token: bytes) -> bool:
 def verify_opaque(
     token: bytes, rules: Iterable[IssuerRule], route: Route, facts: Facts, *, max_size: int
 ) -> Verified:
-    """What the one issuer of the route that is asked says of an opaque token.
+    """What the one issuer of the route that is asked, of `rules`, says of an opaque token.
 
     The claims are not judged yet. Raises IdentityError or Missing; no token that could not be one
     makes anyone ask.
     """
     if len(token) > max_size:
         raise IdentityError(Code.TOKEN_TOO_LARGE, f"{len(token)} bytes")
-    asked = [
-        rule
-        for rule in rules
-        if rule.introspects and (not route.issuers or rule.name in route.issuers)
-    ]
+    asked = [rule for rule in rules if not route.issuers or rule.name in route.issuers]
     if len(asked) != 1:
         raise IdentityError(Code.TOKEN_MALFORMED, "no JWT, and no issuer of the route is asked")
     if not B64TOKEN.fullmatch(token):

@@ -5,8 +5,8 @@ from hypothesis import given, strategies as st
 
 from gateway.config.model import Route
 from gateway.errors import Code, ForwardError
-from gateway.forward.token import AnswerError, Requester, read_answer
-from gateway.model import ANONYMOUS, Principal, TokenRequest
+from gateway.forward.token import AnswerError, Issued, Requester, read_answer
+from gateway.model import ANONYMOUS, Principal, Session, TokenRequest
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 TYPE = "urn:ietf:params:oauth:token-type:"
@@ -75,6 +75,21 @@ def test_who_is_known_without_a_token_does_not_go_on_as_somebody_anonymous():
     with pytest.raises(ForwardError) as refusal:
         requester().of(alice(b""))
     assert refusal.value.code is Code.EXCHANGE_REFUSED
+
+
+@pytest.mark.parametrize(
+    ("kind", "used"), [("access_token", b"access"), ("jwt", b"access"), ("id_token", b"id")]
+)
+def test_a_session_exchanges_its_access_token_unless_it_is_to_be_the_id_token(kind, used):
+    asks = requester(subject_token_type=kind)
+    session = Session(login="web", token=b"id", access_token=b"access")
+    made = asks.of(alice(b"id"), session)
+    assert made.subject_token == used
+    assert made.key == asks.of(alice(used)).key
+
+
+def test_no_token_is_shown():
+    assert "secret" not in repr(Issued(header=b"Bearer secret", used_for=1.0, renew_after=None))
 
 
 def test_requests_that_one_token_answers_have_one_key():

@@ -11,7 +11,7 @@ from gateway.errors import Code, IdentityError
 from gateway.identify import Identifier
 from gateway.identify.opaque import is_compact
 from gateway.identify.revoked import Denial, Denied, Key, check as check_denied
-from gateway.model import ANONYMOUS, Facts, Introspected, Missing, Need, Principal
+from gateway.model import ANONYMOUS, Facts, Introspected, Missing, Need, Principal, Session
 from tests.support.tokens import (
     AUDIENCE, ISSUER, NOW, claims, config, head, key, keyring, match, token,
 )  # fmt: skip
@@ -277,3 +277,35 @@ def test_an_opaque_token_that_could_be_of_several_issuers():
     assert faults(issuers=["one"]) == []
     assert faults(authentication="anonymous") == []
     assert json.dumps(faults(issuers=["one", "two"])).count("several") == 1
+
+
+@pytest.mark.parametrize("kind", ["access", "id"])
+@pytest.mark.parametrize("asked", [True, False], ids=["asked", "not asked"])
+def test_no_issuer_but_the_logins_sees_the_opaque_token_of_a_session(kind, asked):
+    """Those of other clients go to whoever the route says, also where they are of other issuers."""
+    issuers = {
+        name: {
+            "issuer": f"https://{name}.example",
+            "audience": AUDIENCE,
+            "algorithms": ["ES256"],
+            "keys": {"discovery": True},
+        }
+        for name in ("idp", "other")
+    }
+    issuers["other"]["introspection"] = ASKED
+    if asked:
+        issuers["idp"]["introspection"] = ASKED
+    login = {"issuer": "idp", "client": {"id": "gw", "secret": "s"}, "token": kind}
+    of = Config.model_validate({
+        "issuers": issuers,
+        "logins": {"web": login},
+        "routes": [{"id": "all", "paths": "/", "upstream": "http://127.0.0.1:9", "login": "web"}],
+    })  # fmt: skip
+    session = Session(login="web", id="s", token=OPAQUE, access_token=OPAQUE)
+    try:
+        Identifier.build(of).identify(head(), match(of), Facts(), {}, NOW, session)
+    except Missing as missing:
+        assert (asked, kind, missing.need.issuer) == (True, "access", "idp")
+    except IdentityError as error:
+        assert error.code is Code.TOKEN_MALFORMED
+        assert not asked or kind == "id"
