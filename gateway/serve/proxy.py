@@ -328,6 +328,14 @@ class Request:
 
     async def websocket(self, forward: Forward) -> None:
         """Open a WebSocket to the upstream and pass the messages on."""
+        # From the handshake on: its token may be denied before the upstream has answered.
+        with self.runtime.open.opened(forward.trail) as revoked:
+            if self.runtime.denied is not self.snapshot.denied:
+                self.runtime.open.end_denied(self.runtime.denied)
+            await self.connected(forward, revoked)
+
+    async def connected(self, forward: Forward, revoked: asyncio.Future[None]) -> None:
+        """As `websocket`; nothing passes any more once `revoked` is done."""
         socket = await connect_websocket(
             self.runtime.pool(forward.upstream),
             forward.target,
@@ -342,14 +350,13 @@ class Request:
             return
         self.notify(None)  # from here on the relay hears of it
         self.status = 101
-        with self.runtime.open.opened(forward.trail) as revoked:
-            self.bytes_in, self.bytes_out = await relay(
-                socket,
-                self.receive,
-                self.send,
-                expires_at=forward.expires_at,
-                revoked=revoked,
-            )
+        self.bytes_in, self.bytes_out = await relay(
+            socket,
+            self.receive,
+            self.send,
+            expires_at=forward.expires_at,
+            revoked=revoked,
+        )
 
     async def refused_by_upstream(self, response: Response, forward: Forward) -> None:
         """Pass on the upstream's answer to a handshake that it does not take."""

@@ -36,7 +36,8 @@ def flow_prefix(config: Config, login: str) -> bytes:
 def separate(head: Head, own: tuple[bytes, ...]) -> tuple[Head, Cookies]:
     """A head without the cookies whose names begin as `own` says, and the values of these.
 
-    A name in another case is none of the gateway's, as no browser guards it, and nobody else's.
+    A name in another case, or with signs that no header may have, is none of the gateway's, as no
+    browser guards it, and nobody else's.
     """
     lines = head.fields.get(b"cookie")
     if lines is None or not any(b"__host-" in line.lower() for line in lines):
@@ -57,7 +58,7 @@ def separate(head: Head, own: tuple[bytes, ...]) -> tuple[Head, Cookies]:
                 parts.append(part)
                 continue
             gone = True
-            if name.startswith(own):
+            if name.startswith(own) and name.isascii():
                 found.setdefault(name, []).append(value.strip(BLANKS))
         if rest := b";".join(parts).strip(BLANKS + b";"):
             kept.append((b"cookie", rest))

@@ -323,6 +323,29 @@ async def test_an_open_websocket_ends(tmp_path):
 
 
 @live
+async def test_a_websocket_ends_whose_token_is_denied_while_the_upstream_thinks(tmp_path):
+    asked, gate = asyncio.Event(), asyncio.Event()
+
+    async def slow(peer):
+        asked.set()
+        await gate.wait()
+        await websocket(echo_socket)(peer)
+
+    async with running(tmp_path, slow, config=ACTING) as gateway:
+
+        async def opened():
+            async with connect(gateway.port, "/items", bearer(gateway.token())) as socket:
+                assert await socket.receive() is None
+                return socket.closed
+
+        client = asyncio.create_task(opened())
+        await asked.wait()
+        await deny(gateway, sub="alice")
+        gate.set()
+        assert await client == (1008, "token revoked")
+
+
+@live
 async def test_a_request_that_waits_for_its_body_is_judged_by_the_newest_list(tmp_path):
     route = {"id": "items", "paths": ["/items"], "upstream": "service", "body": {"max": 100}}
     async with running(tmp_path, config=ACTING | {"routes": [route]}) as gateway:

@@ -195,6 +195,15 @@ async def test_another_site_that_begins_logins_fills_no_cookie_jar(tmp_path):
 
 
 @live
+async def test_a_cookie_whose_name_no_header_may_have_holds_up_no_login(tmp_path):
+    provider = Provider()
+    async with logins(tmp_path, provider) as (_, browser):
+        strange = ("cookie", "__Host-session~web~\xff=" + "a" * 9000)
+        answer = await browser.ask(f"{OWN}/login/web", headers=(*HTML, strange))
+        assert answer.status == 303
+
+
+@live
 async def test_the_pages_run_nothing_and_can_be_framed_by_nobody(tmp_path):
     provider = Provider()
     async with logins(tmp_path, provider) as (_, browser):
