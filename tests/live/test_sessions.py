@@ -169,6 +169,20 @@ async def test_id_tokens_identify_where_access_tokens_are_opaque(tmp_path):
 
 
 @live
+async def test_the_log_says_what_to_do_about_opaque_access_tokens(tmp_path, caplog):
+    provider = Provider()
+    provider.answer = {"access_token": "opaque"}
+    provider.claims = {"at_hash": None}
+    async with logins(tmp_path, provider) as (_, browser):
+        caplog.set_level("INFO", "gateway.sessions")
+        refused = await browser.answer(provider.authorize(await browser.begin()))
+        assert refused.status == 502
+    (line,) = [each for each in caplog.messages if "login-failed" in each]
+    assert "token-malformed" in line
+    assert "set the login's token: id" in line
+
+
+@live
 async def test_a_logout_without_a_provider_or_a_session(tmp_path):
     provider = Provider()
     provider.metadata = {"end_session_endpoint": "http://localhost:1/end"}
