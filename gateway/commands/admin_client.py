@@ -110,6 +110,8 @@ class Admin:
         except (OSError, http.client.HTTPException) as error:
             timed = late.is_set() or isinstance(error, TimeoutError)
             said = f"no answer within {timeout:g} s" if timed else str(error)[:MAX_SAID]
+            if isinstance(error, ConnectionRefusedError):
+                said = "nobody listens there; name a running gateway's admin listener with --admin"
             raise click.ClickException(f"{self.url}: {said}") from None
         except ValueError as error:
             raise click.ClickException(f"{self.url}: no answer of a gateway: {error}") from None

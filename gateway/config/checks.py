@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gateway.config.model import Route
+
+
+NAMED_IN: Final = {"issuer": "issuers", "limit": "rate_limits.limits", "login": "logins"}
+"""The section of each thing that a name may stand for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +264,7 @@ def _unknown_names(
             yield Fault(
                 key=(*key, place),
                 message=f"there is no {noun} {name!r}",
-                remedy=did_you_mean(name, known),
+                remedy=did_you_mean(name, known) or f"name one in {NAMED_IN[noun]}",
             )
 
 

@@ -65,7 +65,8 @@ def _identity_value(value: str) -> tuple[str, str] | None:
     if value in IDENTITY_VALUES or (value.startswith("claims.") and len(value) > len("claims.")):
         return None
     remedy = ""
-    if close := nearest(value, IDENTITY_VALUES):
+    whole = f"identity.{value}"
+    if close := whole if whole in IDENTITY_VALUES else nearest(value, IDENTITY_VALUES):
         remedy = f"did you mean {close!r}?"
     elif claim := re.fullmatch(r"(?:(?:claim|token|jwt)\.)?((?!claims\b)\w[\w:/.-]*)", value):
         remedy = f"write claims.{claim[1]}"
@@ -76,7 +77,7 @@ def _rate_key(value: str) -> tuple[str, str] | None:
     if value in RATE_KEYS or re.fullmatch(r"(?:claims|headers)\..+", value):
         return None
     remedy = ""
-    if close := nearest(value, RATE_KEYS):
+    if close := "address" if value == "ip" else nearest(value, RATE_KEYS):
         remedy = f"did you mean {close!r}?"
     elif claim := re.fullmatch(r"(?:(?:claim|token|jwt)\.)?([a-z][\w:/.-]*)", value):
         remedy = f"write claims.{claim[1]}"

@@ -273,7 +273,7 @@ class Admin(Section):
     token_file: Path | None = None
     """File with that token."""
     actions: bool = False
-    """Whether the listener takes actions (rollback, pin, unpin); they need the token."""
+    """Whether the listener takes actions (rollback, pin, revocation); they need the token."""
 
     @model_validator(mode="after")
     def _one_token(self) -> Self:

@@ -99,6 +99,7 @@ def load_list(
         problem = Problem(
             f"cannot be read: {error.strerror}",
             file=str(path),
+            key="revocation.file",
             remedy=f"an empty list is one line: {END}",
         )
         raise ConfigError((problem,)) from None

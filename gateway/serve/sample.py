@@ -41,7 +41,7 @@ def upstream_app() -> App:
             {
                 "method": request.method,
                 "path": request.scope["raw_path"].decode("latin-1"),
-                "headers": {name.lower(): value for name, value in request.headers.items()},
+                "headers": {name.lower(): _lines(name) for name, _ in request.headers},
                 "body": await request.get_data(as_text=True),
             }
         )
@@ -50,6 +50,12 @@ def upstream_app() -> App:
 
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+
+def _lines(name: str) -> str | list[str]:
+    """A header's value; of several lines, each."""
+    values = request.headers.getlist(name)
+    return values if len(values) > 1 else values[0]
 
 
 def _json(value: Mapping[str, Any]) -> Response:

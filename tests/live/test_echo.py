@@ -16,10 +16,11 @@ async def test_it_answers_with_what_it_received_until_it_is_stopped(tmp_path):
         await until(lambda: URL.search(process.errors))
         port = int(URL.search(process.errors)[1])
         async with http1.connect(port) as client:
-            host = (("Host", "x"), ("X-Auth-Subject", "alice"))
+            host = (("Host", "x"), ("X-Auth-Subject", "alice"), ("X-Group", "a"), ("X-Group", "b"))
             answer = (await client.request("GET", "/orders/42?a=b", host)).json()
         assert answer["path"].startswith("/orders/42")
         assert answer["headers"]["x-auth-subject"] == "alice"
+        assert answer["headers"]["x-group"] == ["a", "b"]
         async with started("echo", "--port", str(port), folder=tmp_path) as second:
             assert await second.ended() == 1
         assert second.errors.startswith(f"error: cannot listen on 127.0.0.1:{port}: ")

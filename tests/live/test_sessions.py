@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from gateway.identify.revoked import Denial, Denied, Key
+from gateway.serve.session.provider import MAX_LOGINS
 from tests.support.gateway import either_server, live, running  # noqa: F401
 from tests.support.provider import HTML, OWN, Browser, Provider, config_of, logins
 from tests.support.upstream import upstream
@@ -234,6 +235,20 @@ async def test_id_tokens_identify_where_access_tokens_are_opaque(tmp_path):
 
 
 @live
+async def test_the_log_says_what_to_do_about_opaque_access_tokens(tmp_path, caplog):
+    provider = Provider()
+    provider.answer = {"access_token": "opaque"}
+    provider.claims = {"at_hash": None}
+    async with logins(tmp_path, provider) as (_, browser):
+        caplog.set_level("INFO", "gateway.sessions")
+        refused = await browser.answer(provider.authorize(await browser.begin()))
+        assert refused.status == 502
+    (line,) = [each for each in caplog.messages if "login-failed" in each]
+    assert "token-malformed" in line
+    assert "set the login's token: id" in line
+
+
+@live
 async def test_a_logout_without_a_provider_or_a_session(tmp_path):
     provider = Provider()
     provider.metadata = {"end_session_endpoint": "http://localhost:1/end"}
@@ -288,3 +303,22 @@ async def test_a_provider_ends_the_sessions_of_who_logs_out_elsewhere(tmp_path):
         # Without a session of the provider's, all of the subject.
         assert (await browser.told_to_log_out(provider.logout_token(sid=None))).status == 200
         assert [(await each.ask("/items")).status for each in (other, third)] == [303, 200]
+
+
+@live
+async def test_a_flood_of_logins_makes_a_few_calls_at_once(tmp_path):
+    provider = Provider()
+    async with logins(tmp_path, provider) as (gateway, _):
+        browsers = [Browser(gateway) for _ in range(MAX_LOGINS + 1)]
+        places = [provider.authorize(await browser.begin()) for browser in browsers]
+        provider.gate.clear()
+        answers = [
+            asyncio.create_task(browser.answer(place))
+            for browser, place in zip(browsers, places, strict=True)
+        ]
+        done, waiting = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+        (refused,) = [answer.result() for answer in done]
+        assert refused.status == 503
+        assert refused.header("retry-after") == "1"
+        provider.gate.set()
+        assert {(await answer).status for answer in waiting} == {303}

@@ -101,6 +101,16 @@ def test_the_scenarios_of_the_guide_pass(tmp_path, monkeypatch):
     assert (result.exit_code, result.stdout) == (0, "14 tests: 14 passed\n"), result.stdout
 
 
+def test_the_rights_that_the_deny_list_needs_on_redis_are_told():
+    code = (ROOT / "gateway/serve/revocation/redis.py").read_text()
+    (rights,) = re.findall(
+        r"^ACL SETUSER gateway (.*)$", (ROOT / "docs/tokens.md").read_text(), re.M
+    )
+    needed = re.findall(r"\b_client\.(x\w+)\(", code)
+    assert needed
+    assert set(rights.split()) == {f"+{command}" for command in needed}
+
+
 def test_every_key_of_a_scenario_is_explained():
     from gateway.workbench.scenario import Expectation, RequestRecipe, ScenarioRecipe, TokenRecipe
 

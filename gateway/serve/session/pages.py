@@ -254,7 +254,7 @@ class SessionPages:
         metadata = await asked.provider.metadata()
         code = flows.code_of(asked.query, metadata)
         try:
-            tokens = await asked.provider.tokens(flow.token_request(code))
+            tokens = await asked.provider.redeem(flow.token_request(code))
             record = await sessions.received(
                 tokens, asked.provider, asked.snapshot, nonce=flow.nonce, code=code
             )

@@ -23,6 +23,8 @@ log = logging.getLogger("gateway.sessions")
 FIRST_PAUSE: Final = 1.0
 """Seconds for which a provider whose metadata cannot be had is left alone; each failure doubles."""
 LONGEST_PAUSE: Final = 30.0
+MAX_LOGINS: Final = 32
+"""Most codes of logins that are exchanged at once: anybody can bring some, and each is a call."""
 
 
 class Provider:
@@ -39,6 +41,7 @@ class Provider:
         self._fetching: asyncio.Task[None] | None = None
         self._due = 0.0
         self._failures = 0
+        self._logins = 0
 
     @classmethod
     def of(cls, config: Config, name: str) -> Self:
@@ -66,6 +69,19 @@ class Provider:
         if self._metadata is None:
             raise unavailable(self.last_error)
         return self._metadata
+
+    async def redeem(self, form: dict[str, str]) -> Tokens:
+        """What it gives for the code of a login; LOGIN_UNAVAILABLE too where many are exchanged.
+
+        Renewals have no part in that, so that no flood of logins holds them up.
+        """
+        if self._logins >= MAX_LOGINS:
+            raise unavailable("too many logins are under way")
+        self._logins += 1
+        try:
+            return await self.tokens(form)
+        finally:
+            self._logins -= 1
 
     async def tokens(self, form: dict[str, str]) -> Tokens:
         """What the token endpoint gives for a form; EndpointError, ProviderError, GatewayError."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.errors import Code, GatewayError, IdentityError
@@ -256,9 +257,15 @@ class SessionService:
         """When requests can be identified with its token no more; IdentityError if never."""
         by_id = provider.login.token == "id"  # noqa: S105  the kind of a token
         token = record.id_token if by_id else record.access_token
-        principal = await self._principal(
-            provider.name, token.encode(), snapshot, record.received_at
-        )
+        try:
+            principal = await self._principal(
+                provider.name, token.encode(), snapshot, record.received_at
+            )
+        except IdentityError as error:
+            if by_id or error.code.status != HTTPStatus.UNAUTHORIZED:
+                raise
+            hint = "if the access token is not meant for the gateway, set the login's token: id"
+            raise IdentityError(error.code, f"{error.detail} ({hint})") from None
         ends = [record.received_at + snapshot.config.sessions.lifetime]
         if principal.expires_at is not None:
             ends.append(principal.expires_at)

@@ -282,7 +282,7 @@ def test_names_that_a_client_makes_up_take_bounded_memory(monkeypatch):
         (("tail", "log.jsonl", "--since", "soon"), 64, "or a duration such as 1h, got 'soon'"),
         (("tail", "--admin", "localhost:9090"), 64, "expected a URL such as http://127.0.0.1:9090"),
         (("tail", "--admin", "http://[::1"), 64, "expected a URL such as http://127.0.0.1:9090"),
-        (("tail", "--admin", "http://127.0.0.1:1"), 1, "http://127.0.0.1:1: "),
+        (("tail", "--admin", "http://127.0.0.1:1"), 1, "http://127.0.0.1:1: nobody listens there"),
         (("tail", "--admin", "http://192.0.2.1:9", "--token-file", "token"), 1, "in the clear"),
     ],
 )

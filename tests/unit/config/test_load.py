@@ -445,6 +445,22 @@ MISTAKES = {
         ("routes:", "log: {access: {sink: file, path: /tmp}}\nroutes:"),
         "9:34: log.access.path: /tmp is a folder (name a file in it)",
     ),
+    "a limit where there are none": (
+        ("    paths: /orders\n", "    paths: /orders\n    rate_limits: people\n"),
+        "12:18: routes.0.rate_limits.0: there is no limit 'people' "
+        "(name one in rate_limits.limits)",
+    ),
+    "a rate limit by a name from elsewhere": (
+        ("routes:", "rate_limits: {limits: {a: {requests: 1, per: 1s, key: ip}}}\nroutes:"),
+        "9:55: rate_limits.limits.a.key.0: expected address, subject, issuer, host, route, method, "
+        "claims.PATH or headers.NAME (did you mean 'address'?)",
+    ),
+    "an identity without its prefix": (
+        ("routes:", "identity_headers: {x-user: subject}\nroutes:"),
+        "9:28: identity_headers.x-user: expected identity.subject, identity.issuer, "
+        "identity.scopes, identity.groups, identity.roles, token.expires_at or claims.PATH "
+        "(did you mean 'identity.subject'?)",
+    ),
     "a mask of what has to be there": (
         ("routes:", "log: {decisions: {mask: /decision_id}}\nroutes:"),
         "9:25: log.decisions.mask.0: /decision_id is in every event and cannot be erased",
