@@ -154,7 +154,7 @@ def test_config_check_reads_the_deny_list(folder):
     path = folder / "gateway.yaml"
     path.write_text(path.read_text() + "revocation: {file: denied.jsonl}\n")
     code, output = run("config", "check")
-    assert (code, "denied.jsonl: cannot be read" in output) == (1, True), output
+    assert (code, "denied.jsonl: revocation.file: cannot be read" in output) == (1, True), output
     (folder / "denied.jsonl").write_text('{"issuer": "crop", "jti": "a"}\n{"end": true}\n')
     code, output = run("config", "check")
     assert (code, "denied.jsonl:1: there is no issuer 'crop'" in output) == (1, True), output
