@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from gateway.identify.revoked import Denial, Denied, Key
+from gateway.serve.session import StoreError
 from gateway.serve.session.provider import MAX_LOGINS
 from tests.support.gateway import either_server, live, running  # noqa: F401
 from tests.support.provider import HTML, OWN, Browser, Provider, config_of, logins
@@ -303,6 +304,26 @@ async def test_a_provider_ends_the_sessions_of_who_logs_out_elsewhere(tmp_path):
         # Without a session of the provider's, all of the subject.
         assert (await browser.told_to_log_out(provider.logout_token(sid=None))).status == 200
         assert [(await each.ask("/items")).status for each in (other, third)] == [303, 200]
+
+
+@live
+@pytest.mark.parametrize("operation", ["claim", "delete_tagged"])
+async def test_a_logout_elsewhere_is_done_once_the_storage_answers(
+    tmp_path, monkeypatch, operation
+):
+    async def fails(*_):
+        raise StoreError("away")
+
+    provider = Provider()
+    async with logins(tmp_path, provider) as (gateway, browser):
+        await browser.login(provider)
+        with monkeypatch.context() as away:
+            away.setattr(gateway.runtime.sessions.store, operation, fails)
+            assert (await browser.told_to_log_out(provider.logout_token())).status == 503
+        deadline = time.monotonic() + 20
+        while (await browser.ask("/items")).status == 200:
+            assert time.monotonic() < deadline
+        assert (await browser.ask("/items")).status == 303
 
 
 @live

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway.errors import Code, GatewayError, IdentityError
 from gateway.identify.id_token import ANYWHERE, id_token_rule, verify_id_token
@@ -32,7 +33,13 @@ if TYPE_CHECKING:
     from gateway.session.provider import Tokens
     from gateway.snapshot import Snapshot
 
+log = logging.getLogger("gateway.sessions")
+
 _Made = TypeVar("_Made")
+
+END_FOR: Final = 30.0
+END_PAUSE: Final = 0.5
+"""Seconds for which the end of sessions is tried again, and between two attempts."""
 
 
 class SessionService:
@@ -47,6 +54,7 @@ class SessionService:
         self.metrics = metrics
         self.providers: dict[str, Provider] = {}
         self.renewals = Renewals(self.stores, self.received, metrics)
+        self._ending: set[asyncio.Task[None]] = set()
 
     @property
     def store(self) -> Store:
@@ -182,13 +190,31 @@ class SessionService:
             if error.code is Code.KEYS_UNAVAILABLE:
                 raise
             raise IdentityError(Code.LOGOUT_REFUSED, str(error)) from None
+        named = ("sid", logout.sid) if logout.sid else ("sub", logout.subject)
+        ending = tag(issuer, *named)
         try:
             if not await self.store.claim(tag(issuer, "jti", logout.jti), 2 * FRESH):
                 raise IdentityError(Code.LOGOUT_REFUSED, "it was here before")
-            named = ("sid", logout.sid) if logout.sid else ("sub", logout.subject)
-            return await self.store.delete_tagged(tag(issuer, *named))
+            return await self.store.delete_tagged(ending)
         except StoreError as error:
+            # The token may be spent, so that the provider's next try would be refused.
+            task = asyncio.get_running_loop().create_task(self._end_later(ending))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
             raise _away(error) from None
+
+    async def _end_later(self, ending: bytes) -> None:
+        """End the sessions with a tag as soon as the store answers."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + END_FOR
+        while clock() < deadline:
+            await asyncio.sleep(END_PAUSE)
+            try:
+                await self.store.delete_tagged(ending)
+            except StoreError:
+                continue
+            return
+        log.error("sessions that a provider has ended go on: their storage is away")
 
     async def received(
         self,
@@ -309,6 +335,8 @@ class SessionService:
 
     async def close(self) -> None:
         """End what is under way, but for renewals, which have a while."""
+        for task in self._ending:
+            task.cancel()
         await self.renewals.close()
         for provider in self.providers.values():
             provider.close()
