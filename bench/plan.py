@@ -154,7 +154,7 @@ def sessions(folder: Path) -> dict[str, Callable[[], object]]:
     )  # fmt: skip
     value = ticket.seal(record, bytes(12))
     result(store.create(ticket.key, value, tags=(), idle=1e6, lifetime=1e6))
-    renewals = Renewals(Stores(store), None, None)  # type: ignore[arg-type]
+    renewals = Renewals(Stores(store), None, None)  # type: ignore[arg-type]  # reading asks the store alone
     provider = cast("Provider", SimpleNamespace(name="web", issuer=SimpleNamespace(issuer="")))
     bearer = request(token)
     return {

@@ -834,6 +834,11 @@ class Login(Section):
     timeout: SomeTime = Field(default=10.0, le=60.0)
     """Time limit of one request to the provider."""
 
+    @property
+    def by_id_token(self) -> bool:
+        """Whether the ID token identifies requests."""
+        return self.token == "id"  # noqa: S105  the kind of a token
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if "openid" not in self.scopes:

@@ -151,7 +151,7 @@ class Identifier:
 def _of_login(made: Identifier, config: Config, login: Login) -> Identifier:
     """The identifier of the tokens of a login's sessions."""
     issuer = config.issuers[login.issuer].issuer
-    if login.token == "id":  # noqa: S105  the kind of a token
+    if login.by_id_token:
         rules = {issuer: id_token_rule(config, login)}
         return replace(made, rules=rules, asked=(), cache=SignatureCache())
     return replace(made, asked=tuple(rule for rule in made.asked if rule.issuer == issuer))

@@ -57,6 +57,10 @@ class Record:
         """Whether it can be renewed, and it is time to."""
         return bool(self.refresh_token) and now >= max(self.due_at(before), self.retry_at)
 
+    def identifying(self, *, by_id_token: bool) -> bytes:
+        """The token that identifies requests."""
+        return (self.id_token if by_id_token else self.access_token).encode()
+
     @property
     def tags(self) -> tuple[bytes, ...]:
         """What its provider may end it by: the session there, and the subject."""

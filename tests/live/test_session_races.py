@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -46,6 +47,10 @@ class Home:
         await self.stack.aclose()
 
 
+def is_ready(gateway):
+    return not gateway.gateway.ready()
+
+
 @asynccontextmanager
 async def at_home(tmp_path, provider, *, gateways=1, workers=2, more=None, **changes):
     """Gateways, browsers at each of them with one session, and where the provider is."""
@@ -62,7 +67,7 @@ async def at_home(tmp_path, provider, *, gateways=1, workers=2, more=None, **cha
             made = running(folder, config=config, workers=workers)
             gateway = await stack.enter_async_context(made)
             await gateway.settled()
-            await until(lambda: not gateway.gateway.ready(), 60)  # noqa: B023  at once
+            await until(partial(is_ready, gateway), 60)
             browsers.append(Browser(gateway))
         yield home, browsers
 

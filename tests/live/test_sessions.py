@@ -11,7 +11,7 @@ import pytest
 from gateway.identify.revoked import Denial, Denied, Key
 from gateway.serve.session import StoreError
 from gateway.serve.session.provider import MAX_LOGINS
-from tests.support.gateway import either_server, live, running  # noqa: F401
+from tests.support.gateway import either_server, live, running  # noqa: F401  a fixture
 from tests.support.provider import HTML, OWN, Browser, Provider, config_of, logins
 from tests.support.upstream import upstream
 from tests.support.websocket import connect

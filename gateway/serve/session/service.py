@@ -110,11 +110,10 @@ class SessionService:
                 return nothing
         except StoreError as error:
             raise _away(error) from None
-        used = record.id_token if provider.login.token == "id" else record.access_token  # noqa: S105
         return Session(
             login=login,
             id=ticket.id,
-            token=used.encode(),
+            token=record.identifying(by_id_token=provider.login.by_id_token),
             access_token=record.access_token.encode(),
             issuer=provider.login.issuer,
             subject=record.subject,
@@ -274,19 +273,17 @@ class SessionService:
         )
         ends = await self._expiry(record, tokens, provider, snapshot)
         # Without a new ID token nothing is gained by another renewal, until it has expired.
-        idle = before is not None and login.token == "id" and not tokens.id_token  # noqa: S105
+        idle = before is not None and login.by_id_token and not tokens.id_token
         return replace(record, expires_at=ends, retry_at=ends if idle else 0.0)
 
     async def _expiry(
         self, record: Record, tokens: Tokens, provider: Provider, snapshot: Snapshot
     ) -> float:
         """When requests can be identified with its token no more; IdentityError if never."""
-        by_id = provider.login.token == "id"  # noqa: S105  the kind of a token
-        token = record.id_token if by_id else record.access_token
+        by_id = provider.login.by_id_token
+        token = record.identifying(by_id_token=by_id)
         try:
-            principal = await self._principal(
-                provider.name, token.encode(), snapshot, record.received_at
-            )
+            principal = await self._principal(provider.name, token, snapshot, record.received_at)
         except IdentityError as error:
             if by_id or error.code.status != HTTPStatus.UNAUTHORIZED:
                 raise
