@@ -11,9 +11,12 @@ import time
 
 import pytest
 
+from gateway.config.model import Redis, Revocation
 from gateway.errors import ConfigError
+from gateway.identify.revoked import Denial, Key
 from gateway.serve.app import Gateway
 from gateway.serve.reload import start
+from gateway.serve.revocation.redis import RedisList
 from tests.support import http1
 from tests.support.gateway import bearer, live, running, until
 from tests.support.process import ROOT
@@ -364,6 +367,28 @@ def on_redis(server, **section):
         "redis": {"url": server.url},
         "revocation": {"storage": "redis", **section},
     }
+
+
+@live
+async def test_what_is_denied_while_the_whole_list_is_read_stays_denied(tmp_path):
+    """The answer that there is nothing more may be overtaken by that to a new entry."""
+    key = Key("corp", "sub", "alice")
+    with redis_server(tmp_path) as server:
+        source = RedisList(Redis(url=server.url), Revocation(storage="redis"), lambda _: None)
+        rows = source._rows
+
+        async def overtaken(after):
+            found = await rows(after)
+            if not source.table:
+                await source.add(key, Denial())
+            return found
+
+        source._rows = overtaken
+        try:
+            await source._read_all()
+            assert key in source.table
+        finally:
+            await source.close()
 
 
 @live

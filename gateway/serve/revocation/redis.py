@@ -64,6 +64,7 @@ class RedisList(Source):
         # As it comes: what the library makes of it has lost fields of one name.
         self._client.set_response_callback("XRANGE", lambda answer, **_: answer)
         self._last = b"0-0"
+        self._written = 0
         self._whole_at = 0.0
         self.answered_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
@@ -90,6 +91,7 @@ class RedisList(Source):
                 await self._client.xadd(self.stream, {field: encode(entry)})
         except (OSError, self._errors) as error:
             raise ConnectionError(_told(error)) from None
+        self._written += 1
 
     async def _follow(self) -> None:
         failures = 0
@@ -161,7 +163,11 @@ class RedisList(Source):
         last = b"0-0"
         now, at = time.time(), await self._time()
         self.problems = ()
-        while rows := await self._rows(last):
+        while True:
+            written = self._written
+            rows = await self._rows(last)
+            if not rows and written == self._written:
+                break  # else an entry of this gateway's own may stand behind what was read
             for number, fields in rows:
                 last = number
                 if (entry := self._parsed(number, fields)) is None:
