@@ -305,7 +305,15 @@ class Metrics:
 
     def shadowed(self, route: str, outcome: str) -> None:
         """Count what became of a request's shadow decision."""
-        self.shadow[route, outcome] = self.shadow.get((route, outcome), 0) + 1
+        _add(self.shadow, (route, outcome))
+
+    def login_ended(self, login: str, outcome: str) -> None:
+        """Count what became of a login, or that somebody logged out."""
+        _add(self.logins, (login, outcome))
+
+    def renewed(self, login: str, outcome: str) -> None:
+        """Count what became of a session's renewal."""
+        _add(self.renewals, (login, outcome))
 
     def introspected(self, issuer: str, outcome: str) -> None:
         """Count what came of asking an issuer about a token."""

@@ -179,8 +179,7 @@ class SessionPages:
             raise GatewayError(Code.SESSION_UNAVAILABLE, str(error)) from None
 
     def _count(self, login: str, outcome: str) -> None:
-        counted = self.runtime.metrics.logins
-        counted[login, outcome] = counted.get((login, outcome), 0) + 1
+        self.runtime.metrics.login_ended(login, outcome)
 
     # The three pages
 

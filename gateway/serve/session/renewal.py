@@ -247,8 +247,7 @@ class _Renewal:
             opened = saved
 
     def _count(self, outcome: str) -> None:
-        key = (self.provider.name, outcome)
-        self.renewals.metrics.renewals[key] = self.renewals.metrics.renewals.get(key, 0) + 1
+        self.renewals.metrics.renewed(self.provider.name, outcome)
 
 
 def _unverified(before: Record, tokens: Tokens, now: float) -> Record:
