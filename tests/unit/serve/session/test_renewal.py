@@ -108,6 +108,12 @@ def test_a_store_that_is_away_when_the_answer_comes_is_waited_for():
     run(scenario)
 
 
+async def once(gate, answer):
+    """An answer that comes once the gate is open."""
+    await gate.wait()
+    return answer
+
+
 def test_a_gateway_that_lost_its_lease_keeps_what_the_provider_gave():
     """It stood still, another asked with the same token and was refused: the session goes on."""
 
@@ -115,12 +121,8 @@ def test_a_gateway_that_lost_its_lease_keeps_what_the_provider_gave():
         store = MemoryStore(10**6)
         gate = asyncio.Event()
 
-        async def slow():
-            await gate.wait()
-            return "r2"
-
         refused = EndpointError("refused", "x", error="invalid_grant")
-        first = Gateway(store, lambda _: slow())
+        first = Gateway(store, lambda _: once(gate, "r2"))
         second = Gateway(store, lambda _: late())
 
         async def late():
@@ -170,11 +172,7 @@ def test_who_waits_for_another_gateway_gets_what_it_made():
         store = MemoryStore(10**6)
         gate = asyncio.Event()
 
-        async def slow():
-            await gate.wait()
-            return "r2"
-
-        first, second = Gateway(store, lambda _: slow()), Gateway(store, "r3")
+        first, second = Gateway(store, lambda _: once(gate, "r2")), Gateway(store, "r3")
         ticket = await kept(store)
         tasks = first.renew(ticket), second.renew(ticket)
         while not first.asked:
