@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -145,7 +144,7 @@ class KeptList(Source):
 def _mark(path: Path) -> Mark:
     """What tells a changed file; nothing where it may change again and look the same."""
     try:
-        found = os.stat(path)  # noqa: PTH116  Path's takes no text
+        found = path.stat()
     except OSError as error:
         return (error.errno or 0,)
     if abs(time.time() - found.st_ctime) < YOUNG:
